@@ -1,0 +1,121 @@
+//! The gateway as a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// How long anything may take before the test calls it stuck.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Keys and addresses that the gateway wrote when it was ready.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    pub api: String,
+    pub api_key: String,
+}
+
+pub struct Gateway {
+    child: Child,
+    launch: Launch,
+    pub ready: Ready,
+}
+
+/// How to start a gateway.
+pub struct Launch {
+    pub data_dir: PathBuf,
+    pub sandbox_url: String,
+    /// Folder for its log and its ready file.
+    pub files: PathBuf,
+    /// Command and arguments that run the gateway, for example one that gives it a small disk.
+    pub wrapper: Vec<String>,
+}
+
+impl Gateway {
+    /// Starts a gateway and waits until it is ready.
+    pub async fn start(launch: Launch) -> Self {
+        let (child, ready) = launch.run().await;
+        Self { child, launch, ready }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL: the process gets no chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again on the same data folder.
+    pub async fn restart(&mut self) {
+        (self.child, self.ready) = self.launch.run().await;
+    }
+
+    /// Whether the process is still the one that was started.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- end of the gateway's log ---\n{}", tail(&self.launch.log()));
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(60).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+impl Launch {
+    fn log(&self) -> PathBuf {
+        self.files.join("gateway.log")
+    }
+
+    async fn run(&self) -> (Child, Ready) {
+        let ready_file = self.files.join("ready.json");
+        let _ = std::fs::remove_file(&ready_file);
+        let mut child = self.command(&ready_file).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&ready_file) {
+                let value: Value = serde_json::from_str(&text).unwrap();
+                let field = |name: &str| value[name].as_str().unwrap().to_owned();
+                return (child, Ready { api: field("api"), api_key: field("api_key") });
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the gateway ended with {status} before it was ready\n{}", tail(&self.log()));
+            }
+            assert!(Instant::now() < deadline, "the gateway is not ready\n{}", tail(&self.log()));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn command(&self, ready_file: &Path) -> Command {
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let roost = env!("CARGO_BIN_EXE_roost").to_owned();
+        let words: Vec<String> = self.wrapper.iter().cloned().chain([roost]).collect();
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .args(["sandbox", "--listen", "127.0.0.1:0", "--sandbox-url", &self.sandbox_url])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .arg("--ready-file")
+            .arg(ready_file)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output);
+        command
+    }
+}

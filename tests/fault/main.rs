@@ -1,0 +1,13 @@
+//! Faults, on real processes: the gateway runs as its own process against a sandbox in the test's
+//! process, and is killed, starved and cut off. What must hold afterwards is what Roost promises:
+//! nothing acknowledged is lost, nothing is sent twice, every running instance comes back unscanned.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is how a test fails")]
+
+mod disk;
+mod gateway;
+mod ground;
+mod kill;
+mod ledger;
+mod outage;
+mod proxy;

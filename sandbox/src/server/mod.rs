@@ -1,1 +1,116 @@
-//! server
+//! The simulated service: accounts, companions, virtual phones, and the API that controls them.
+//!
+//! One listener serves both the WebSocket (`/ws/chat`) and the control API (`/sandbox/v1`). Locks are
+//! per account, per device and per phone, and are held only while computing; stanzas reach a
+//! companion through its queue, a phone through its inbox, so nobody waits for a slow client. State
+//! is in memory and ends with the process.
+
+mod account;
+mod config;
+mod connection;
+mod control;
+mod device;
+mod link;
+mod listener;
+mod outbox;
+mod phone;
+mod queue;
+mod registration;
+mod service;
+mod session;
+mod socket;
+mod stanza;
+mod stats;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+pub use config::SandboxConfig;
+pub use phone::{Direction, Kind, Recorded};
+pub use registration::PairingError;
+use service::Service;
+pub use stats::{CounterValues, Stats};
+
+#[derive(Debug, Error)]
+pub enum SandboxError {
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Starts sandboxes.
+pub struct Sandbox;
+
+impl Sandbox {
+    /// Binds the listener and serves it until the handle is shut down or dropped.
+    pub async fn start(config: SandboxConfig) -> Result<SandboxHandle, SandboxError> {
+        let address = config.listen;
+        let failed = |source| SandboxError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let service = Arc::new(Service::new(config));
+        service.address.get_or_init(|| address);
+        service.tasks.spawn(listener::run(service.clone(), listener));
+        Ok(SandboxHandle { service, address })
+    }
+}
+
+/// A running sandbox. Dropping it stops it too, without waiting.
+pub struct SandboxHandle {
+    service: Arc<Service>,
+    address: SocketAddr,
+}
+
+impl SandboxHandle {
+    /// Where it listens; the port is the real one.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The base of the control API, `http://HOST:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where clients connect, `ws://HOST:PORT/ws/chat`.
+    pub fn websocket_url(&self) -> String {
+        format!("ws://{}/ws/chat", self.address)
+    }
+
+    /// The root key of the certificate chain shown to clients.
+    pub fn root_key(&self) -> [u8; 32] {
+        *self.service.authority.root()
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.service.stats()
+    }
+
+    /// Closes all connections and waits until they are gone, a few seconds at most.
+    pub async fn shutdown(self) {
+        self.service.stop.cancel();
+        self.service.tasks.close();
+        if tokio::time::timeout(connection::STOP_TIMEOUT, self.service.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections did not end in time");
+        }
+    }
+}
+
+impl Drop for SandboxHandle {
+    fn drop(&mut self) {
+        self.service.stop.cancel();
+    }
+}

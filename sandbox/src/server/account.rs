@@ -1,0 +1,217 @@
+//! An account: its two addresses, its companions, its virtual phone, its app state.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, RwLock};
+
+use bytes::Bytes;
+
+use super::device::Device;
+use super::phone::VirtualPhone;
+use super::sync::{lock, now_s, read, write};
+use crate::signal::{KeyPair, adv};
+use crate::wire::jid::{Domain, Jid};
+
+/// Highest companion number; numbers are used again only after that.
+const DEVICE_ID_MAX: u16 = 99;
+/// Devices that are told about changes of an account's device list or presence.
+const WATCHERS_MAX: usize = 4_096;
+
+/// A device anywhere: the phone number of its account and its number.
+pub(super) type DeviceRef = (Arc<str>, u16);
+
+pub(super) struct Account {
+    pub pn: Arc<str>,
+    pub lid: Arc<str>,
+    pub raw_id: u32,
+    /// The phone's identity; it signs companions.
+    pub key: KeyPair,
+    pub phone: VirtualPhone,
+    pub collections: Mutex<HashMap<String, Collection>>,
+    pub presence: Mutex<Presence>,
+    pub about: Mutex<String>,
+    name: RwLock<String>,
+    companions: RwLock<Companions>,
+    key_index: Mutex<Option<Arc<KeyIndex>>>,
+    watchers: Mutex<HashSet<DeviceRef>>,
+}
+
+#[derive(Default)]
+struct Companions {
+    devices: Vec<Arc<Device>>,
+    last_id: u16,
+    /// The highest number of a companion so far.
+    highest_id: u16,
+    /// Numbers promised to companions that are still pairing.
+    promised: Vec<u16>,
+}
+
+/// The signed list of companions, kept until the list changes: signing is slow.
+pub(super) struct KeyIndex {
+    pub timestamp: u64,
+    pub bytes: Bytes,
+}
+
+/// One app-state collection. Patches are opaque; the first has version 1.
+#[derive(Default)]
+pub(super) struct Collection {
+    pub patches: Vec<Bytes>,
+}
+
+impl Collection {
+    pub(super) fn version(&self) -> u64 {
+        self.patches.len() as u64
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Presence {
+    pub available: bool,
+    pub last_seen_s: u64,
+    /// Who wants to know, and under which addressing.
+    pub subscribers: HashMap<DeviceRef, Domain>,
+}
+
+impl Presence {
+    pub(super) fn subscribe(&mut self, device: DeviceRef, domain: Domain) {
+        if self.subscribers.len() < WATCHERS_MAX {
+            self.subscribers.insert(device, domain);
+        }
+    }
+}
+
+/// Why a companion cannot be linked.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooManyCompanions;
+
+impl Account {
+    pub(super) fn new(pn: Arc<str>, lid: Arc<str>, name: String, raw_id: u32, phone: VirtualPhone) -> Self {
+        Self {
+            pn,
+            lid,
+            raw_id,
+            key: phone.identity(),
+            phone,
+            collections: Mutex::default(),
+            presence: Mutex::default(),
+            about: Mutex::default(),
+            name: RwLock::new(name),
+            companions: RwLock::default(),
+            key_index: Mutex::default(),
+            watchers: Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        read(&self.name).clone()
+    }
+
+    /// The address of a device of this account; `domain` chooses between phone number and LID.
+    pub(super) fn jid(&self, device: u16, domain: Domain) -> Jid {
+        match domain {
+            Domain::Lid => Jid::new(&*self.lid, device, Domain::Lid),
+            _ => Jid::new(&*self.pn, device, Domain::Pn),
+        }
+    }
+
+    pub(super) fn device_ref(&self, device: u16) -> DeviceRef {
+        (self.pn.clone(), device)
+    }
+
+    /// Who a stanza comes from, whatever the addressing.
+    pub(super) fn origin(&self, device: u16) -> u64 {
+        u64::from(self.raw_id) << 16 | u64::from(device)
+    }
+
+    pub(super) fn devices(&self) -> Vec<Arc<Device>> {
+        read(&self.companions).devices.clone()
+    }
+
+    pub(super) fn device(&self, id: u16) -> Option<Arc<Device>> {
+        read(&self.companions)
+            .devices
+            .iter()
+            .find(|device| device.id == id)
+            .cloned()
+    }
+
+    /// Sets a number aside for a companion that is about to pair.
+    pub(super) fn promise_device_id(&self, companions_max: usize) -> Result<u16, TooManyCompanions> {
+        let mut companions = write(&self.companions);
+        if companions.devices.len() + companions.promised.len() >= companions_max {
+            return Err(TooManyCompanions);
+        }
+        let is_free = |companions: &Companions, id: u16| {
+            !companions.promised.contains(&id) && companions.devices.iter().all(|device| device.id != id)
+        };
+        let after_last = companions.last_id + 1..=DEVICE_ID_MAX;
+        let id = after_last
+            .chain(1..=DEVICE_ID_MAX)
+            .find(|id| is_free(&companions, *id))
+            .ok_or(TooManyCompanions)?;
+        companions.last_id = id;
+        companions.promised.push(id);
+        Ok(id)
+    }
+
+    pub(super) fn withdraw_promise(&self, id: u16) {
+        write(&self.companions)
+            .promised
+            .retain(|promised| *promised != id);
+    }
+
+    pub(super) fn add_device(&self, device: Arc<Device>) {
+        let mut companions = write(&self.companions);
+        companions.promised.retain(|promised| *promised != device.id);
+        companions.highest_id = companions.highest_id.max(device.id);
+        companions.devices.push(device);
+        drop(companions);
+        *lock(&self.key_index) = None;
+    }
+
+    pub(super) fn remove_device(&self, id: u16) -> Option<Arc<Device>> {
+        let mut companions = write(&self.companions);
+        let at = companions.devices.iter().position(|device| device.id == id)?;
+        let device = companions.devices.remove(at);
+        drop(companions);
+        *lock(&self.key_index) = None;
+        Some(device)
+    }
+
+    pub(super) fn key_index(&self) -> Arc<KeyIndex> {
+        let mut cached = lock(&self.key_index);
+        if let Some(list) = &*cached {
+            return list.clone();
+        }
+        let (valid, current) = {
+            let companions = read(&self.companions);
+            let ids = companions.devices.iter().map(|device| u32::from(device.id));
+            (ids.collect::<Vec<_>>(), u32::from(companions.highest_id))
+        };
+        let timestamp = now_s();
+        let indexes = adv::KeyIndexes {
+            raw_id: self.raw_id,
+            timestamp,
+            current,
+            valid: &valid,
+        };
+        let bytes = adv::sign_key_index_list(&self.key, &indexes);
+        let list = Arc::new(KeyIndex {
+            timestamp,
+            bytes: bytes.into(),
+        });
+        *cached = Some(list.clone());
+        list
+    }
+
+    /// Remembers that a device holds this account's device list.
+    pub(super) fn watch(&self, device: DeviceRef) {
+        let mut watchers = lock(&self.watchers);
+        if watchers.len() < WATCHERS_MAX {
+            watchers.insert(device);
+        }
+    }
+
+    pub(super) fn watchers(&self) -> Vec<DeviceRef> {
+        lock(&self.watchers).iter().cloned().collect()
+    }
+}

@@ -1,0 +1,75 @@
+//! What a sandbox may use, and for how long it waits.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::wire::node::Limits;
+
+/// Settings of one sandbox. [`SandboxConfig::default`] suits tests: loopback, a free port.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Where the WebSocket and the control API listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Open WebSocket connections.
+    pub links_max: usize,
+    /// Open HTTP connections, those about to become a WebSocket included.
+    pub http_connections_max: usize,
+    pub accounts_max: usize,
+    pub companions_per_account_max: usize,
+    /// From the TCP connection to the end of the Noise handshake, each of both halves.
+    pub handshake_timeout: Duration,
+    /// Without a byte from the client for this long, the connection is closed.
+    pub idle_timeout: Duration,
+    /// How long a client may take to accept what is written to it.
+    pub write_timeout: Duration,
+    /// How long a scan or a link code waits for the companion to finish.
+    pub pairing_timeout: Duration,
+    /// Longest frame of an established connection.
+    pub frame_bytes_max: usize,
+    /// Longest frame before the handshake is complete.
+    pub handshake_frame_bytes_max: usize,
+    pub stanza_limits: Limits,
+    /// Answers waiting to be written to one client.
+    pub outbox_frames_max: usize,
+    pub outbox_bytes_max: usize,
+    /// Stanzas kept for one companion until it settles them.
+    pub queue_entries_max: usize,
+    pub queue_bytes_max: usize,
+    /// Stanzas waiting for one virtual phone.
+    pub phone_inbox_max: usize,
+    pub phone_inbox_bytes_max: usize,
+    /// Decrypted messages one virtual phone remembers; the oldest are forgotten.
+    pub phone_messages_max: usize,
+    /// App-state patches kept per collection.
+    pub patches_max: usize,
+    /// Body of a control call.
+    pub body_bytes_max: usize,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            links_max: 20_000,
+            http_connections_max: 1_024,
+            accounts_max: 50_000,
+            companions_per_account_max: 16,
+            handshake_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(20),
+            pairing_timeout: Duration::from_secs(20),
+            frame_bytes_max: 1 << 20,
+            handshake_frame_bytes_max: 16 << 10,
+            stanza_limits: Limits::default(),
+            outbox_frames_max: 8_192,
+            outbox_bytes_max: 8 << 20,
+            queue_entries_max: 10_000,
+            queue_bytes_max: 16 << 20,
+            phone_inbox_max: 10_000,
+            phone_inbox_bytes_max: 16 << 20,
+            phone_messages_max: 10_000,
+            patches_max: 10_000,
+            body_bytes_max: 128 << 10,
+        }
+    }
+}

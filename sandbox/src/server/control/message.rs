@@ -1,0 +1,164 @@
+//! What phones send and what they received.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::account::{Page, list_limit};
+use super::body::{Body, Params};
+use super::problem::{Problem, ProblemCode};
+use super::{Shared, phone_number};
+use crate::server::phone::{self, Content, Recorded};
+use crate::wire::jid::Domain;
+
+const TEXT_BYTES_MAX: usize = 65_536;
+const ID_BYTES_MAX: usize = 128;
+const LIST_MAX: usize = 10_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMessage {
+    to: String,
+    text: Option<String>,
+    /// The id of a message of the other side that the text answers.
+    reply_to: Option<String>,
+    edit_of: Option<String>,
+    revoke_of: Option<String>,
+    react_to: Option<String>,
+    emoji: Option<String>,
+    #[serde(default)]
+    addressing: Addressing,
+}
+
+/// Which of the receiver's addresses the stanza carries.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Addressing {
+    #[default]
+    Pn,
+    Lid,
+}
+
+#[derive(Serialize)]
+pub(super) struct SentMessage {
+    whatsapp_id: String,
+}
+
+impl NewMessage {
+    fn content(&self) -> Result<Content, Problem> {
+        let invalid = |pointer: &'static str, detail: &'static str| {
+            Err(Problem::new(ProblemCode::InvalidField, detail).at(pointer))
+        };
+        for (pointer, id) in [
+            ("/reply_to", &self.reply_to),
+            ("/edit_of", &self.edit_of),
+            ("/revoke_of", &self.revoke_of),
+            ("/react_to", &self.react_to),
+        ] {
+            if id
+                .as_ref()
+                .is_some_and(|id| id.is_empty() || id.len() > ID_BYTES_MAX)
+            {
+                return invalid(pointer, "a message id has 1 to 128 bytes");
+            }
+        }
+        let text = self.text.clone();
+        if text
+            .as_ref()
+            .is_some_and(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX)
+        {
+            return invalid("/text", "a text has 1 to 65536 bytes");
+        }
+        if self.emoji.as_ref().is_some_and(|emoji| emoji.len() > 64) {
+            return invalid("/emoji", "an emoji has at most 64 bytes");
+        }
+        match (&self.edit_of, &self.revoke_of, &self.react_to, text, &self.emoji) {
+            (None, None, None, Some(text), None) => Ok(Content::Text {
+                text,
+                quote: self.reply_to.clone(),
+            }),
+            (Some(target), None, None, Some(text), None) => Ok(Content::Edit {
+                target: target.clone(),
+                text,
+            }),
+            (None, Some(target), None, None, None) => Ok(Content::Revoke {
+                target: target.clone(),
+            }),
+            (None, None, Some(target), None, Some(emoji)) => Ok(Content::Reaction {
+                target: target.clone(),
+                emoji: emoji.clone(),
+            }),
+            _ => invalid(
+                "",
+                "send text, or edit_of with text, or revoke_of alone, or react_to with emoji",
+            ),
+        }
+    }
+}
+
+pub(super) async fn send(
+    State(service): Shared,
+    Path(phone): Path<String>,
+    Body(new): Body<NewMessage>,
+) -> Result<(StatusCode, Json<SentMessage>), Problem> {
+    let account = super::account(&service, &phone)?;
+    let to = phone_number(&new.to, "/to")?;
+    let peer = service
+        .account_by_pn(to)
+        .ok_or_else(|| Problem::new(ProblemCode::AccountNotFound, "the receiver has no account").at("/to"))?;
+    let content = new.content()?;
+    let domain = match new.addressing {
+        Addressing::Pn => Domain::Pn,
+        Addressing::Lid => Domain::Lid,
+    };
+    let whatsapp_id = phone::send(&service, &account, &peer, domain, &content)
+        .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))?;
+    Ok((StatusCode::CREATED, Json(SentMessage { whatsapp_id })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListParams {
+    /// The `number` of the last message of the page before.
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+pub(super) async fn list(
+    State(service): Shared,
+    Path(phone): Path<String>,
+    Params(params): Params<ListParams>,
+) -> Result<Json<Page<Recorded>>, Problem> {
+    let account = super::account(&service, &phone)?;
+    let limit = list_limit(params.limit, LIST_MAX)?;
+    let mut data = account.phone.messages(params.after.unwrap_or(0), limit + 1);
+    let more = data.len() > limit;
+    data.truncate(limit);
+    let next_cursor = data
+        .last()
+        .filter(|_| more)
+        .map(|message| message.number.to_string());
+    Ok(Json(Page { data, next_cursor }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadBody {
+    whatsapp_id: String,
+}
+
+/// Sends a read receipt for a message the phone received.
+pub(super) async fn read(
+    State(service): Shared,
+    Path(phone): Path<String>,
+    Body(body): Body<ReadBody>,
+) -> Result<StatusCode, Problem> {
+    let account = super::account(&service, &phone)?;
+    if phone::mark_read(&service, &account, &body.whatsapp_id) {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        let detail = "the phone received no message with this id";
+        Err(Problem::new(ProblemCode::MessageNotFound, detail).at("/whatsapp_id"))
+    }
+}

@@ -1,0 +1,79 @@
+//! The control API: how tests and users create accounts, scan codes and read what phones received.
+
+mod account;
+mod body;
+mod message;
+mod pairing;
+pub(super) mod problem;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+
+use super::account::Account;
+use super::service::Service;
+use super::stats::Stats;
+use problem::{Problem, ProblemCode};
+
+type Shared = State<Arc<Service>>;
+
+pub(super) fn router(service: Arc<Service>) -> Router {
+    let limit = service.config.body_bytes_max;
+    let api = Router::new()
+        .route("/accounts", get(account::list).post(account::create))
+        .route("/accounts/{phone}", get(account::show))
+        .route("/accounts/{phone}/scan", post(pairing::scan))
+        .route("/accounts/{phone}/link-code", post(pairing::link_code))
+        .route(
+            "/accounts/{phone}/messages",
+            get(message::list).post(message::send),
+        )
+        .route("/accounts/{phone}/read", post(message::read))
+        .route("/accounts/{phone}/echo", post(account::echo))
+        .route(
+            "/accounts/{phone}/disconnect-devices",
+            post(account::disconnect_devices),
+        )
+        .route("/stats", get(stats))
+        .method_not_allowed_fallback(|| async {
+            Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")
+        });
+    Router::new()
+        .nest("/sandbox/v1", api)
+        .fallback(|| async { Problem::new(ProblemCode::NotFound, "there is nothing at this path") })
+        .layer(DefaultBodyLimit::max(limit))
+        .with_state(service)
+}
+
+async fn stats(State(service): Shared) -> Json<Stats> {
+    Json(service.stats())
+}
+
+/// Digits of a phone number: 7 to 15, a leading plus is allowed.
+fn phone_number<'a>(text: &'a str, pointer: &'static str) -> Result<&'a str, Problem> {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let is_number = (7..=15).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !digits.starts_with('0');
+    if is_number {
+        return Ok(digits);
+    }
+    Err(Problem::new(
+        ProblemCode::InvalidPhoneNumber,
+        "a phone number has 7 to 15 digits, the country code first",
+    )
+    .at(pointer))
+}
+
+/// The account in the path.
+fn account(service: &Service, phone: &str) -> Result<Arc<Account>, Problem> {
+    let number = phone_number(phone, "")?;
+    service.account_by_pn(number).ok_or_else(|| {
+        Problem::new(
+            ProblemCode::AccountNotFound,
+            "no account has this phone number; create it first",
+        )
+    })
+}

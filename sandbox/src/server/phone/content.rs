@@ -1,0 +1,126 @@
+//! What a phone is told to send, and the protobuf it becomes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::server::account::Account;
+use crate::server::sync::now_s;
+use crate::signal::proto::{
+    ContextInfo, ExtendedTextMessage, Message, MessageKey, ProtocolMessage, ProtocolType, ReactionMessage,
+};
+use crate::wire::jid::Domain;
+
+/// Something a phone can send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    Text {
+        text: String,
+        /// The id of a message of the other side that is answered.
+        quote: Option<String>,
+    },
+    Edit {
+        target: String,
+        text: String,
+    },
+    Revoke {
+        target: String,
+    },
+    /// An empty emoji takes a reaction back.
+    Reaction {
+        target: String,
+        emoji: String,
+    },
+}
+
+/// A message ready to be encrypted.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct Outgoing {
+    pub message: Message,
+    /// The `type` of the stanza.
+    pub kind: &'static str,
+    /// The `edit` of the stanza.
+    pub edit: Option<&'static str>,
+}
+
+impl Content {
+    /// `is_ours` tells whether the phone's account wrote the target of a reaction.
+    pub(super) fn build(&self, peer: &Account, domain: Domain, is_ours: bool) -> Outgoing {
+        let chat = peer.jid(0, domain).to_string();
+        let key = |target: &str, from_me: bool| MessageKey {
+            remote_jid: Some(chat.clone()),
+            from_me: Some(from_me),
+            id: Some(target.to_owned()),
+            participant: None,
+        };
+        let now_ms = i64::try_from(now_s() * 1_000).ok();
+        match self {
+            Self::Text { text, quote: None } => Outgoing::new(Message::of_text(text), "text", None),
+            Self::Text {
+                text,
+                quote: Some(quote),
+            } => {
+                let context = ContextInfo {
+                    stanza_id: Some(quote.clone()),
+                    participant: Some(chat),
+                    quoted_message: Some(Box::new(Message::of_text(""))),
+                    ..ContextInfo::default()
+                };
+                let extended = ExtendedTextMessage {
+                    text: Some(text.clone()),
+                    context_info: Some(Box::new(context)),
+                    ..ExtendedTextMessage::default()
+                };
+                let message = Message {
+                    extended_text_message: Some(Box::new(extended)),
+                    ..Message::default()
+                };
+                Outgoing::new(message, "text", None)
+            }
+            Self::Edit { target, text } => {
+                let edit = ProtocolMessage {
+                    key: Some(key(target, true)),
+                    r#type: Some(ProtocolType::MessageEdit.into()),
+                    edited_message: Some(Box::new(Message::of_text(text))),
+                    timestamp_ms: now_ms,
+                    ..ProtocolMessage::default()
+                };
+                Outgoing::new(Message::of_protocol(edit), "text", Some("1"))
+            }
+            Self::Revoke { target } => {
+                let revoke = ProtocolMessage {
+                    key: Some(key(target, true)),
+                    r#type: Some(ProtocolType::Revoke.into()),
+                    ..ProtocolMessage::default()
+                };
+                Outgoing::new(Message::of_protocol(revoke), "text", Some("7"))
+            }
+            Self::Reaction { target, emoji } => {
+                let reaction = ReactionMessage {
+                    key: Some(key(target, is_ours)),
+                    text: Some(emoji.clone()),
+                    sender_timestamp_ms: now_ms,
+                };
+                let message = Message {
+                    reaction_message: Some(Box::new(reaction)),
+                    ..Message::default()
+                };
+                Outgoing::new(message, "reaction", emoji.is_empty().then_some("7"))
+            }
+        }
+    }
+
+    /// The id of the message this one is about.
+    pub(super) fn target(&self) -> Option<&str> {
+        match self {
+            Self::Text { .. } => None,
+            Self::Edit { target, .. } | Self::Revoke { target } | Self::Reaction { target, .. } => {
+                Some(target)
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    fn new(message: Message, kind: &'static str, edit: Option<&'static str>) -> Self {
+        Self { message, kind, edit }
+    }
+}

@@ -1,0 +1,244 @@
+//! What a phone does with a message: decrypt it, note it once, confirm it, maybe echo it.
+
+use std::sync::Arc;
+
+use super::record::{Direction, Kind, Recorded};
+use super::send;
+use super::{Content, State};
+use crate::server::account::Account;
+use crate::server::service::Service;
+use crate::server::stanza::message::Sender;
+use crate::server::stanza::receipt;
+use crate::server::sync::{lock, now_s};
+use crate::signal::padding::unpad;
+use crate::signal::proto::{Message, MessageKey, ProtoMessage, ProtocolType};
+use crate::signal::{Address, Bundle, CiphertextKind};
+use crate::wire::jid::{Domain, Jid};
+use crate::wire::node::Node;
+
+/// How often a phone asks for a resend of one message.
+const RETRIES_MAX: u32 = 5;
+
+pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, node: &Node) {
+    let (Some(id), Some(enc)) = (node.get("id"), node.find("enc")) else {
+        return;
+    };
+    let Some(kind) = enc.get("type").and_then(CiphertextKind::from_name) else {
+        return;
+    };
+    let address = address(sender);
+    let mut state = lock(&account.phone.state);
+    let plain = state
+        .signal
+        .decrypt(&address, kind, enc.data().unwrap_or_default());
+    let message = plain.map_err(|error| error.to_string()).and_then(|plain| {
+        let message = unpad(&plain).map_err(|error| error.to_string())?;
+        Message::decode(message).map_err(|error| error.to_string())
+    });
+    let is_new = match &message {
+        Ok(_) => state.notebook.see(sender.account.raw_id, id),
+        // A second copy of a message that was read is no failure.
+        Err(_) if state.notebook.has_seen(sender.account.raw_id, id) => false,
+        Err(error) => {
+            service.counters.phone_decrypt_failures.one();
+            tracing::debug!(error, "a virtual phone could not decrypt a message");
+            let request = retry(&mut state, sender, node, id);
+            drop(state);
+            if let Some((to, request)) = request {
+                receipt::forward(service, &phone_of(account), &to, &request);
+            }
+            return;
+        }
+    };
+    let read = message.ok().filter(|_| is_new).map(|message| {
+        let note = note(account, sender, node, id, &message);
+        if let Some(note) = &note {
+            state.notebook.write(note.clone());
+        }
+        (message, note)
+    });
+    drop(state);
+    confirm(service, account, sender, node, id);
+    if let Some((message, note)) = read {
+        respond(service, account, sender, &message, note);
+    }
+}
+
+pub(super) fn address(device: &Sender) -> Address {
+    Address::new(&*device.account.pn, device.device)
+}
+
+pub(super) fn phone_of(account: &Arc<Account>) -> Sender {
+    Sender {
+        account: account.clone(),
+        device: 0,
+    }
+}
+
+fn confirm(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, node: &Node, id: &str) {
+    // Copies from own companions need no word to anyone.
+    if sender.account.pn == account.pn {
+        return;
+    }
+    let Some(to) = node.get("from").and_then(Jid::parse) else {
+        return;
+    };
+    let delivered = Node::new("receipt")
+        .attr("id", id.to_owned())
+        .attr("to", to.to_string());
+    receipt::forward(service, &phone_of(account), &to, &delivered);
+}
+
+fn respond(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    sender: &Sender,
+    message: &Message,
+    note: Option<Recorded>,
+) {
+    if sender.account.pn == account.pn {
+        let asks_for_key = message
+            .innermost()
+            .protocol_message
+            .as_ref()
+            .is_some_and(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()));
+        if asks_for_key && sender.device != 0 {
+            send::share_app_state_key(service, account, sender.device);
+        }
+        return;
+    }
+    let Some(Recorded {
+        kind: Kind::Text,
+        text: Some(text),
+        ..
+    }) = note
+    else {
+        return;
+    };
+    // Two phones that echo each other would never stop.
+    let from_echo = sender.device == 0 && sender.account.phone.echoes();
+    if account.phone.echoes()
+        && !from_echo
+        && let Err(error) = send::send(
+            service,
+            account,
+            &sender.account,
+            Domain::Pn,
+            &Content::Text { text, quote: None },
+        )
+    {
+        tracing::debug!(error = error.to_string(), "a virtual phone could not echo");
+    }
+}
+
+/// The request for a resend, with new keys for it.
+fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(Jid, Node)> {
+    let to = node.get("from").and_then(Jid::parse)?;
+    let key = format!("{}/{id}", sender.account.origin(sender.device));
+    let count = state.retries.get(&key).copied().unwrap_or(0) + 1;
+    if count > RETRIES_MAX {
+        return None;
+    }
+    state.retries.set(&key, count);
+    let Bundle {
+        registration_id,
+        identity,
+        signed_prekey,
+        prekey,
+    } = state.signal.fresh_bundle();
+    let id_bytes = |id: u32| id.to_be_bytes()[1..].to_vec();
+    let prekey = prekey.map(|prekey| {
+        Node::new("key")
+            .child(Node::new("id").bytes(id_bytes(prekey.id)))
+            .child(Node::new("value").bytes(prekey.public.to_vec()))
+    });
+    let signed = Node::new("skey")
+        .child(Node::new("id").bytes(id_bytes(signed_prekey.id)))
+        .child(Node::new("value").bytes(signed_prekey.public.to_vec()))
+        .child(Node::new("signature").bytes(signed_prekey.signature.to_vec()));
+    let keys = Node::new("keys")
+        .child(Node::new("type").bytes(vec![5]))
+        .child(Node::new("identity").bytes(identity.to_vec()))
+        .child_opt(prekey)
+        .child(signed);
+    let request = Node::new("receipt")
+        .attr("id", id.to_owned())
+        .attr("to", to.to_string())
+        .attr("type", "retry")
+        .child(
+            Node::new("retry")
+                .attr("count", count.to_string())
+                .attr("id", id.to_owned())
+                .attr("t", node.get("t").unwrap_or("0").to_owned())
+                .attr("v", "1"),
+        )
+        .child(Node::new("registration").bytes(registration_id.to_be_bytes().to_vec()))
+        .child(keys);
+    Some((to, request))
+}
+
+/// What the phone writes down of a message; protocol traffic between devices is not worth a line.
+fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Message) -> Option<Recorded> {
+    let inner = message.innermost();
+    let is_own = sender.account.pn == account.pn;
+    let sent_to = message
+        .device_sent_message
+        .as_ref()
+        .and_then(|sent| sent.destination_jid.as_deref());
+    let chat = match sent_to.and_then(Jid::parse) {
+        Some(jid) if is_own => jid.user,
+        _ => sender.account.pn.to_string(),
+    };
+    let id_of = |key: &Option<MessageKey>| key.as_ref().and_then(|key| key.id.clone());
+    let (kind, text, target_id) = if let Some(reaction) = &inner.reaction_message {
+        (Kind::Reaction, reaction.text.clone(), id_of(&reaction.key))
+    } else if let Some(protocol) = &inner.protocol_message {
+        let target = id_of(&protocol.key);
+        match protocol.r#type.and_then(|kind| ProtocolType::try_from(kind).ok()) {
+            // The first value of the enumeration is also what an absent type means.
+            Some(ProtocolType::Revoke) | None => (Kind::Revoke, None, Some(target?)),
+            Some(ProtocolType::MessageEdit) => {
+                let text = protocol.edited_message.as_ref().and_then(|edited| edited.text());
+                (Kind::Edit, text.map(str::to_owned), target)
+            }
+            Some(_) => return None,
+        }
+    } else if inner.conversation.is_some() || inner.extended_text_message.is_some() {
+        (Kind::Text, inner.text().map(str::to_owned), None)
+    } else if is_media(inner) {
+        (Kind::Media, inner.text().map(str::to_owned), None)
+    } else if node.is("category", "peer") {
+        return None;
+    } else {
+        (Kind::Other, None, None)
+    };
+    let quoted_id = inner
+        .extended_text_message
+        .as_ref()
+        .and_then(|extended| extended.context_info.as_ref()?.stanza_id.clone());
+    Some(Recorded {
+        number: 0,
+        kind,
+        direction: if is_own {
+            Direction::Sent
+        } else {
+            Direction::Received
+        },
+        from: sender.account.pn.to_string(),
+        from_device: sender.device,
+        chat,
+        whatsapp_id: id.to_owned(),
+        text,
+        target_id,
+        quoted_id,
+        timestamp: node.get("t").and_then(|t| t.parse().ok()).unwrap_or_else(now_s),
+    })
+}
+
+fn is_media(message: &Message) -> bool {
+    message.image_message.is_some()
+        || message.video_message.is_some()
+        || message.audio_message.is_some()
+        || message.document_message.is_some()
+        || message.sticker_message.is_some()
+}

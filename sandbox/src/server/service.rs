@@ -1,0 +1,202 @@
+//! The simulated service: every account, every connection that waits to be paired, the counters.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::time::Instant;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::account::Account;
+use super::config::SandboxConfig;
+use super::device::Device;
+use super::phone::VirtualPhone;
+use super::registration::Registration;
+use super::stats::{Counters, Stats};
+use super::sync::{lock, now_s, read, write};
+use crate::wire::jid::{Domain, Jid};
+use crate::wire::noise::CertificateAuthority;
+
+pub(super) struct Service {
+    pub config: SandboxConfig,
+    pub authority: CertificateAuthority,
+    pub counters: Counters,
+    /// Cancelled when the sandbox ends.
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    pub links_open: AtomicU64,
+    /// Where the listener is bound, once it is.
+    pub address: OnceLock<SocketAddr>,
+    directory: RwLock<Directory>,
+    waiting: Mutex<Waiting>,
+    last_id: AtomicU64,
+    started: Instant,
+}
+
+#[derive(Default)]
+struct Directory {
+    by_pn: HashMap<Arc<str>, Arc<Account>>,
+    by_lid: HashMap<Arc<str>, Arc<Account>>,
+}
+
+/// Connections that wait to be paired. They are owned by their tasks.
+#[derive(Default)]
+struct Waiting {
+    by_reference: HashMap<String, Weak<Registration>>,
+    /// The latest request to link with a code, per phone number.
+    by_number: HashMap<Arc<str>, Weak<Registration>>,
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(super) enum CreateError {
+    #[error("the phone number has an account already")]
+    Exists,
+    #[error("the sandbox holds its limit of {0} accounts")]
+    TooMany(usize),
+}
+
+impl Service {
+    pub(super) fn new(config: SandboxConfig) -> Self {
+        Self {
+            authority: CertificateAuthority::generate(now_s()),
+            config,
+            counters: Counters::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            links_open: AtomicU64::new(0),
+            address: OnceLock::new(),
+            directory: RwLock::default(),
+            waiting: Mutex::default(),
+            last_id: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    /// A number no other connection or stanza of this service has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// An id for a stanza the service sends on its own account.
+    pub(super) fn stanza_id(&self) -> String {
+        format!("{}.{}", now_s() & 0xFF_FFFF, self.next_number())
+    }
+
+    /// The host clients are told to use for media.
+    pub(super) fn media_host(&self) -> String {
+        self.address.get().unwrap_or(&self.config.listen).to_string()
+    }
+
+    pub(super) fn create_account(
+        &self,
+        pn: &str,
+        name: String,
+        echo: bool,
+    ) -> Result<Arc<Account>, CreateError> {
+        if self.account_by_pn(pn).is_some() {
+            return Err(CreateError::Exists);
+        }
+        // The keys are made outside the lock, so that creating many accounts stalls nobody.
+        let phone = VirtualPhone::generate(&self.config, echo);
+        let mut directory = write(&self.directory);
+        if directory.by_pn.contains_key(pn) {
+            return Err(CreateError::Exists);
+        }
+        if directory.by_pn.len() >= self.config.accounts_max {
+            return Err(CreateError::TooMany(self.config.accounts_max));
+        }
+        let lid = loop {
+            let lid = (rand::random_range(100_000_000_000_000_u64..1_000_000_000_000_000)).to_string();
+            if !directory.by_lid.contains_key(lid.as_str()) {
+                break Arc::<str>::from(lid);
+            }
+        };
+        // Unlike a random number, a count tells accounts apart for certain.
+        let raw_id = directory.by_pn.len() as u32 + 1;
+        let pn = Arc::<str>::from(pn);
+        let account = Arc::new(Account::new(pn.clone(), lid.clone(), name, raw_id, phone));
+        directory.by_pn.insert(pn, account.clone());
+        directory.by_lid.insert(lid, account.clone());
+        Ok(account)
+    }
+
+    pub(super) fn account_by_pn(&self, pn: &str) -> Option<Arc<Account>> {
+        read(&self.directory).by_pn.get(pn).cloned()
+    }
+
+    /// The account a JID belongs to, by either of its addresses.
+    pub(super) fn account(&self, jid: &Jid) -> Option<Arc<Account>> {
+        let directory = read(&self.directory);
+        match jid.domain {
+            Domain::Pn | Domain::Legacy | Domain::Hosted => directory.by_pn.get(jid.user.as_str()).cloned(),
+            Domain::Lid | Domain::HostedLid => directory.by_lid.get(jid.user.as_str()).cloned(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn device(&self, pn: &str, id: u16) -> Option<Arc<Device>> {
+        self.account_by_pn(pn)?.device(id)
+    }
+
+    /// All accounts by phone number.
+    pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
+        let mut accounts: Vec<_> = read(&self.directory).by_pn.values().cloned().collect();
+        accounts.sort_unstable_by(|a, b| a.pn.cmp(&b.pn));
+        accounts
+    }
+
+    pub(super) fn await_scan(&self, registration: &Arc<Registration>) {
+        let mut waiting = lock(&self.waiting);
+        for reference in registration.references() {
+            waiting
+                .by_reference
+                .insert(reference.clone(), Arc::downgrade(registration));
+        }
+    }
+
+    pub(super) fn await_code(&self, pn: Arc<str>, registration: &Arc<Registration>) {
+        lock(&self.waiting)
+            .by_number
+            .insert(pn, Arc::downgrade(registration));
+    }
+
+    pub(super) fn end_waiting(&self, registration: &Registration) {
+        let mut waiting = lock(&self.waiting);
+        for reference in registration.references() {
+            waiting.by_reference.remove(reference);
+        }
+        waiting.by_number.retain(|_, weak| {
+            weak.upgrade()
+                .is_some_and(|other| other.link.id != registration.link.id)
+        });
+    }
+
+    pub(super) fn waiting_for_scan(&self, reference: &str) -> Option<Arc<Registration>> {
+        lock(&self.waiting).by_reference.get(reference)?.upgrade()
+    }
+
+    pub(super) fn waiting_for_code(&self, pn: &str) -> Option<Arc<Registration>> {
+        lock(&self.waiting).by_number.get(pn)?.upgrade()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            links: self.links_open.load(Ordering::Relaxed),
+            uptime_ms: self.started.elapsed().as_millis() as u64,
+            counters: self.counters.values(),
+            ..Stats::default()
+        };
+        for account in self.accounts() {
+            stats.accounts += 1;
+            for device in account.devices() {
+                stats.devices += 1;
+                stats.connected += u64::from(device.link().is_some());
+                stats.queued += device.queued() as u64;
+            }
+        }
+        stats
+    }
+}

@@ -1,0 +1,149 @@
+//! Queries of logged-in companions.
+
+use std::sync::Arc;
+
+use super::{ID_BYTES_MAX, app_state, iq_error, iq_result, prekey, unlink, usync};
+use crate::server::link::stream_error;
+use crate::server::service::Service;
+use crate::server::session::Session;
+use crate::wire::jid::{Domain, Jid};
+use crate::wire::node::Node;
+
+const PRIVACY: [&str; 9] = [
+    "last",
+    "online",
+    "profile",
+    "status",
+    "readreceipts",
+    "groupadd",
+    "calladd",
+    "messages",
+    "defense",
+];
+
+pub(in crate::server) fn handle(service: &Arc<Service>, session: &Session, node: &Node) {
+    let Some(id) = node
+        .get("id")
+        .filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
+    else {
+        // Without an id there is no answer that the client could match.
+        return session
+            .link
+            .end_with(&stream_error(None, None).child(Node::new("bad-format")));
+    };
+    let namespace = node.get("xmlns").unwrap_or_default();
+    let answer = match node.get("type") {
+        Some("get" | "set") if namespace == "md" => return linked_devices(service, session, id, node),
+        Some("get" | "set") => answer(service, session, id, namespace, node),
+        // Answers to the service's own queries need none.
+        Some("result" | "error") => return,
+        _ => iq_error(id, 400, "bad-request"),
+    };
+    session.link.send(&answer);
+}
+
+fn answer(service: &Arc<Service>, session: &Session, id: &str, namespace: &str, node: &Node) -> Node {
+    let child = node.children().first().map_or("", |child| child.tag.as_ref());
+    match (namespace, child) {
+        ("encrypt", _) => prekey::answer(service, session, id, node),
+        ("usync", _) => usync::answer(service, session, id, node),
+        ("w:sync:app:state", _) => app_state::answer(service, session, id, node),
+        ("passive", "active" | "passive") => {
+            session.device.set_active(child == "active");
+            iq_result(id)
+        }
+        ("w", "props") | ("abt", "props") => iq_result(id).child(
+            Node::new("props")
+                .attr("hash", "sandbox")
+                .attr("protocol", "1")
+                .attr("refresh", "86400"),
+        ),
+        ("blocklist", _) => iq_result(id).child(Node::new("list").attr("dhash", "0")),
+        ("privacy", "privacy") if node.is("type", "get") => {
+            let categories =
+                PRIVACY.map(|name| Node::new("category").attr("name", name).attr("value", "all"));
+            iq_result(id).child(Node::new("privacy").with_children(categories.to_vec()))
+        }
+        ("w:m", _) => iq_result(id).child(media_connection(service)),
+        ("w:profile:picture", _) if node.is("type", "get") => iq_error(id, 404, "item-not-found"),
+        ("status", "status") if node.is("type", "set") => {
+            set_about(session, node);
+            iq_result(id)
+        }
+        ("w:g2", _) => iq_error(id, 501, "feature-not-implemented"),
+        ("w:p" | "urn:xmpp:ping" | "urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push", _) => iq_result(id),
+        ("privacy" | "tos" | "urn:xmpp:whatsapp:account" | "w:stats" | "w:b" | "disappearing_mode", _) => {
+            iq_result(id)
+        }
+        _ => {
+            service.counters.unknown_queries.one();
+            tracing::debug!(
+                namespace,
+                child,
+                "a query the sandbox does not know got an empty result"
+            );
+            iq_result(id)
+        }
+    }
+}
+
+fn linked_devices(service: &Service, session: &Session, id: &str, node: &Node) {
+    let Some(request) = node.find("remove-companion-device") else {
+        return session.link.send(&iq_result(id));
+    };
+    let target = request.get("jid").and_then(Jid::parse);
+    let is_own = |jid: &Jid| {
+        service
+            .account(jid)
+            .is_some_and(|account| account.pn == session.account.pn)
+    };
+    match target.filter(is_own).map(|jid| jid.device) {
+        Some(device) if session.account.device(device).is_some() => {
+            session.link.send(&iq_result(id));
+            if device == session.device.id {
+                session.unlink(service);
+            } else {
+                unlink(service, &session.account, device);
+            }
+        }
+        Some(_) => session.link.send(&iq_error(id, 404, "item-not-found")),
+        None => session.link.send(&iq_error(id, 400, "bad-request")),
+    }
+}
+
+fn set_about(session: &Session, node: &Node) {
+    const ABOUT_BYTES_MAX: usize = 1_024;
+    let text = node
+        .find("status")
+        .and_then(Node::data)
+        .map(String::from_utf8_lossy);
+    if let Some(text) = text.filter(|text| text.len() <= ABOUT_BYTES_MAX) {
+        *crate::server::sync::lock(&session.account.about) = text.into_owned();
+    }
+}
+
+/// The media host: this sandbox itself. Uploads and downloads are answered 404 there.
+fn media_connection(service: &Service) -> Node {
+    let host = Node::new("host")
+        .attr("hostname", service.media_host())
+        .attr("type", "primary")
+        .child(Node::new("download"))
+        .child(Node::new("upload"));
+    Node::new("media_conn")
+        .attr("auth", "sandbox")
+        .attr("ttl", "3600")
+        .attr("auth_ttl", "86400")
+        .attr("max_buckets", "12")
+        .attr("max_manual_retry", "3")
+        .attr("max_auto_download_retry", "3")
+        .child(host)
+}
+
+/// The addressing a JID asks for; anything but LID is the phone number's.
+pub(super) fn domain_of(jid: &Jid) -> Domain {
+    if jid.domain == Domain::Lid {
+        Domain::Lid
+    } else {
+        Domain::Pn
+    }
+}

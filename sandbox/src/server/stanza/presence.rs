@@ -1,0 +1,119 @@
+//! Presence and chat states: worth something only to who is online now.
+
+use super::iq::domain_of;
+use crate::server::account::Account;
+use crate::server::service::Service;
+use crate::server::session::Session;
+use crate::server::sync::{lock, now_s};
+use crate::wire::jid::{Domain, Jid};
+use crate::wire::node::Node;
+
+pub(in crate::server) fn presence(service: &Service, session: &Session, node: &Node) {
+    match node.get("type") {
+        Some("subscribe") => subscribe(service, session, node),
+        Some("unsubscribe") => {
+            let target = node
+                .get("to")
+                .and_then(Jid::parse)
+                .and_then(|jid| service.account(&jid));
+            if let Some(target) = target {
+                lock(&target.presence)
+                    .subscribers
+                    .remove(&session.account.device_ref(session.device.id));
+            }
+        }
+        // Some clients send a presence without any attribute while their name is not known: ignored.
+        kind => {
+            let available = match kind {
+                None | Some("available") => true,
+                Some("unavailable") => false,
+                Some(_) => return,
+            };
+            if node.attrs.is_empty() {
+                return;
+            }
+            session.device.set_available(available);
+            refresh(service, &session.account);
+        }
+    }
+}
+
+fn subscribe(service: &Service, session: &Session, node: &Node) {
+    let Some(jid) = node.get("to").and_then(Jid::parse) else {
+        return;
+    };
+    let Some(target) = service.account(&jid) else {
+        return;
+    };
+    let domain = domain_of(&jid);
+    let now = {
+        let mut presence = lock(&target.presence);
+        presence.subscribe(session.account.device_ref(session.device.id), domain);
+        (presence.available, presence.last_seen_s)
+    };
+    session.link.send(&presence_node(&target, domain, now));
+}
+
+fn presence_node(account: &Account, domain: Domain, (available, last_seen_s): (bool, u64)) -> Node {
+    let node = Node::new("presence").attr("from", account.jid(0, domain).to_string());
+    if available {
+        return node;
+    }
+    let last = if last_seen_s == 0 {
+        "deny".to_owned()
+    } else {
+        last_seen_s.to_string()
+    };
+    node.attr("type", "unavailable").attr("last", last)
+}
+
+/// Tells subscribers when an account comes or goes: it is there while one companion says so.
+pub(in crate::server) fn refresh(service: &Service, account: &Account) {
+    let available = account.devices().iter().any(|device| device.is_available());
+    let subscribers: Vec<_> = {
+        let mut presence = lock(&account.presence);
+        if presence.available == available {
+            return;
+        }
+        presence.available = available;
+        if !available {
+            presence.last_seen_s = now_s();
+        }
+        presence
+            .subscribers
+            .iter()
+            .map(|(device, domain)| (device.clone(), *domain))
+            .collect()
+    };
+    let now = (available, now_s());
+    for ((pn, device), domain) in subscribers {
+        if let Some(device) = service.device(&pn, device) {
+            device.send_live(&presence_node(account, domain, now));
+        }
+    }
+}
+
+/// Typing and recording, passed on to the other side's devices.
+pub(in crate::server) fn chat_state(service: &Service, session: &Session, node: &Node) {
+    let Some(jid) = node.get("to").and_then(Jid::parse) else {
+        return;
+    };
+    let Some(target) = service
+        .account(&jid)
+        .filter(|target| target.pn != session.account.pn)
+    else {
+        return;
+    };
+    let state = node
+        .children()
+        .iter()
+        .find(|state| matches!(state.tag.as_ref(), "composing" | "paused"));
+    let Some(state) = state else { return };
+    let from = session.account.jid(0, domain_of(&jid));
+    let passed = Node::new("chatstate")
+        .attr("from", from.to_string())
+        .child(state.clone());
+    for device in target.devices() {
+        device.send_live(&passed);
+    }
+}

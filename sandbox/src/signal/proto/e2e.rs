@@ -1,0 +1,398 @@
+//! The content of an end-to-end encrypted message.
+
+use prost::{Enumeration, Message as Proto};
+
+use super::history::HistorySyncNotification;
+use super::sync::{AppStateSyncKeyRequest, AppStateSyncKeyShare};
+
+/// Names a message: the chat, who wrote it, its id.
+#[derive(Clone, PartialEq, Proto)]
+pub struct MessageKey {
+    #[prost(string, optional, tag = "1")]
+    pub remote_jid: Option<String>,
+    #[prost(bool, optional, tag = "2")]
+    pub from_me: Option<bool>,
+    #[prost(string, optional, tag = "3")]
+    pub id: Option<String>,
+    #[prost(string, optional, tag = "4")]
+    pub participant: Option<String>,
+}
+
+/// A message's content: one kind of content is set, besides the accompanying fields.
+#[derive(Clone, PartialEq, Proto)]
+pub struct Message {
+    #[prost(string, optional, tag = "1")]
+    pub conversation: Option<String>,
+    #[prost(message, optional, tag = "2")]
+    pub sender_key_distribution_message: Option<SenderKeyDistributionMessage>,
+    #[prost(message, optional, boxed, tag = "3")]
+    pub image_message: Option<Box<ImageMessage>>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub extended_text_message: Option<Box<ExtendedTextMessage>>,
+    #[prost(message, optional, boxed, tag = "7")]
+    pub document_message: Option<Box<DocumentMessage>>,
+    #[prost(message, optional, boxed, tag = "8")]
+    pub audio_message: Option<Box<AudioMessage>>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub video_message: Option<Box<VideoMessage>>,
+    #[prost(message, optional, boxed, tag = "12")]
+    pub protocol_message: Option<Box<ProtocolMessage>>,
+    #[prost(message, optional, boxed, tag = "26")]
+    pub sticker_message: Option<Box<StickerMessage>>,
+    #[prost(message, optional, boxed, tag = "31")]
+    pub device_sent_message: Option<Box<DeviceSentMessage>>,
+    #[prost(message, optional, boxed, tag = "35")]
+    pub message_context_info: Option<Box<MessageContextInfo>>,
+    #[prost(message, optional, boxed, tag = "37")]
+    pub view_once_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "40")]
+    pub ephemeral_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "46")]
+    pub reaction_message: Option<Box<ReactionMessage>>,
+    #[prost(message, optional, boxed, tag = "53")]
+    pub document_with_caption_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "55")]
+    pub view_once_message_v2: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "58")]
+    pub edited_message: Option<Box<FutureProofMessage>>,
+}
+
+impl Message {
+    pub fn of_text(text: impl Into<String>) -> Self {
+        Self {
+            conversation: Some(text.into()),
+            ..Self::default()
+        }
+    }
+
+    pub fn of_protocol(protocol: ProtocolMessage) -> Self {
+        Self {
+            protocol_message: Some(Box::new(protocol)),
+            ..Self::default()
+        }
+    }
+
+    /// The copy of `self` for the sender's own other devices.
+    pub fn device_sent(self, destination_jid: impl Into<String>) -> Self {
+        let sent = DeviceSentMessage {
+            destination_jid: Some(destination_jid.into()),
+            message: Some(Box::new(self)),
+            phash: None,
+        };
+        Self {
+            device_sent_message: Some(Box::new(sent)),
+            ..Self::default()
+        }
+    }
+
+    /// The text of a text message, or the caption of a medium.
+    pub fn text(&self) -> Option<&str> {
+        let extended = || self.extended_text_message.as_ref()?.text.as_deref();
+        let image = || self.image_message.as_ref()?.caption.as_deref();
+        let video = || self.video_message.as_ref()?.caption.as_deref();
+        let document = || self.document_message.as_ref()?.caption.as_deref();
+        self.conversation
+            .as_deref()
+            .or_else(extended)
+            .or_else(image)
+            .or_else(video)
+            .or_else(document)
+    }
+
+    /// The content inside the wrappers a sender may put around it.
+    pub fn innermost(&self) -> &Self {
+        let mut message = self;
+        while let Some(inner) = message.wrapped() {
+            message = inner;
+        }
+        message
+    }
+
+    fn wrapped(&self) -> Option<&Self> {
+        if let Some(inner) = self
+            .device_sent_message
+            .as_ref()
+            .and_then(|sent| sent.message.as_deref())
+        {
+            return Some(inner);
+        }
+        [
+            &self.ephemeral_message,
+            &self.view_once_message,
+            &self.view_once_message_v2,
+            &self.document_with_caption_message,
+            &self.edited_message,
+        ]
+        .into_iter()
+        .find_map(|wrapper| wrapper.as_ref()?.message.as_deref())
+    }
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct SenderKeyDistributionMessage {
+    #[prost(string, optional, tag = "1")]
+    pub group_id: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub axolotl_sender_key_distribution_message: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct ExtendedTextMessage {
+    #[prost(string, optional, tag = "1")]
+    pub text: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub matched_text: Option<String>,
+    #[prost(string, optional, tag = "5")]
+    pub description: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    pub title: Option<String>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+}
+
+/// What a message answers, mentions or forwards.
+#[derive(Clone, PartialEq, Proto)]
+pub struct ContextInfo {
+    #[prost(string, optional, tag = "1")]
+    pub stanza_id: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub participant: Option<String>,
+    #[prost(message, optional, boxed, tag = "3")]
+    pub quoted_message: Option<Box<Message>>,
+    #[prost(string, optional, tag = "4")]
+    pub remote_jid: Option<String>,
+    #[prost(string, repeated, tag = "15")]
+    pub mentioned_jid: Vec<String>,
+    #[prost(uint32, optional, tag = "21")]
+    pub forwarding_score: Option<u32>,
+    #[prost(bool, optional, tag = "22")]
+    pub is_forwarded: Option<bool>,
+    /// Seconds.
+    #[prost(uint32, optional, tag = "25")]
+    pub expiration: Option<u32>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct ReactionMessage {
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<MessageKey>,
+    /// An emoji; empty takes the reaction back.
+    #[prost(string, optional, tag = "2")]
+    pub text: Option<String>,
+    #[prost(int64, optional, tag = "4")]
+    pub sender_timestamp_ms: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct DeviceSentMessage {
+    #[prost(string, optional, tag = "1")]
+    pub destination_jid: Option<String>,
+    #[prost(message, optional, boxed, tag = "2")]
+    pub message: Option<Box<Message>>,
+    #[prost(string, optional, tag = "3")]
+    pub phash: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct FutureProofMessage {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub message: Option<Box<Message>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct ProtocolMessage {
+    #[prost(message, optional, tag = "1")]
+    pub key: Option<MessageKey>,
+    #[prost(enumeration = "ProtocolType", optional, tag = "2")]
+    pub r#type: Option<i32>,
+    /// Seconds.
+    #[prost(uint32, optional, tag = "4")]
+    pub ephemeral_expiration: Option<u32>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub history_sync_notification: Option<Box<HistorySyncNotification>>,
+    #[prost(message, optional, tag = "7")]
+    pub app_state_sync_key_share: Option<AppStateSyncKeyShare>,
+    #[prost(message, optional, tag = "8")]
+    pub app_state_sync_key_request: Option<AppStateSyncKeyRequest>,
+    #[prost(message, optional, boxed, tag = "14")]
+    pub edited_message: Option<Box<Message>>,
+    #[prost(int64, optional, tag = "15")]
+    pub timestamp_ms: Option<i64>,
+}
+
+/// The protocol messages a phone sends or understands; other values decode as unknown numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enumeration)]
+#[repr(i32)]
+pub enum ProtocolType {
+    Revoke = 0,
+    EphemeralSetting = 3,
+    HistorySyncNotification = 5,
+    AppStateSyncKeyShare = 6,
+    AppStateSyncKeyRequest = 7,
+    InitialSecurityNotificationSettingSync = 9,
+    MessageEdit = 14,
+    PeerDataOperationRequestMessage = 16,
+    PeerDataOperationRequestResponseMessage = 17,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct MessageContextInfo {
+    #[prost(message, optional, tag = "1")]
+    pub device_list_metadata: Option<DeviceListMetadata>,
+    #[prost(int32, optional, tag = "2")]
+    pub device_list_metadata_version: Option<i32>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub message_secret: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct DeviceListMetadata {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub sender_key_hash: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "2")]
+    pub sender_timestamp: Option<u64>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub recipient_key_hash: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "9")]
+    pub recipient_timestamp: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct ImageMessage {
+    #[prost(string, optional, tag = "1")]
+    pub url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub mimetype: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    pub caption: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub file_sha256: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "5")]
+    pub file_length: Option<u64>,
+    #[prost(uint32, optional, tag = "6")]
+    pub height: Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    pub width: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub media_key: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub file_enc_sha256: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "11")]
+    pub direct_path: Option<String>,
+    #[prost(int64, optional, tag = "12")]
+    pub media_key_timestamp: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "16")]
+    pub jpeg_thumbnail: Option<Vec<u8>>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct VideoMessage {
+    #[prost(string, optional, tag = "1")]
+    pub url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub mimetype: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub file_sha256: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "4")]
+    pub file_length: Option<u64>,
+    #[prost(uint32, optional, tag = "5")]
+    pub seconds: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub media_key: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "7")]
+    pub caption: Option<String>,
+    #[prost(bool, optional, tag = "8")]
+    pub gif_playback: Option<bool>,
+    #[prost(uint32, optional, tag = "9")]
+    pub height: Option<u32>,
+    #[prost(uint32, optional, tag = "10")]
+    pub width: Option<u32>,
+    #[prost(bytes = "vec", optional, tag = "11")]
+    pub file_enc_sha256: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "13")]
+    pub direct_path: Option<String>,
+    #[prost(int64, optional, tag = "14")]
+    pub media_key_timestamp: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "16")]
+    pub jpeg_thumbnail: Option<Vec<u8>>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct AudioMessage {
+    #[prost(string, optional, tag = "1")]
+    pub url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub mimetype: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub file_sha256: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "4")]
+    pub file_length: Option<u64>,
+    #[prost(uint32, optional, tag = "5")]
+    pub seconds: Option<u32>,
+    #[prost(bool, optional, tag = "6")]
+    pub ptt: Option<bool>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub media_key: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub file_enc_sha256: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "9")]
+    pub direct_path: Option<String>,
+    #[prost(int64, optional, tag = "10")]
+    pub media_key_timestamp: Option<i64>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct DocumentMessage {
+    #[prost(string, optional, tag = "1")]
+    pub url: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    pub mimetype: Option<String>,
+    #[prost(string, optional, tag = "3")]
+    pub title: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub file_sha256: Option<Vec<u8>>,
+    #[prost(uint64, optional, tag = "5")]
+    pub file_length: Option<u64>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub media_key: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "8")]
+    pub file_name: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub file_enc_sha256: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "10")]
+    pub direct_path: Option<String>,
+    #[prost(int64, optional, tag = "11")]
+    pub media_key_timestamp: Option<i64>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+    #[prost(string, optional, tag = "20")]
+    pub caption: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Proto)]
+pub struct StickerMessage {
+    #[prost(string, optional, tag = "1")]
+    pub url: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub file_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub file_enc_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub media_key: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "5")]
+    pub mimetype: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub direct_path: Option<String>,
+    #[prost(uint64, optional, tag = "9")]
+    pub file_length: Option<u64>,
+    #[prost(int64, optional, tag = "10")]
+    pub media_key_timestamp: Option<i64>,
+    #[prost(message, optional, boxed, tag = "17")]
+    pub context_info: Option<Box<ContextInfo>>,
+}

@@ -1,0 +1,472 @@
+//! A small WhatsApp Web client: what a companion does on the wire, with a Signal endpoint of its own.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use futures::{SinkExt, StreamExt};
+use hmac::{Hmac, KeyInit, Mac};
+use prost::Message as _;
+use roost_sandbox::signal::keys::typed;
+use roost_sandbox::signal::padding::{pad, unpad};
+use roost_sandbox::signal::proto::{AdvSignedDeviceIdentity, AdvSignedDeviceIdentityHmac, Message};
+use roost_sandbox::signal::{Address, Bundle, CiphertextKind, KeyPair, OneTimePrekey, Phone, SignedPrekey};
+use roost_sandbox::wire::frame::{FrameReader, Input, client_header, write_frame};
+use roost_sandbox::wire::jid::Jid;
+use roost_sandbox::wire::node::{Limits, Node, decode, encode_to_vec};
+use roost_sandbox::wire::noise::{Hello, Initiator, Transport, verify_chain};
+use roost_sandbox::wire::proto::{ClientPayload, DevicePairingData};
+use serde_json::json;
+use sha2::Sha256;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use crate::stage::{DEADLINE, Stage};
+
+pub type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// One connection after its handshake.
+pub struct Wire {
+    socket: WebSocket,
+    reader: FrameReader,
+    transport: Transport,
+    /// Stanzas that were read while waiting for others.
+    backlog: VecDeque<Node>,
+    next_id: u32,
+}
+
+impl Wire {
+    pub async fn open(stage: &Stage, key: &KeyPair, payload: &ClientPayload, hello: Hello) -> Self {
+        let mut socket = websocket(stage).await;
+        let header = client_header(3);
+        let initiator = Initiator::new(&header, hello);
+        let mut out = BytesMut::from(&header[..]);
+        write_frame(&mut out, initiator.hello()).unwrap();
+        socket.send(out.freeze().into()).await.unwrap();
+
+        let mut reader = FrameReader::client(1 << 20);
+        let answer = next_frame(&mut socket, &mut reader)
+            .await
+            .expect("a server hello");
+        let greeted = initiator.read(&answer).unwrap();
+        verify_chain(&greeted.chain, &stage.sandbox.root_key(), &greeted.server_key).unwrap();
+        let (finish, transport) = greeted.finish(key, &payload.encode_to_vec()).unwrap();
+        let mut out = BytesMut::new();
+        write_frame(&mut out, &finish).unwrap();
+        socket.send(out.freeze().into()).await.unwrap();
+        Self {
+            socket,
+            reader,
+            transport,
+            backlog: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    pub async fn send(&mut self, node: &Node) {
+        let plain = encode_to_vec(node).unwrap();
+        self.send_plain(&plain).await;
+    }
+
+    /// Sends the bytes of a stanza, well-formed or not.
+    pub async fn send_plain(&mut self, plain: &[u8]) {
+        let mut out = BytesMut::new();
+        self.transport.sender.seal_frame(plain, &mut out).unwrap();
+        self.send_raw(out.freeze().into()).await;
+    }
+
+    pub async fn send_raw(&mut self, message: tungstenite::Message) {
+        self.socket.send(message).await.unwrap();
+    }
+
+    async fn read(&mut self) -> Option<Node> {
+        let frame = next_frame(&mut self.socket, &mut self.reader).await?;
+        let plain = self.transport.open(frame).unwrap();
+        Some(decode(plain.freeze(), Limits::default()).unwrap())
+    }
+
+    /// The next stanza that `matches`; the others are kept for later.
+    pub async fn expect(&mut self, matches: impl Fn(&Node) -> bool) -> Node {
+        if let Some(at) = self.backlog.iter().position(&matches) {
+            return self.backlog.remove(at).unwrap();
+        }
+        let waiting = async {
+            loop {
+                let node = self.read().await.expect("the connection stays open");
+                if matches(&node) {
+                    return node;
+                }
+                self.backlog.push_back(node);
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting)
+            .await
+            .expect("the stanza comes before the deadline")
+    }
+
+    pub async fn expect_tag(&mut self, tag: &str) -> Node {
+        self.expect(|node| node.tag == tag).await
+    }
+
+    pub async fn expect_ack(&mut self, id: &str) -> Node {
+        self.expect(|node| node.tag == "ack" && node.is("id", id)).await
+    }
+
+    /// Reads until the server closes, and returns what came before.
+    pub async fn until_closed(&mut self) -> Vec<Node> {
+        let mut nodes: Vec<_> = self.backlog.drain(..).collect();
+        let waiting = async {
+            while let Some(node) = self.read().await {
+                nodes.push(node);
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting)
+            .await
+            .expect("the server closes before the deadline");
+        nodes
+    }
+
+    /// Asks and returns the answer.
+    pub async fn query(&mut self, kind: &'static str, namespace: &'static str, child: Node) -> Node {
+        self.query_all(kind, namespace, vec![child]).await
+    }
+
+    pub async fn query_all(
+        &mut self,
+        kind: &'static str,
+        namespace: &'static str,
+        children: Vec<Node>,
+    ) -> Node {
+        self.next_id += 1;
+        let id = format!("q{}", self.next_id);
+        let query = Node::new("iq")
+            .attr("id", id.clone())
+            .attr("to", "s.whatsapp.net")
+            .attr("type", kind)
+            .attr("xmlns", namespace)
+            .with_children(children);
+        self.send(&query).await;
+        self.expect(|node| node.tag == "iq" && node.is("id", &id)).await
+    }
+}
+
+pub async fn websocket(stage: &Stage) -> WebSocket {
+    tokio_tungstenite::connect_async(stage.sandbox.websocket_url())
+        .await
+        .unwrap()
+        .0
+}
+
+/// The next frame, or `None` when the server closes.
+pub async fn next_frame(socket: &mut WebSocket, reader: &mut FrameReader) -> Option<BytesMut> {
+    loop {
+        match reader.next_input().unwrap() {
+            Some(Input::Frame(frame)) => return Some(frame),
+            Some(Input::Header(_)) => panic!("a server sends no header"),
+            None => {}
+        }
+        match socket.next().await {
+            Some(Ok(tungstenite::Message::Binary(bytes))) => reader.push(&bytes),
+            Some(Ok(tungstenite::Message::Close(_)) | Err(_)) | None => return None,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// A companion: its keys, and who it is once it is paired.
+pub struct Companion {
+    pub noise: KeyPair,
+    pub signal: Phone,
+    signed_prekey: SignedPrekey,
+    pub adv_secret: [u8; 32],
+    pub jid: Jid,
+    proof: Vec<u8>,
+}
+
+impl Companion {
+    pub fn new() -> Self {
+        let mut signal = Phone::generate();
+        Self {
+            noise: KeyPair::generate(),
+            signed_prekey: signal.fresh_bundle().signed_prekey,
+            signal,
+            adv_secret: rand::random(),
+            jid: Jid::parse("0@s.whatsapp.net").unwrap(),
+            proof: Vec::new(),
+        }
+    }
+
+    /// A companion linked to the account of `number`.
+    pub async fn paired(stage: &Stage, number: &str) -> Self {
+        let mut companion = Self::new();
+        let mut wire = companion.register(stage).await;
+        let code = companion.qr(&companion.references(&mut wire).await[0]);
+        let path = format!("/accounts/{number}/scan");
+        let scan = stage.post(&path, json!({ "code": code }));
+        let ((status, body), ()) = tokio::join!(scan, companion.confirm(&mut wire));
+        assert_eq!((status, &body), (200, &json!({"device": companion.jid.device})));
+        companion
+    }
+
+    pub async fn register(&self, stage: &Stage) -> Wire {
+        let payload = ClientPayload {
+            device_pairing_data: Some(self.pairing_data()),
+            ..Default::default()
+        };
+        Wire::open(stage, &self.noise, &payload, Hello::Xx).await
+    }
+
+    pub fn pairing_data(&self) -> DevicePairingData {
+        let signed = &self.signed_prekey;
+        DevicePairingData {
+            e_regid: Some(self.signal.registration_id().to_be_bytes().to_vec()),
+            e_keytype: Some(vec![5]),
+            e_ident: Some(self.signal.identity().public().to_vec()),
+            e_skey_id: Some(signed.id.to_be_bytes()[1..].to_vec()),
+            e_skey_val: Some(signed.public.to_vec()),
+            e_skey_sig: Some(signed.signature.to_vec()),
+            ..Default::default()
+        }
+    }
+
+    /// The references the server offers for scanning.
+    pub async fn references(&self, wire: &mut Wire) -> Vec<String> {
+        let query = wire.expect(|node| node.find("pair-device").is_some()).await;
+        wire.send(
+            &Node::new("iq")
+                .attr("type", "result")
+                .attr("id", query.get("id").unwrap().to_owned()),
+        )
+        .await;
+        let shown = query.find("pair-device").unwrap();
+        shown
+            .children()
+            .iter()
+            .map(|node| String::from_utf8(node.data().unwrap().to_vec()).unwrap())
+            .collect()
+    }
+
+    pub fn qr(&self, reference: &str) -> String {
+        use base64::Engine as _;
+        let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+        let identity = self.signal.identity().public();
+        format!(
+            "{reference},{},{},{},9",
+            encode(self.noise.public()),
+            encode(identity),
+            encode(&self.adv_secret)
+        )
+    }
+
+    /// Answers pair-success, and reads on to the end of the connection.
+    pub async fn confirm(&mut self, wire: &mut Wire) {
+        let query = wire.expect(|node| node.find("pair-success").is_some()).await;
+        let success = query.find("pair-success").unwrap();
+        self.jid = Jid::parse(success.find("device").unwrap().get("jid").unwrap()).unwrap();
+        let sealed = success.find("device-identity").unwrap().data().unwrap();
+        let sealed = AdvSignedDeviceIdentityHmac::decode(sealed).unwrap();
+        let details = sealed.details.unwrap();
+        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.adv_secret).unwrap();
+        mac.update(&details);
+        assert_eq!(
+            mac.finalize().into_bytes().to_vec(),
+            sealed.hmac.unwrap(),
+            "the phone knows the secret"
+        );
+
+        let mut identity = AdvSignedDeviceIdentity::decode(details.as_slice()).unwrap();
+        let own = self.signal.identity();
+        let inner = identity.details.clone().unwrap();
+        let signed = [
+            &[6, 1][..],
+            &inner,
+            own.public(),
+            identity.account_signature_key.as_ref().unwrap(),
+        ]
+        .concat();
+        identity.device_signature = Some(own.sign(&signed).to_vec());
+        self.proof = identity.encode_to_vec();
+        let answer = Node::new("iq")
+            .attr("type", "result")
+            .attr("id", query.get("id").unwrap().to_owned())
+            .child(
+                Node::new("pair-device-sign").child(
+                    Node::new("device-identity")
+                        .attr("key-index", self.jid.device.to_string())
+                        .bytes(self.proof.clone()),
+                ),
+            );
+        wire.send(&answer).await;
+        let last = wire.until_closed().await;
+        assert!(
+            last.iter()
+                .any(|node| node.tag == "stream:error" && node.is("code", "515")),
+            "{last:?}"
+        );
+    }
+
+    pub fn login_payload(&self, passive: bool) -> ClientPayload {
+        ClientPayload {
+            username: self.jid.user.parse().ok(),
+            device: Some(self.jid.device.into()),
+            passive: Some(passive),
+            ..Default::default()
+        }
+    }
+
+    /// Logs in without saying anything yet.
+    pub async fn connect(&self, stage: &Stage) -> Wire {
+        Wire::open(stage, &self.noise, &self.login_payload(false), Hello::RefusedIk).await
+    }
+
+    /// Logs in, uploads keys, and reads what the phone sends a new companion.
+    pub async fn open(&mut self, stage: &Stage) -> Wire {
+        let mut wire = self.connect(stage).await;
+        let success = wire.expect_tag("success").await;
+        assert!(success.get("lid").unwrap().ends_with("@lid"));
+        wire.expect(|node| node.find("offline").is_some()).await;
+        self.upload(&mut wire, 20).await;
+        wire.query("set", "passive", Node::new("active")).await;
+        for _ in 0..2 {
+            let message = wire
+                .expect(|node| node.tag == "message" && node.is("category", "peer"))
+                .await;
+            let content = self.read(&message);
+            assert!(content.protocol_message.is_some());
+            self.receipt(&mut wire, &message, Some("peer_msg")).await;
+        }
+        wire
+    }
+
+    pub async fn upload(&mut self, wire: &mut Wire, count: usize) {
+        let keys = (0..count).map(|_| self.signal.fresh_bundle().prekey.unwrap());
+        let keys = keys
+            .map(|key| key_node("key", key.id, &key.public, None))
+            .collect();
+        let signed = self.signed_prekey.clone();
+        let children = vec![
+            Node::new("registration").bytes(self.signal.registration_id().to_be_bytes().to_vec()),
+            Node::new("type").bytes(vec![5]),
+            Node::new("identity").bytes(self.signal.identity().public().to_vec()),
+            Node::new("list").with_children(keys),
+            key_node("skey", signed.id, &signed.public, Some(&signed.signature)),
+        ];
+        let answer = wire.query_all("set", "encrypt", children).await;
+        assert!(answer.is("type", "result"), "{answer:?}");
+    }
+
+    /// Decrypts a delivered message.
+    pub fn read(&mut self, message: &Node) -> Message {
+        self.try_read(message).unwrap()
+    }
+
+    pub fn try_read(&mut self, message: &Node) -> Option<Message> {
+        let enc = message.find("enc").unwrap();
+        let kind = CiphertextKind::from_name(enc.get("type").unwrap()).unwrap();
+        let address = address(message.get("from").unwrap());
+        let plain = self.signal.decrypt(&address, kind, enc.data().unwrap()).ok()?;
+        Some(Message::decode(unpad(&plain).unwrap()).unwrap())
+    }
+
+    pub async fn receipt(&self, wire: &mut Wire, message: &Node, kind: Option<&'static str>) {
+        let receipt = Node::new("receipt")
+            .attr("id", message.get("id").unwrap().to_owned())
+            .attr("to", message.get("from").unwrap().to_owned())
+            .attr_opt("type", kind);
+        wire.send(&receipt).await;
+        wire.expect(|node| {
+            node.tag == "ack" && node.is("class", "receipt") && node.get("id") == message.get("id")
+        })
+        .await;
+    }
+
+    /// Encrypts a text for each device, fetching keys of those it has no session with.
+    pub async fn message(
+        &mut self,
+        wire: &mut Wire,
+        to: &str,
+        devices: &[&str],
+        id: &str,
+        text: &str,
+    ) -> Node {
+        let mut copies = Vec::new();
+        let mut needs_proof = false;
+        for device in devices {
+            let address = address(device);
+            if !self.signal.has_session(&address) {
+                let bundle = fetch(wire, device).await.expect("the device has keys");
+                self.signal.start_session(&address, &bundle).unwrap();
+            }
+            let sealed = self
+                .signal
+                .encrypt(&address, &pad(Message::of_text(text).encode_to_vec()))
+                .unwrap();
+            needs_proof |= sealed.kind == CiphertextKind::Pkmsg;
+            let enc = Node::new("enc")
+                .attr("v", "2")
+                .attr("type", sealed.kind.as_str())
+                .bytes(sealed.bytes);
+            copies.push(Node::new("to").attr("jid", (*device).to_owned()).child(enc));
+        }
+        Node::new("message")
+            .attr("to", to.to_owned())
+            .attr("id", id.to_owned())
+            .attr("type", "text")
+            .child(Node::new("participants").with_children(copies))
+            .child_opt(needs_proof.then(|| Node::new("device-identity").bytes(self.proof.clone())))
+    }
+}
+
+/// Sessions are kept under the JID's user, whatever its server.
+pub fn address(jid: &str) -> Address {
+    let jid = Jid::parse(jid).unwrap();
+    Address::new(jid.user, jid.device)
+}
+
+/// A bundle as a client reads it.
+pub async fn fetch(wire: &mut Wire, jid: &str) -> Option<Bundle> {
+    let user = Node::new("user").attr("jid", jid.to_owned());
+    let answer = wire.query("get", "encrypt", Node::new("key").child(user)).await;
+    let user = answer.find("list").unwrap().find("user").unwrap();
+    assert_eq!(
+        user.get("jid"),
+        Some(jid),
+        "the answer names the user as the query did"
+    );
+    if user.find("error").is_some() {
+        return None;
+    }
+    let skey = user.find("skey").unwrap();
+    let bundle = Bundle {
+        registration_id: u32::from_be_bytes(user.find("registration").unwrap().data_array().unwrap()),
+        identity: user.find("identity").unwrap().data_array().unwrap(),
+        signed_prekey: SignedPrekey {
+            id: key_id(skey),
+            public: skey.find("value").unwrap().data_array().unwrap(),
+            signature: skey.find("signature").unwrap().data_array().unwrap(),
+        },
+        prekey: user.find("key").map(|key| OneTimePrekey {
+            id: key_id(key),
+            public: key.find("value").unwrap().data_array().unwrap(),
+        }),
+    };
+    let signed = typed(&bundle.signed_prekey.public);
+    assert!(roost_sandbox::signal::keys::xeddsa_verify(
+        &bundle.identity,
+        &signed,
+        &bundle.signed_prekey.signature
+    ));
+    Some(bundle)
+}
+
+fn key_id(node: &Node) -> u32 {
+    let [a, b, c] = node.find("id").unwrap().data_array().unwrap();
+    u32::from_be_bytes([0, a, b, c])
+}
+
+fn key_node(tag: &'static str, id: u32, public: &[u8; 32], signature: Option<&[u8; 64]>) -> Node {
+    Node::new(tag)
+        .child(Node::new("id").bytes(id.to_be_bytes()[1..].to_vec()))
+        .child(Node::new("value").bytes(public.to_vec()))
+        .child_opt(signature.map(|signature| Node::new("signature").bytes(signature.to_vec())))
+}

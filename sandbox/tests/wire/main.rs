@@ -1,0 +1,11 @@
+//! The sandbox over real sockets, spoken to by a client of the tests' own.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod client;
+mod control;
+mod hostile;
+mod message;
+mod pairing;
+mod stage;
+mod state;

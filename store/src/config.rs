@@ -1,0 +1,84 @@
+//! How a store is opened, and its limits.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::MasterKey;
+
+/// When SQLite counts a commit as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// After an fsync: survives a power cut.
+    #[default]
+    Full,
+    /// Without one: survives a crash of the process, not one of the machine.
+    Normal,
+}
+
+/// Limits of the group-commit writer.
+#[derive(Debug, Clone)]
+pub struct WriterLimits {
+    /// Most units that may wait; one more is answered `Overloaded`.
+    pub queue_max: usize,
+    /// Most operations in one transaction.
+    pub batch_max_ops: usize,
+    /// How long a transaction may wait for company while others are queueing up anyway; zero commits
+    /// at once what is there. A lone unit never waits.
+    pub batch_max_wait: Duration,
+    /// For how long a batch is tried again while the database is locked, full or away. Once that was
+    /// in vain, later batches get one attempt each until one succeeds.
+    pub retry_for: Duration,
+}
+
+impl Default for WriterLimits {
+    fn default() -> Self {
+        Self {
+            queue_max: 8192,
+            batch_max_ops: 1024,
+            batch_max_wait: Duration::from_millis(1),
+            retry_for: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What to open, and how.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `sqlite:<path>` or `postgres://…`.
+    pub url: String,
+    /// Key from which every other is derived.
+    pub master_key: MasterKey,
+    /// When SQLite counts a commit as durable.
+    pub synchronous: Synchronous,
+    /// Limits of the writer.
+    pub writer: WriterLimits,
+    /// Connections for reading.
+    pub readers_max: u32,
+    /// How long a read waits for a connection.
+    pub acquire_timeout: Duration,
+    /// How long SQLite waits for a lock that another process holds.
+    pub busy_timeout: Duration,
+    /// How long one transaction may take on PostgreSQL before its connection is given up.
+    pub transaction_timeout: Duration,
+}
+
+impl StoreConfig {
+    /// Defaults for a database.
+    pub fn new(url: impl Into<String>, master_key: MasterKey) -> Self {
+        Self {
+            url: url.into(),
+            master_key,
+            synchronous: Synchronous::Full,
+            writer: WriterLimits::default(),
+            readers_max: 4,
+            acquire_timeout: Duration::from_secs(5),
+            busy_timeout: Duration::from_secs(1),
+            transaction_timeout: Duration::from_secs(15),
+        }
+    }
+
+    /// Defaults for a SQLite file.
+    pub fn sqlite(path: impl Into<PathBuf>, master_key: MasterKey) -> Self {
+        Self::new(format!("sqlite:{}", path.into().display()), master_key)
+    }
+}

@@ -1,0 +1,203 @@
+//! Encryption at rest.
+//!
+//! Every key comes from the master key by HKDF-SHA256. A tenant's key is derived with the random salt
+//! in its row: without the row the key is gone for good, which is how a tenant's secrets are
+//! destroyed. Rows of an instance get a key of their own derived from the tenant's, so that no key
+//! ever sees so many random nonces that two could meet.
+//!
+//! A ciphertext is `version (1) | key id (4) | nonce (12) | AES-256-GCM text and tag`. The row's
+//! identity is the associated data: a value copied to another row does not open.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aes_gcm::aead::AeadInOut;
+use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use roost_domain::store::StoreError;
+use roost_domain::time::Entropy;
+use roost_domain::{InstanceId, TenantId};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::MasterKey;
+
+const VERSION: u8 = 1;
+const NONCE_BYTES: usize = 12;
+const HEADER_BYTES: usize = 1 + 4 + NONCE_BYTES;
+/// Tenant keys kept derived; one more empties the cache, which costs a derivation each.
+const TENANTS_CACHED_MAX: usize = 10_000;
+
+/// Bytes of a tenant's salt.
+pub(crate) const SALT_BYTES: usize = 32;
+
+/// Derives and keeps keys.
+pub(crate) struct Keyring {
+    master: Hkdf<Sha256>,
+    key_id: [u8; 4],
+    pepper: Zeroizing<[u8; 32]>,
+    entropy: Arc<dyn Entropy>,
+    tenants: Mutex<HashMap<TenantId, Arc<TenantKey>>>,
+}
+
+impl Keyring {
+    pub(crate) fn new(master: &MasterKey, entropy: Arc<dyn Entropy>) -> Self {
+        let master = Hkdf::<Sha256>::new(Some(b"roost master"), master.bytes());
+        let mut key_id = [0; 4];
+        expand(&master, &[b"key id"], &mut key_id);
+        let mut pepper = Zeroizing::new([0; 32]);
+        expand(&master, &[b"api key pepper"], &mut *pepper);
+        Self { master, key_id, pepper, entropy, tenants: Mutex::default() }
+    }
+
+    /// A value by which a database knows its master key, and which says nothing about it.
+    pub(crate) fn check_value(&self) -> String {
+        let mut value = [0; 16];
+        expand(&self.master, &[b"check value"], &mut value);
+        hex::encode(value)
+    }
+
+    /// HMAC-SHA256 of an API key's text.
+    pub(crate) fn api_key_hash(&self, text: &str) -> [u8; 32] {
+        // HMAC takes keys of every length.
+        match <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.pepper) {
+            Ok(mut mac) => {
+                mac.update(text.as_bytes());
+                mac.finalize().into_bytes().into()
+            }
+            Err(_) => [0; 32],
+        }
+    }
+
+    /// A new tenant's salt.
+    pub(crate) fn new_salt(&self) -> [u8; SALT_BYTES] {
+        let mut salt = [0; SALT_BYTES];
+        self.entropy.fill(&mut salt);
+        salt
+    }
+
+    /// A tenant's key, when it was derived before.
+    pub(crate) fn cached(&self, tenant: TenantId) -> Option<Arc<TenantKey>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    }
+
+    /// A tenant's key.
+    pub(crate) fn tenant(&self, tenant: TenantId, salt: &[u8]) -> Arc<TenantKey> {
+        if let Some(key) = self.cached(tenant) {
+            return key;
+        }
+        let id = tenant.to_u128().to_be_bytes();
+        let mut seed = Zeroizing::new([0; 32]);
+        expand(&self.master, &[b"tenant", &id, salt], &mut *seed);
+        let key = Arc::new(TenantKey {
+            tenant,
+            derive: Hkdf::<Sha256>::new(None, &*seed),
+            key_id: self.key_id,
+            entropy: self.entropy.clone(),
+        });
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenants.len() >= TENANTS_CACHED_MAX {
+            tenants.clear();
+        }
+        tenants.insert(tenant, key.clone());
+        key
+    }
+}
+
+/// A tenant's key, from which those of its instances are derived.
+pub(crate) struct TenantKey {
+    tenant: TenantId,
+    derive: Hkdf<Sha256>,
+    key_id: [u8; 4],
+    entropy: Arc<dyn Entropy>,
+}
+
+impl TenantKey {
+    /// The key for the rows of an instance.
+    pub(crate) fn instance(&self, instance: InstanceId) -> InstanceKey<'_> {
+        let mut key = Zeroizing::new([0; 32]);
+        expand(&self.derive, &[b"instance", &instance.to_u128().to_be_bytes()], &mut *key);
+        InstanceKey { of: self, instance, cipher: Aes256Gcm::new((&*key).into()) }
+    }
+}
+
+/// Seals and opens values of one instance.
+pub(crate) struct InstanceKey<'a> {
+    of: &'a TenantKey,
+    instance: InstanceId,
+    cipher: Aes256Gcm,
+}
+
+/// What row a value belongs to, within its instance.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// A row of the link state.
+    LinkState { collection: i16, key: &'a str },
+    /// The proxy in the instance's own row.
+    Proxy,
+}
+
+impl InstanceKey<'_> {
+    pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let mut sealed = Vec::with_capacity(HEADER_BYTES + plain.len() + 16);
+        sealed.push(VERSION);
+        sealed.extend_from_slice(&self.of.key_id);
+        let mut nonce = [0; NONCE_BYTES];
+        self.of.entropy.fill(&mut nonce);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(
+                &Nonce::from(nonce),
+                &self.identity(place),
+                (&mut sealed[HEADER_BYTES..]).into(),
+            )
+            .map_err(|_| StoreError::Corrupt("a value is too long to be encrypted".to_owned()))?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    pub(crate) fn open(&self, place: Place<'_>, mut sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let header: [u8; HEADER_BYTES] = sealed
+            .get(..HEADER_BYTES)
+            .and_then(|header| header.try_into().ok())
+            .ok_or_else(|| StoreError::Corrupt("an encrypted value is too short".to_owned()))?;
+        if header[0] != VERSION || header[1..5] != self.of.key_id {
+            return Err(StoreError::Corrupt("a value is encrypted under an unknown key".to_owned()));
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&header[5..]);
+        sealed.drain(..HEADER_BYTES);
+        self.cipher
+            .decrypt_in_place(&Nonce::from(nonce), &self.identity(place), &mut sealed)
+            .map_err(|_| StoreError::Corrupt("an encrypted value does not belong to its row".to_owned()))?;
+        Ok(sealed)
+    }
+
+    /// The associated data. Fields of fixed length come first and the key last, so that no two rows
+    /// share one.
+    fn identity(&self, place: Place<'_>) -> Vec<u8> {
+        let mut identity = Vec::with_capacity(96);
+        identity.extend_from_slice(&self.of.tenant.to_u128().to_be_bytes());
+        identity.extend_from_slice(&self.instance.to_u128().to_be_bytes());
+        match place {
+            Place::LinkState { collection, key } => {
+                identity.push(b'l');
+                identity.extend_from_slice(&collection.to_be_bytes());
+                identity.extend_from_slice(key.as_bytes());
+            }
+            Place::Proxy => identity.push(b'p'),
+        }
+        identity
+    }
+}
+
+fn expand(from: &Hkdf<Sha256>, info: &[&[u8]], out: &mut [u8]) {
+    // HKDF-SHA256 gives up to 8,160 bytes; nobody here asks for more than 32.
+    let _ = from.expand_multi_info(info, out);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! What an error of the database means for the work at hand.
+
+use roost_domain::store::StoreError;
+
+/// Why a transaction or a read did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The database said so, or could not be reached.
+    Database(sqlx::Error),
+    /// A stored row cannot be understood.
+    Stored(StoreError),
+    /// The commit was sent and its answer lost; whether it happened could not be found out.
+    CommitUnknown,
+    /// The connection was given up because it took too long.
+    TimedOut,
+}
+
+/// What can be done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Wait, and try the same again on the same connection.
+    Wait,
+    /// The connection is no longer usable: try the same again on another one.
+    Reconnect,
+    /// Somebody else was first: the same again will see what they wrote.
+    Reread,
+    /// The same will fail again.
+    None,
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Stored(error)
+    }
+}
+
+impl Failure {
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Stored(_) => Remedy::None,
+            Self::CommitUnknown => Remedy::None,
+            Self::TimedOut => Remedy::Reconnect,
+            Self::Database(error) => remedy(error),
+        }
+    }
+
+    pub(crate) fn into_store_error(self) -> StoreError {
+        match self {
+            Self::Stored(error) => error,
+            Self::CommitUnknown => {
+                StoreError::Unavailable("the connection was lost during a commit".to_owned())
+            }
+            Self::TimedOut => StoreError::Unavailable("the database takes too long to answer".to_owned()),
+            Self::Database(error) => match remedy(&error) {
+                Remedy::Wait | Remedy::Reconnect => StoreError::Unavailable(plain(&error)),
+                Remedy::Reread => StoreError::Conflict("such a row is there already".to_owned()),
+                Remedy::None => StoreError::Corrupt(plain(&error)),
+            },
+        }
+    }
+}
+
+/// The database's own words, without the library's around them.
+fn plain(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn remedy(error: &sqlx::Error) -> Remedy {
+    match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => Remedy::Reread,
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            let code = code.as_deref().unwrap_or_default();
+            match code.parse::<i32>() {
+                // SQLSTATE has five characters; SQLite's extended codes have up to four.
+                Ok(number) if code.len() < 5 => sqlite_remedy(number & 0xff),
+                _ => postgres_remedy(code),
+            }
+        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Remedy::Reconnect,
+        _ => Remedy::None,
+    }
+}
+
+fn sqlite_remedy(primary: i32) -> Remedy {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const NOMEM: i32 = 7;
+    const READONLY: i32 = 8;
+    const INTERRUPT: i32 = 9;
+    const IOERR: i32 = 10;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    const PROTOCOL: i32 = 15;
+    match primary {
+        BUSY | LOCKED | NOMEM | INTERRUPT | FULL | PROTOCOL => Remedy::Wait,
+        // After these a connection may hold files that are no longer the right ones.
+        READONLY | IOERR | CANTOPEN => Remedy::Reconnect,
+        _ => Remedy::None,
+    }
+}
+
+fn postgres_remedy(code: &str) -> Remedy {
+    match (code.get(..2), code) {
+        // Serialization failures and deadlocks; locks that did not come.
+        (Some("40"), _) | (_, "55P03") => Remedy::Wait,
+        // Out of disk, memory or connections.
+        (Some("53"), _) => Remedy::Reconnect,
+        // Connection exceptions; shutdowns; a read-only transaction, as on a demoted primary;
+        // passwords and databases that are not there while a server is being set up.
+        (Some("08" | "57" | "58" | "28" | "3D"), _) | (_, "25006") => Remedy::Reconnect,
+        _ => Remedy::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart_by_their_code() {
+        assert_eq!(sqlite_remedy(5), Remedy::Wait);
+        assert_eq!(sqlite_remedy(13), Remedy::Wait);
+        assert_eq!(sqlite_remedy(10), Remedy::Reconnect);
+        assert_eq!(sqlite_remedy(19), Remedy::None);
+        assert_eq!(postgres_remedy("57P01"), Remedy::Reconnect);
+        assert_eq!(postgres_remedy("53100"), Remedy::Reconnect);
+        assert_eq!(postgres_remedy("40P01"), Remedy::Wait);
+        assert_eq!(postgres_remedy("22021"), Remedy::None);
+    }
+
+    #[test]
+    fn a_lost_database_is_unavailable_and_a_wrong_statement_is_not() {
+        let lost = Failure::Database(sqlx::Error::PoolTimedOut);
+        assert!(matches!(lost.into_store_error(), StoreError::Unavailable(_)));
+        let wrong = Failure::Database(sqlx::Error::RowNotFound);
+        assert!(matches!(wrong.into_store_error(), StoreError::Corrupt(_)));
+        assert!(matches!(Failure::TimedOut.into_store_error(), StoreError::Unavailable(_)));
+    }
+}

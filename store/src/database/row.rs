@@ -1,0 +1,92 @@
+//! Rows of either database.
+
+use roost_domain::Timestamp;
+use roost_domain::store::StoreError;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::Row as _;
+use std::str::FromStr;
+
+/// One row.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    pub(crate) fn int(&self, at: usize) -> Result<i64, StoreError> {
+        self.opt_int(at)?.ok_or_else(|| unexpected_null(at))
+    }
+
+    pub(crate) fn opt_int(&self, at: usize) -> Result<Option<i64>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get_unchecked(at),
+            Self::Postgres(row) => row.try_get_unchecked(at),
+        }
+        .map_err(corrupt)
+    }
+
+    pub(crate) fn str(&self, at: usize) -> Result<&str, StoreError> {
+        self.opt_str(at)?.ok_or_else(|| unexpected_null(at))
+    }
+
+    pub(crate) fn opt_str(&self, at: usize) -> Result<Option<&str>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get_unchecked(at),
+            Self::Postgres(row) => row.try_get_unchecked(at),
+        }
+        .map_err(corrupt)
+    }
+
+    pub(crate) fn text(&self, at: usize) -> Result<String, StoreError> {
+        self.str(at).map(str::to_owned)
+    }
+
+    pub(crate) fn opt_text(&self, at: usize) -> Result<Option<String>, StoreError> {
+        Ok(self.opt_str(at)?.map(str::to_owned))
+    }
+
+    pub(crate) fn bytes(&self, at: usize) -> Result<Vec<u8>, StoreError> {
+        self.opt_bytes(at)?.ok_or_else(|| unexpected_null(at))
+    }
+
+    pub(crate) fn opt_bytes(&self, at: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row.try_get_unchecked(at),
+            Self::Postgres(row) => row.try_get_unchecked(at),
+        }
+        .map_err(corrupt)
+    }
+
+    pub(crate) fn time(&self, at: usize) -> Result<Timestamp, StoreError> {
+        self.int(at).map(Timestamp::from_unix_ms)
+    }
+
+    pub(crate) fn opt_time(&self, at: usize) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.opt_int(at)?.map(Timestamp::from_unix_ms))
+    }
+
+    /// A value that is stored as its text.
+    pub(crate) fn parse<T: FromStr>(&self, at: usize) -> Result<T, StoreError> {
+        self.opt_parse(at)?.ok_or_else(|| unexpected_null(at))
+    }
+
+    pub(crate) fn opt_parse<T: FromStr>(&self, at: usize) -> Result<Option<T>, StoreError> {
+        let Some(text) = self.opt_str(at)? else { return Ok(None) };
+        let parsed = text.parse().map_err(|_| StoreError::Corrupt(format!("column {at} cannot be read")))?;
+        Ok(Some(parsed))
+    }
+
+    /// A value that is stored as its name.
+    pub(crate) fn name<T>(&self, at: usize, from_name: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+        from_name(self.str(at)?).ok_or_else(|| StoreError::Corrupt(format!("column {at} has an unknown name")))
+    }
+}
+
+fn unexpected_null(at: usize) -> StoreError {
+    StoreError::Corrupt(format!("column {at} is empty"))
+}
+
+fn corrupt(error: sqlx::Error) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}

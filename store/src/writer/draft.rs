@@ -1,0 +1,343 @@
+//! The rows that a group of units works on, in memory: read with one statement per kind, changed by
+//! the units in their order, written with one statement per kind.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use roost_domain::event::{Event, NewEvent};
+use roost_domain::instance::{HistoryEntry, Instance};
+use roost_domain::message::{Direction, Message};
+use roost_domain::store::{Idempotency, Replay, StoreError};
+use roost_domain::{Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
+
+use super::ids::Ids;
+use crate::link_state::LinkDraft;
+
+/// Rows that units are going to read.
+#[derive(Default)]
+pub(crate) struct Needs {
+    /// Instances whose epoch is checked.
+    pub(super) owned: BTreeSet<InstanceId>,
+    /// Instances whose row is shown or changed.
+    pub(super) instances: BTreeSet<InstanceId>,
+    /// Tenants whose log is written without an instance that is there.
+    pub(super) tenants: BTreeSet<TenantId>,
+    /// Whether events will be written for `owned`.
+    pub(super) events: bool,
+    pub(super) replies: BTreeSet<(TenantId, String)>,
+    /// Messages by their WhatsApp id.
+    pub(super) messages: BTreeSet<(InstanceId, String)>,
+    /// WhatsApp ids of inbound facts that may be there already.
+    pub(super) inbound: BTreeSet<(InstanceId, String)>,
+}
+
+impl Needs {
+    /// The instance's epoch.
+    pub(crate) fn owner(&mut self, owner: Owner) {
+        self.owned.insert(owner.instance);
+    }
+
+    /// The instance's epoch and its place in its tenant's log.
+    pub(crate) fn log(&mut self, owner: Owner) {
+        self.events = true;
+        self.owner(owner);
+    }
+
+    /// The instance's whole row.
+    pub(crate) fn instance(&mut self, owner: Owner) {
+        self.instances.insert(owner.instance);
+        self.log(owner);
+    }
+
+    /// A tenant's log.
+    pub(crate) fn tenant(&mut self, tenant: TenantId) {
+        self.tenants.insert(tenant);
+    }
+
+    pub(crate) fn reply(&mut self, tenant: TenantId, key: &str) {
+        self.replies.insert((tenant, key.to_owned()));
+    }
+
+    pub(crate) fn message(&mut self, instance: InstanceId, whatsapp_id: &str) {
+        self.messages.insert((instance, whatsapp_id.to_owned()));
+    }
+
+    pub(crate) fn inbound(&mut self, instance: InstanceId, whatsapp_id: &str) {
+        self.inbound.insert((instance, whatsapp_id.to_owned()));
+    }
+}
+
+/// What is known of an instance.
+pub(super) struct InstanceSlot {
+    pub(super) tenant: TenantId,
+    pub(super) epoch: Epoch,
+    /// The whole row, when it was needed.
+    pub(super) row: Option<Instance>,
+    pub(super) history_count: i64,
+    pub(super) change: Change,
+}
+
+/// What has to be written of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    Insert,
+    Update,
+}
+
+pub(super) struct MessageSlot {
+    pub(super) message: Message,
+    pub(super) change: Change,
+    /// Whether the content changed too.
+    pub(super) body: bool,
+}
+
+pub(super) struct ReplySlot {
+    pub(super) idempotency: Idempotency,
+    pub(super) body: String,
+    pub(super) fresh: bool,
+}
+
+/// Where a tenant's log stands.
+pub(super) struct LogSlot {
+    pub(super) last_seq: i64,
+    pub(super) grown: bool,
+}
+
+/// Identity of an inbound fact.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct InboundKey {
+    pub(super) instance: InstanceId,
+    pub(super) whatsapp_id: String,
+    pub(super) chat: String,
+    /// Empty for what the account itself wrote.
+    pub(super) sender: String,
+}
+
+/// See the module.
+pub(crate) struct Draft {
+    pub(crate) now: Timestamp,
+    pub(super) ids: Arc<Ids>,
+    pub(super) logs: HashMap<TenantId, LogSlot>,
+    pub(super) instances: HashMap<InstanceId, InstanceSlot>,
+    pub(super) history: Vec<(TenantId, InstanceId, HistoryEntry)>,
+    pub(super) replies: HashMap<(TenantId, String), ReplySlot>,
+    pub(super) expired_replies: BTreeSet<(TenantId, String)>,
+    /// In the order of their ids, which is also the order of writing.
+    pub(super) messages: BTreeMap<MessageId, MessageSlot>,
+    pub(super) by_whatsapp_id: HashMap<(InstanceId, String), Vec<MessageId>>,
+    pub(super) seen: HashSet<InboundKey>,
+    /// WhatsApp ids among them that the account itself wrote.
+    pub(super) own: HashSet<(InstanceId, String)>,
+    pub(super) amendments: Vec<(TenantId, InboundKey, Timestamp)>,
+    pub(super) events: Vec<Arc<Event>>,
+    pub(crate) link: LinkDraft,
+}
+
+impl Draft {
+    pub(super) fn empty(now: Timestamp, ids: Arc<Ids>) -> Self {
+        Self {
+            now,
+            ids,
+            logs: HashMap::new(),
+            instances: HashMap::new(),
+            history: Vec::new(),
+            replies: HashMap::new(),
+            expired_replies: BTreeSet::new(),
+            messages: BTreeMap::new(),
+            by_whatsapp_id: HashMap::new(),
+            seen: HashSet::new(),
+            own: HashSet::new(),
+            amendments: Vec::new(),
+            events: Vec::new(),
+            link: LinkDraft::default(),
+        }
+    }
+
+    /// Whether the owner may write: the instance is its tenant's, and its epoch is not behind.
+    pub(crate) fn check(&self, owner: Owner) -> Result<(), StoreError> {
+        match self.instances.get(&owner.instance) {
+            Some(slot) if slot.tenant == owner.tenant => {
+                if owner.epoch < slot.epoch { Err(StoreError::Fenced) } else { Ok(()) }
+            }
+            _ => Err(StoreError::NotFound),
+        }
+    }
+
+    /// Whether the tenant is there.
+    pub(crate) fn check_tenant(&self, tenant: TenantId) -> Result<(), StoreError> {
+        if self.logs.contains_key(&tenant) { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+
+    /// The answer that was given before to this request.
+    pub(crate) fn reply(
+        &self,
+        tenant: TenantId,
+        idempotency: &Option<Idempotency>,
+    ) -> Result<Option<Replay>, StoreError> {
+        let Some(wanted) = idempotency else { return Ok(None) };
+        match self.replies.get(&(tenant, wanted.key.clone())) {
+            None => Ok(None),
+            Some(kept) if kept.idempotency.fingerprint != wanted.fingerprint => {
+                Err(StoreError::IdempotencyKeyReused)
+            }
+            Some(kept) => Ok(Some(Replay { status: kept.idempotency.status, body: kept.body.clone() })),
+        }
+    }
+
+    /// Keeps an answer.
+    pub(crate) fn keep_reply(&mut self, tenant: TenantId, idempotency: &Option<Idempotency>, body: impl FnOnce() -> String) {
+        if let Some(idempotency) = idempotency {
+            let slot = ReplySlot { idempotency: idempotency.clone(), body: body(), fresh: true };
+            self.replies.insert((tenant, idempotency.key.clone()), slot);
+        }
+    }
+
+    /// Appends an event to a tenant's log. Returns its `seq`.
+    pub(crate) fn append(&mut self, tenant: TenantId, new: NewEvent) -> i64 {
+        let id = self.ids.event(self.now);
+        // Units check their owner or tenant first, and both come with the log.
+        let log = self.logs.entry(tenant).or_insert(LogSlot { last_seq: 0, grown: false });
+        log.last_seq += 1;
+        log.grown = true;
+        let seq = log.last_seq;
+        self.events.push(Arc::new(Event {
+            id,
+            kind: new.kind,
+            seq,
+            timestamp: self.now,
+            tenant_id: tenant,
+            instance_id: new.instance_id,
+            chat: new.chat,
+            data: new.data,
+        }));
+        seq
+    }
+
+    pub(crate) fn last_seq(&self, tenant: TenantId) -> i64 {
+        self.logs.get(&tenant).map_or(0, |log| log.last_seq)
+    }
+
+    pub(crate) fn insert_instance(&mut self, instance: &Instance) {
+        let slot = InstanceSlot {
+            tenant: instance.tenant_id,
+            epoch: instance.epoch,
+            row: Some(instance.clone()),
+            history_count: 0,
+            change: Change::Insert,
+        };
+        self.instances.insert(instance.id, slot);
+    }
+
+    /// The row of an instance whose owner was checked.
+    pub(crate) fn instance_row(&self, id: InstanceId) -> Result<&Instance, StoreError> {
+        self.instances.get(&id).and_then(|slot| slot.row.as_ref()).ok_or(StoreError::NotFound)
+    }
+
+    /// Replaces the row of an instance.
+    pub(crate) fn update_instance(&mut self, instance: Instance) {
+        if let Some(slot) = self.instances.get_mut(&instance.id) {
+            slot.epoch = instance.epoch;
+            slot.row = Some(instance);
+            if slot.change == Change::None {
+                slot.change = Change::Update;
+            }
+        }
+    }
+
+    /// Adds a row to an instance's history.
+    pub(crate) fn add_history(&mut self, instance: &Instance, at: Timestamp) {
+        if let Some(slot) = self.instances.get_mut(&instance.id) {
+            slot.history_count += 1;
+            let entry = HistoryEntry {
+                number: slot.history_count,
+                state: instance.state,
+                reason: instance.state_reason.clone(),
+                at,
+            };
+            self.history.push((instance.tenant_id, instance.id, entry));
+        }
+    }
+
+    pub(crate) fn new_message_id(&self) -> MessageId {
+        self.ids.message(self.now)
+    }
+
+    pub(crate) fn insert_message(&mut self, message: Message) {
+        self.put_message(message, Change::Insert);
+    }
+
+    /// Takes a message that was read.
+    pub(crate) fn loaded_message(&mut self, message: Message) {
+        self.put_message(message, Change::None);
+    }
+
+    fn put_message(&mut self, message: Message, change: Change) {
+        let key = (message.instance_id, message.whatsapp_id.clone());
+        self.by_whatsapp_id.entry(key).or_default().push(message.id);
+        self.messages.insert(message.id, MessageSlot { message, change, body: false });
+    }
+
+    pub(crate) fn has_message(&self, id: MessageId) -> bool {
+        self.messages.contains_key(&id)
+    }
+
+    pub(crate) fn message_ids(&self) -> Vec<MessageId> {
+        self.messages.keys().copied().collect()
+    }
+
+    pub(crate) fn message(&self, id: MessageId) -> Option<&Message> {
+        self.messages.get(&id).map(|slot| &slot.message)
+    }
+
+    /// Messages of an instance with this id on WhatsApp.
+    pub(crate) fn messages_by_whatsapp_id(&self, instance: InstanceId, whatsapp_id: &str) -> Vec<MessageId> {
+        self.by_whatsapp_id.get(&(instance, whatsapp_id.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// Changes a message; `body` says whether its content changes.
+    pub(crate) fn change_message(&mut self, id: MessageId, body: bool, change: impl FnOnce(&mut Message)) -> Option<&Message> {
+        let slot = self.messages.get_mut(&id)?;
+        change(&mut slot.message);
+        slot.body |= body;
+        if slot.change == Change::None {
+            slot.change = Change::Update;
+        }
+        Some(&slot.message)
+    }
+
+    /// Whether an inbound fact is there already under one of its names.
+    pub(crate) fn is_seen(&self, instance: InstanceId, whatsapp_id: &str, chats: &[String], senders: &[String]) -> bool {
+        chats.iter().any(|chat| {
+            senders.iter().any(|sender| {
+                self.seen.contains(&InboundKey {
+                    instance,
+                    whatsapp_id: whatsapp_id.to_owned(),
+                    chat: chat.clone(),
+                    sender: sender.clone(),
+                })
+            })
+        })
+    }
+
+    /// Whether the account itself wrote something with this WhatsApp id, in whatever chat.
+    pub(crate) fn is_own(&self, instance: InstanceId, whatsapp_id: &str) -> bool {
+        let stored = self.own.contains(&(instance, whatsapp_id.to_owned()));
+        stored || self.messages_by_whatsapp_id(instance, whatsapp_id).into_iter().any(|id| {
+            self.message(id).is_some_and(|message| message.direction == Direction::Outbound)
+        })
+    }
+
+    pub(crate) fn mark_seen(&mut self, instance: InstanceId, whatsapp_id: &str, chat: String, sender: String) {
+        if sender.is_empty() {
+            self.own.insert((instance, whatsapp_id.to_owned()));
+        }
+        self.seen.insert(InboundKey { instance, whatsapp_id: whatsapp_id.to_owned(), chat, sender });
+    }
+
+    /// Keeps that an edit, a revocation or a reaction was recorded.
+    pub(crate) fn record_amendment(&mut self, owner: Owner, whatsapp_id: &str, chat: String, sender: String) {
+        let key = InboundKey { instance: owner.instance, whatsapp_id: whatsapp_id.to_owned(), chat, sender };
+        self.amendments.push((owner.tenant, key, self.now));
+    }
+}

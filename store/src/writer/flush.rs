@@ -1,0 +1,185 @@
+//! Writes of a group: one statement per kind.
+
+use super::draft::{Change, Draft};
+use super::transaction::Transaction;
+use crate::database::{Column, Failure, Statement};
+use crate::{event, instance, message};
+
+static INSERT_HISTORY: Statement = Statement::with_rows(
+    "INSERT INTO instance_history (instance_id, number, tenant_id, state, reason, at) \
+     SELECT r.instance_id, r.number, r.tenant_id, r.state, r.reason, r.at FROM {rows} AS r",
+    &[
+        Column::Text("instance_id"),
+        Column::Int("number"),
+        Column::Text("tenant_id"),
+        Column::Text("state"),
+        Column::Text("reason"),
+        Column::Int("at"),
+    ],
+);
+
+static INSERT_AMENDMENTS: Statement = Statement::with_rows(
+    "INSERT INTO amendment (instance_id, whatsapp_id, chat, sender, tenant_id, at) \
+     SELECT r.instance_id, r.whatsapp_id, r.chat, r.sender, r.tenant_id, r.at FROM {rows} AS r",
+    &[
+        Column::Text("instance_id"),
+        Column::Text("whatsapp_id"),
+        Column::Text("chat"),
+        Column::Text("sender"),
+        Column::Text("tenant_id"),
+        Column::Int("at"),
+    ],
+);
+
+static DELETE_REPLIES: Statement = Statement::with_rows(
+    "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT r.tenant_id, r.key FROM {rows} AS r)",
+    &[Column::Text("tenant_id"), Column::Text("key")],
+);
+
+static INSERT_REPLIES: Statement = Statement::with_rows(
+    "INSERT INTO idempotency (tenant_id, key, fingerprint, status, body, expires_at) \
+     SELECT r.tenant_id, r.key, r.fingerprint, r.status, r.body, r.expires_at FROM {rows} AS r",
+    &[
+        Column::Text("tenant_id"),
+        Column::Text("key"),
+        Column::Bytes("fingerprint"),
+        Column::Int("status"),
+        Column::Text("body"),
+        Column::Int("expires_at"),
+    ],
+);
+
+static UPDATE_LOGS: Statement = Statement::with_rows(
+    "UPDATE tenant_log SET last_seq = r.last_seq FROM {rows} AS r WHERE tenant_log.tenant_id = r.tenant_id",
+    &[Column::Text("tenant_id"), Column::Int("last_seq")],
+);
+
+impl Draft {
+    /// Writes what units changed.
+    pub(crate) async fn flush(mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        self.flush_instances(transaction).await?;
+        std::mem::take(&mut self.link).flush(transaction).await?;
+        self.flush_messages(transaction).await?;
+        self.flush_amendments(transaction).await?;
+        self.flush_replies(transaction).await?;
+        self.flush_events(transaction).await
+    }
+
+    async fn flush_instances(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        let mut inserts = transaction.rows(&instance::INSERT);
+        let mut updates = transaction.rows(&instance::UPDATE);
+        let (mut inserted, mut updated) = (false, false);
+        for slot in self.instances.values() {
+            let Some(row) = &slot.row else { continue };
+            match slot.change {
+                Change::None => {}
+                Change::Insert => {
+                    instance::insert_row(&mut inserts, row, slot.history_count);
+                    inserted = true;
+                }
+                Change::Update => {
+                    instance::update_row(&mut updates, row, slot.history_count);
+                    updated = true;
+                }
+            }
+        }
+        if inserted {
+            transaction.execute_rows(&instance::INSERT, inserts).await?;
+        }
+        if updated {
+            transaction.execute_rows(&instance::UPDATE, updates).await?;
+        }
+        if !self.history.is_empty() {
+            let mut rows = transaction.rows(&INSERT_HISTORY);
+            for (tenant, id, entry) in &self.history {
+                rows.id(id).int(entry.number).id(tenant).id(entry.state.as_str());
+                rows.opt_text(entry.reason.as_deref()).int(entry.at.unix_ms()).end();
+            }
+            transaction.execute_rows(&INSERT_HISTORY, rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush_messages(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        let mut inserts = transaction.rows(&message::INSERT);
+        let mut steps = transaction.rows(&message::UPDATE);
+        let mut bodies = transaction.rows(&message::UPDATE_BODY);
+        let (mut inserted, mut stepped, mut rewritten) = (false, false, false);
+        for slot in self.messages.values() {
+            if slot.change == Change::Insert {
+                message::insert_row(&mut inserts, &slot.message)?;
+                inserted = true;
+            } else if slot.change == Change::Update {
+                message::update_row(&mut steps, &slot.message)?;
+                stepped = true;
+                if slot.body {
+                    message::body_row(&mut bodies, &slot.message)?;
+                    rewritten = true;
+                }
+            }
+        }
+        if inserted {
+            transaction.execute_rows(&message::INSERT, inserts).await?;
+        }
+        if stepped {
+            transaction.execute_rows(&message::UPDATE, steps).await?;
+        }
+        if rewritten {
+            transaction.execute_rows(&message::UPDATE_BODY, bodies).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush_amendments(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        if self.amendments.is_empty() {
+            return Ok(());
+        }
+        let mut rows = transaction.rows(&INSERT_AMENDMENTS);
+        for (tenant, key, at) in &self.amendments {
+            rows.id(key.instance).text(&key.whatsapp_id).text(&key.chat).text(&key.sender);
+            rows.id(tenant).int(at.unix_ms()).end();
+        }
+        transaction.execute_rows(&INSERT_AMENDMENTS, rows).await?;
+        Ok(())
+    }
+
+    async fn flush_replies(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        if !self.expired_replies.is_empty() {
+            let mut rows = transaction.rows(&DELETE_REPLIES);
+            for (tenant, key) in &self.expired_replies {
+                rows.id(tenant).text(key).end();
+            }
+            transaction.execute_rows(&DELETE_REPLIES, rows).await?;
+        }
+        let mut rows = transaction.rows(&INSERT_REPLIES);
+        let mut fresh = false;
+        for ((tenant, key), slot) in self.replies.iter().filter(|(_, slot)| slot.fresh) {
+            rows.id(tenant).text(key).bytes(&slot.idempotency.fingerprint);
+            rows.int(i64::from(slot.idempotency.status)).text(&slot.body);
+            rows.int(slot.idempotency.expires_at.unix_ms()).end();
+            fresh = true;
+        }
+        if fresh {
+            transaction.execute_rows(&INSERT_REPLIES, rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush_events(self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let mut rows = transaction.rows(&event::INSERT);
+        for event in &self.events {
+            event::insert_row(&mut rows, event);
+        }
+        transaction.execute_rows(&event::INSERT, rows).await?;
+        let mut rows = transaction.rows(&UPDATE_LOGS);
+        for (tenant, log) in self.logs.iter().filter(|(_, log)| log.grown) {
+            rows.id(tenant).int(log.last_seq).end();
+        }
+        transaction.execute_rows(&UPDATE_LOGS, rows).await?;
+        transaction.wrote(self.events);
+        Ok(())
+    }
+}

@@ -1,0 +1,379 @@
+//! The group-commit writer: one per node, and the only part that writes.
+//!
+//! ```text
+//! callers ──try_send──▶ bounded queue ──▶ [ BEGIN · reads · plan in memory · writes · COMMIT ] ──▶ answers
+//!                          full: Overloaded            one statement per kind                └──▶ observer
+//! ```
+//!
+//! A batch is what has queued up while the one before was being committed. Its units are answered
+//! each for itself, after the commit. When a statement fails because of one unit, the batch is undone
+//! and its units are run one by one, so that a bad one harms no neighbour. While the database is
+//! locked, full or away, a batch is repeated for a bounded time and then refused as `Unavailable`;
+//! the next success is a full recovery.
+//!
+//! A unit is never half there: a crash before the commit undoes it, and after the commit it is
+//! durable whether or not its caller heard so.
+
+pub(crate) mod draft;
+mod flush;
+mod ids;
+mod load;
+mod transaction;
+pub(crate) mod unit;
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roost_domain::event::Event;
+use roost_domain::store::{CommitObserver, StoreError};
+use roost_domain::time::{Clock, Entropy};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::ids::Ids;
+pub(crate) use self::transaction::Transaction;
+use self::unit::{Direct, Planned, Unit};
+use crate::crypto::Keyring;
+use crate::database::{Address, Args, Connection, Dialect, Failure, Remedy, Statement};
+use crate::{StoreConfig, WriterLimits};
+
+/// Pauses between attempts of a batch: the first, doubled up to the last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+/// A transaction of at least so many units says that more are on their way.
+const CROWD: usize = 8;
+
+/// Hands units to the writer's task.
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Unit>,
+    task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+}
+
+/// What the writer works with.
+pub(crate) struct Parts {
+    pub(crate) address: Address,
+    pub(crate) connection: Connection,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) observer: Arc<dyn CommitObserver>,
+    /// Held until the last write is done.
+    pub(crate) lock: Option<File>,
+}
+
+impl Writer {
+    /// Starts the writer's task on the current runtime.
+    pub(crate) fn start(parts: Parts, config: &StoreConfig) -> Self {
+        let (queue, units) = mpsc::channel(config.writer.queue_max.max(1));
+        let (closing, closed) = oneshot::channel();
+        let committer = Committer {
+            address: parts.address,
+            connection: Some(parts.connection),
+            clock: parts.clock,
+            ids: Arc::new(Ids::new(parts.entropy)),
+            keyring: parts.keyring,
+            observer: parts.observer,
+            limits: config.writer.clone(),
+            transaction_timeout: config.transaction_timeout,
+            healthy: true,
+            last_batch: 0,
+        };
+        let lock = parts.lock;
+        let task = tokio::spawn(async move {
+            committer.run(units, closed).await;
+            drop(lock);
+        });
+        Self { queue, task: Mutex::new(Some((closing, task))) }
+    }
+
+    pub(crate) async fn planned<W: Planned>(&self, write: W) -> Result<W::Output, StoreError> {
+        let (unit, answer) = unit::planned(write);
+        self.submit(unit)?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    pub(crate) async fn direct<W: Direct>(&self, write: W) -> Result<W::Output, StoreError> {
+        let (unit, answer) = unit::direct(write);
+        self.submit(unit)?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn submit(&self, unit: Unit) -> Result<(), StoreError> {
+        self.queue.try_send(unit).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })
+    }
+
+    /// Refuses new units, commits those that are queued, and waits until that is done.
+    pub(crate) async fn close(&self) {
+        if let Some((closing, task)) = self.task.lock().await.take() {
+            // Either may be gone already, which is what is wanted.
+            let _ = closing.send(());
+            let _ = task.await;
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+/// The writer's task.
+struct Committer {
+    address: Address,
+    connection: Option<Connection>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
+    keyring: Arc<Keyring>,
+    observer: Arc<dyn CommitObserver>,
+    limits: WriterLimits,
+    transaction_timeout: Duration,
+    /// Whether the last batch got through.
+    healthy: bool,
+    last_batch: usize,
+}
+
+impl Committer {
+    async fn run(mut self, mut units: mpsc::Receiver<Unit>, mut closing: oneshot::Receiver<()>) {
+        loop {
+            let first = tokio::select! {
+                biased;
+                // The store was dropped or closed: what is queued is still committed.
+                _ = &mut closing, if !units.is_closed() => {
+                    units.close();
+                    continue;
+                }
+                unit = units.recv() => unit,
+            };
+            let Some(first) = first else { break };
+            let batch = self.collect(first, &mut units).await;
+            self.last_batch = batch.len();
+            self.commit(batch).await;
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database connection did not close cleanly");
+        }
+    }
+
+    /// Takes what is queued. A lone unit is committed at once; in a crowd the batch waits a moment for
+    /// those whose callers were just answered.
+    async fn collect(&self, first: Unit, units: &mut mpsc::Receiver<Unit>) -> Vec<Unit> {
+        let mut weight = first.weight();
+        let mut batch = vec![first];
+        let wait_for = if self.last_batch >= CROWD { self.last_batch / 2 } else { 0 };
+        let deadline = Instant::now() + self.limits.batch_max_wait;
+        while weight < self.limits.batch_max_ops {
+            let unit = match units.try_recv() {
+                Ok(unit) => unit,
+                Err(_) if batch.len() >= wait_for || self.limits.batch_max_wait.is_zero() => break,
+                Err(_) => match tokio::time::timeout_at(deadline, units.recv()).await {
+                    Ok(Some(unit)) => unit,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            weight += unit.weight();
+            batch.push(unit);
+        }
+        batch
+    }
+
+    /// Commits a batch and answers its units.
+    async fn commit(&mut self, mut batch: Vec<Unit>) {
+        match self.persist(&mut batch).await {
+            Ok(events) => self.acknowledge(batch, &events),
+            Err(failure) if matches!(failure.remedy(), Remedy::None | Remedy::Reread) && batch.len() > 1 => {
+                tracing::debug!(?failure, "a batch failed and is run unit by unit");
+                for unit in batch {
+                    self.commit_alone(unit).await;
+                }
+            }
+            Err(failure) => refuse(batch, failure),
+        }
+    }
+
+    async fn commit_alone(&mut self, unit: Unit) {
+        let mut batch = vec![unit];
+        match self.persist(&mut batch).await {
+            Ok(events) => self.acknowledge(batch, &events),
+            Err(failure) => refuse(batch, failure),
+        }
+    }
+
+    fn acknowledge(&self, batch: Vec<Unit>, events: &[Arc<Event>]) {
+        for unit in batch {
+            unit.answer();
+        }
+        if events.is_empty() {
+            return;
+        }
+        // Sorting is stable: each tenant's events stay in order.
+        let mut events = events.to_vec();
+        events.sort_by_key(|event| event.tenant_id);
+        for group in events.chunk_by(|a, b| a.tenant_id == b.tenant_id) {
+            self.observer.committed(group[0].tenant_id, group);
+        }
+    }
+
+    /// Runs a batch until it is committed, cannot be, or has been tried for long enough.
+    async fn persist(&mut self, batch: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
+        let deadline = Instant::now() + if self.healthy { self.limits.retry_for } else { Duration::ZERO };
+        let mut pause = PAUSES.0;
+        let mut rereads = 0;
+        loop {
+            let failure = match self.attempt(batch).await {
+                Ok(events) => {
+                    self.found_healthy(true, "");
+                    return Ok(events);
+                }
+                Err(failure) => failure,
+            };
+            match failure.remedy() {
+                Remedy::None => return Err(failure),
+                // Another node wrote the same key first, or one unit's row is there already: a lone
+                // unit looks once more, a batch is taken apart.
+                Remedy::Reread if batch.len() == 1 && rereads == 0 => rereads += 1,
+                Remedy::Reread => return Err(failure),
+                Remedy::Wait | Remedy::Reconnect if Instant::now() + pause >= deadline => {
+                    let error = failure.into_store_error();
+                    self.found_healthy(false, &error.to_string());
+                    return Err(Failure::Stored(error));
+                }
+                Remedy::Wait | Remedy::Reconnect => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    fn found_healthy(&mut self, healthy: bool, error: &str) {
+        match (self.healthy, healthy) {
+            (true, false) => tracing::warn!(error, "the database does not take writes"),
+            (false, true) => tracing::info!("the database takes writes again"),
+            _ => {}
+        }
+        self.healthy = healthy;
+    }
+
+    /// Runs a batch once.
+    async fn attempt(&mut self, batch: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => limited(self.time_limit(), self.address.connect()).await?,
+        };
+        let limit = self.time_limit();
+        let run = async {
+            let number = begin(&mut connection).await?;
+            let transaction =
+                Transaction::new(&mut connection, self.clock.now(), self.ids.clone(), self.keyring.clone());
+            let events = transaction.run(batch).await?;
+            Ok::<_, Failure>((number, events))
+        };
+        let (number, events) = match limited(limit, run).await {
+            Ok(done) => done,
+            Err(failure) => {
+                self.undo(connection, &failure).await;
+                return Err(failure);
+            }
+        };
+        match limited(limit, connection.run("COMMIT")).await {
+            Ok(_) => {
+                self.connection = Some(connection);
+                Ok(events)
+            }
+            Err(failure) if number.is_some() && failure.remedy() == Remedy::Reconnect => {
+                drop(connection);
+                self.find_out(number.unwrap_or_default(), failure).await.map(|()| events)
+            }
+            Err(failure) => {
+                self.undo(connection, &failure).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// A statement on SQLite runs on a thread that cannot be abandoned; on PostgreSQL a dead network
+    /// would otherwise hold the writer for as long as TCP likes.
+    fn time_limit(&self) -> Option<Duration> {
+        (self.address.dialect() == Dialect::Postgres).then_some(self.transaction_timeout)
+    }
+
+    /// Undoes a transaction; a connection that cannot do even that is given up.
+    async fn undo(&mut self, mut connection: Connection, failure: &Failure) {
+        if failure.remedy() == Remedy::Reconnect {
+            return;
+        }
+        let undone = limited(self.time_limit(), connection.run("ROLLBACK")).await;
+        // SQLite has undone it already after some errors, and says that there is nothing to undo.
+        if undone.is_ok() || (connection.dialect() == Dialect::Sqlite && connection.run("SELECT 1").await.is_ok()) {
+            self.connection = Some(connection);
+        }
+    }
+
+    /// Finds out whether a commit whose answer was lost happened. PostgreSQL remembers the fate of a
+    /// transaction by its number, so nothing has to be guessed or repeated: `Ok` when it is
+    /// committed, the first failure when it is not and the batch may run again.
+    async fn find_out(&mut self, number: String, failure: Failure) -> Result<(), Failure> {
+        static STATUS: Statement = Statement::new("SELECT pg_xact_status($1::text::xid8)");
+        let deadline = Instant::now() + self.limits.retry_for.max(Duration::from_secs(1));
+        let mut pause = PAUSES.0;
+        while Instant::now() < deadline {
+            let asked = async {
+                let mut connection = self.address.connect().await?;
+                let rows = connection.fetch(&STATUS, Args::new(Dialect::Postgres).text(&number)).await?;
+                Ok::<_, sqlx::Error>((connection, rows))
+            };
+            if let Ok((connection, rows)) = limited(self.time_limit(), asked).await {
+                self.connection = Some(connection);
+                match rows.first().map(|row| row.opt_str(0)) {
+                    Some(Ok(Some("committed"))) => return Ok(()),
+                    Some(Ok(Some("aborted"))) => return Err(failure),
+                    // Still in progress: the server has not noticed yet that we are gone.
+                    Some(Ok(Some(_))) => {}
+                    _ => return Err(Failure::CommitUnknown),
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+        Err(Failure::CommitUnknown)
+    }
+}
+
+/// Begins a transaction. On PostgreSQL gives its number, by which its fate can be asked for.
+async fn begin(connection: &mut Connection) -> Result<Option<String>, Failure> {
+    match connection.dialect() {
+        Dialect::Sqlite => {
+            connection.run("BEGIN IMMEDIATE").await?;
+            Ok(None)
+        }
+        Dialect::Postgres => {
+            let rows = connection.run("BEGIN; SELECT pg_current_xact_id()::text").await?;
+            Ok(Some(rows.first().map(|row| row.text(0)).transpose()?.unwrap_or_default()))
+        }
+    }
+}
+
+async fn limited<T, E: Into<Failure>>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Failure> {
+    match limit {
+        None => work.await.map_err(Into::into),
+        Some(limit) => match tokio::time::timeout(limit, work).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) => Err(Failure::TimedOut),
+        },
+    }
+}
+
+fn refuse(batch: Vec<Unit>, failure: Failure) {
+    let error = failure.into_store_error();
+    for unit in batch {
+        unit.refuse(error.clone());
+    }
+}

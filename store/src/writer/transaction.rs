@@ -1,0 +1,87 @@
+//! One transaction of the writer.
+
+use std::sync::Arc;
+
+use roost_domain::Timestamp;
+use roost_domain::event::Event;
+
+use super::draft::{Draft, Needs};
+use super::ids::Ids;
+use super::unit::Unit;
+use crate::crypto::Keyring;
+use crate::database::{Args, Connection, Dialect, Failure, Row, Rows, Statement};
+
+/// What a unit's statements run in.
+pub(crate) struct Transaction<'a> {
+    connection: &'a mut Connection,
+    pub(crate) now: Timestamp,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) keyring: Arc<Keyring>,
+    /// Events of this transaction, in order; told of after the commit.
+    events: Vec<Arc<Event>>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(
+        connection: &'a mut Connection,
+        now: Timestamp,
+        ids: Arc<Ids>,
+        keyring: Arc<Keyring>,
+    ) -> Self {
+        Self { connection, now, ids, keyring, events: Vec::new() }
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.connection.dialect()
+    }
+
+    pub(crate) fn args(&self) -> Args {
+        Args::new(self.dialect())
+    }
+
+    pub(crate) fn rows(&self, statement: &Statement) -> Rows {
+        statement.rows(self.dialect())
+    }
+
+    pub(crate) async fn fetch(&mut self, statement: &Statement, args: Args) -> Result<Vec<Row>, Failure> {
+        Ok(self.connection.fetch(statement, args).await?)
+    }
+
+    pub(crate) async fn execute(&mut self, statement: &Statement, args: Args) -> Result<u64, Failure> {
+        Ok(self.connection.execute(statement, args).await?)
+    }
+
+    /// Runs a statement on a table of values.
+    pub(crate) async fn execute_rows(&mut self, statement: &Statement, rows: Rows) -> Result<u64, Failure> {
+        let args = self.args().rows(rows);
+        self.execute(statement, args).await
+    }
+
+    pub(super) fn wrote(&mut self, events: Vec<Arc<Event>>) {
+        self.events.extend(events);
+    }
+
+    /// Runs units in their order; neighbours that can share statements do.
+    pub(super) async fn run(mut self, units: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
+        for group in units.chunk_by_mut(|a, b| matches!((a, b), (Unit::Planned(_), Unit::Planned(_)))) {
+            if let [Unit::Direct(unit)] = group {
+                unit.run(&mut self).await?;
+                continue;
+            }
+            let mut needs = Needs::default();
+            for unit in group.iter() {
+                if let Unit::Planned(unit) = unit {
+                    unit.needs(&mut needs);
+                }
+            }
+            let mut draft = Draft::load(&mut self, needs).await?;
+            for unit in group.iter_mut() {
+                if let Unit::Planned(unit) = unit {
+                    unit.plan(&mut draft);
+                }
+            }
+            draft.flush(&mut self).await?;
+        }
+        Ok(self.events)
+    }
+}

@@ -1,0 +1,30 @@
+//! One suite of facts about the store, true on SQLite and on PostgreSQL.
+
+mod bench;
+mod fixture;
+mod events;
+mod faults;
+mod inbound;
+mod instances;
+mod isolation;
+mod link_state;
+mod messages;
+mod model;
+mod open;
+mod secrets;
+mod tenants;
+
+/// Runs each fact on both databases.
+macro_rules! on_both {
+    ($($fact:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $fact() { super::$fact(crate::fixture::Fixture::sqlite().await).await; })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $fact() { super::$fact(crate::fixture::Fixture::postgres().await).await; })*
+        }
+    };
+}
+pub(crate) use on_both;

@@ -1,0 +1,222 @@
+//! The web engine: WhatsApp's linked-device protocol, by the library `whatsapp-rust`.
+//!
+//! [`WebEngine::open`] reads the device from the link state, builds one client of the library for
+//! it, and hands both to a [`link`], which lives until its first end. After a crash nothing of a link
+//! is left but its state: keys and sessions as of the last write, and each decrypted message that was
+//! neither committed nor acknowledged, which WhatsApp sends again.
+//!
+//! - [`net`]: proxy, WebSocket, HTTP.
+//! - [`backend`]: the library's storage on the link-state port.
+//! - [`runtime`]: the library's tasks, counted and stoppable.
+//! - [`report`]: everything that a link says, in order.
+//! - [`convert`]: between the library's messages and the domain's.
+//! - [`event`], [`hook`]: what the library tells us.
+//! - [`link`]: life and end of a connection, and what can be done with it.
+//!
+//! The library logs under the targets `Client…`, `whatsapp_rust…` and `wacore…`; some of its lines at
+//! info and warn carry phone numbers and pairing codes, so a subscriber must keep them at error.
+
+mod backend;
+mod config;
+mod convert;
+mod event;
+mod hook;
+mod link;
+mod net;
+mod report;
+mod runtime;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use roost_domain::engine::{Engine, Link, LinkEnd, LinkObserver, LinkSpec, OpenError};
+use roost_domain::store::{LinkState, StoreError};
+use roost_domain::time::{Clock, Entropy};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+use whatsapp_rust::CacheConfig;
+use whatsapp_rust::bot::Bot;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
+use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
+
+use backend::{Backend, DeviceError};
+pub use config::{ConfigError, DEFAULT_CLIENT_VERSION, WebEngineConfig};
+use event::Events;
+use hook::{CommitHook, Hook};
+use link::{Supervisor, WebLink};
+use net::{Dialer, Endpoint, HttpLimits, LinkHttp, Proxy, SharedHttp, Transports, WireLimits, client_config};
+pub use net::{EndpointError, TlsError};
+use report::Reporter;
+use runtime::LinkRuntime;
+
+/// Opens links to WhatsApp as a linked device.
+pub struct WebEngine {
+    config: Arc<WebEngineConfig>,
+    endpoint: Endpoint,
+    tls: Arc<ClientConfig>,
+    http: Arc<SharedHttp>,
+    blocking: Arc<Semaphore>,
+    state: Arc<dyn LinkState>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl WebEngine {
+    /// Sets the engine up. Nothing is connected yet.
+    pub fn new(
+        config: WebEngineConfig,
+        state: Arc<dyn LinkState>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let endpoint = Endpoint::parse(&config.endpoint)?;
+        let tls = client_config(&config.extra_roots_pem)?;
+        let limits = HttpLimits {
+            connect_timeout: config.connect_timeout,
+            read_timeout: HTTP_READ_TIMEOUT,
+            total_timeout: HTTP_TOTAL_TIMEOUT,
+            body_bytes_max: config.http_body_bytes_max,
+        };
+        Ok(Self {
+            endpoint,
+            http: Arc::new(SharedHttp::new(limits, Arc::clone(&tls))),
+            tls,
+            blocking: Arc::new(Semaphore::new(config.blocking_jobs_max)),
+            config: Arc::new(config),
+            state,
+            clock,
+            entropy,
+        })
+    }
+
+    fn proxy(&self, text: Option<&str>) -> Result<Option<Proxy>, OpenError> {
+        let Some(text) = text else { return Ok(None) };
+        let proxy = Proxy::parse(text).map_err(OpenError::Proxy)?;
+        proxy.check().map_err(|error| OpenError::Endpoint(error.to_string()))?;
+        Ok(Some(proxy))
+    }
+
+    fn transports(&self, proxy: Option<Proxy>, runtime: &LinkRuntime, reporter: &Arc<Reporter>) -> Transports {
+        Transports {
+            endpoint: self.endpoint.clone(),
+            dialer: Dialer {
+                proxy,
+                timeout: self.config.connect_timeout,
+            },
+            tls: Arc::clone(&self.tls),
+            limits: WireLimits {
+                handshake_timeout: self.config.handshake_timeout,
+                write_timeout: self.config.write_timeout,
+                message_bytes_max: self.config.message_bytes_max,
+            },
+            runtime: runtime.clone(),
+            reporter: Arc::clone(reporter),
+            cut: Default::default(),
+        }
+    }
+}
+
+const HTTP_READ_TIMEOUT: Duration = Duration::from_secs(30);
+const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+#[async_trait]
+impl Engine for WebEngine {
+    async fn open(&self, spec: LinkSpec, observer: Arc<dyn LinkObserver>) -> Result<Arc<dyn Link>, OpenError> {
+        let proxy = self.proxy(spec.proxy.as_deref())?;
+        let reporter = Arc::new(Reporter::new(observer));
+        let backend = Arc::new(Backend::new(
+            Arc::clone(&self.state),
+            spec.owner,
+            Arc::clone(&self.clock),
+            Arc::clone(&reporter),
+        ));
+        let device = match backend.open().await {
+            Ok(device) => device,
+            Err(DeviceError::Store(StoreError::Fenced)) => return Ok(WebLink::ended(reporter, LinkEnd::Fenced)),
+            Err(error) => return Err(not_opened(error)),
+        };
+        let paired = device.is_some_and(|device| device.pn.is_some());
+        if !paired && spec.pairing.is_none() {
+            return Ok(WebLink::ended(reporter, LinkEnd::NotPaired));
+        }
+        let runtime = LinkRuntime::new(Arc::clone(&self.blocking));
+        let transports = self.transports(proxy.clone(), &runtime, &reporter);
+        let cut = transports.cut.clone();
+        let hook = Arc::new(CommitHook::new(Arc::clone(&reporter)));
+        let pairing = spec.pairing.filter(|_| !paired);
+        let events = Arc::new(Events::new(
+            Arc::clone(&reporter),
+            Arc::clone(&hook),
+            runtime.clone(),
+            Arc::clone(&self.clock),
+            pairing,
+        ));
+        let props = DevicePropsOverride::new()
+            .with_os(self.config.device_name.as_str())
+            .with_platform_type(PlatformType::DESKTOP);
+        let bot = Bot::builder()
+            .with_backend_arc(Arc::clone(&backend) as _)
+            .with_transport_factory(transports)
+            .with_http_client(LinkHttp::new(Arc::clone(&self.http), proxy))
+            .with_runtime(runtime.clone())
+            .with_version(self.config.client_version)
+            .with_device_props(props)
+            .with_wanted_pre_key_count(self.config.prekeys)
+            .with_cache_config(caches())
+            .with_inbound_durability_hook(Hook(hook))
+            .skip_history_sync()
+            .build()
+            .await;
+        let bot = match bot {
+            Ok(bot) => bot,
+            Err(error) => {
+                runtime.stop(link::STOP_TIMEOUT).await;
+                return match reporter.reason() {
+                    Some(end) => Ok(WebLink::ended(reporter, end)),
+                    None => Err(OpenError::Unavailable(error.to_string())),
+                };
+            }
+        };
+        let client = bot.client();
+        reporter.take_restart_switch(Arc::clone(&client.enable_auto_reconnect));
+        events.attach(&client);
+        let supervisor = Supervisor {
+            reporter,
+            runtime,
+            backend,
+            cut,
+            config: Arc::clone(&self.config),
+            jitter: self.jitter(),
+        };
+        Ok(WebLink::start(supervisor, bot, paired))
+    }
+}
+
+impl WebEngine {
+    /// A part of the probe interval, so that links that came up together are not probed together.
+    fn jitter(&self) -> Duration {
+        let mut byte = [0];
+        self.entropy.fill(&mut byte);
+        self.config.probe_interval.mul_f64(f64::from(byte[0]) / 256.0 / 2.0)
+    }
+}
+
+/// Caches of one client. The defaults hold a heavy user's phone; thousands of clients share this
+/// process, and what falls out is read from the store again.
+fn caches() -> CacheConfig {
+    CacheConfig {
+        seed_msg_secrets_from_history: false,
+        ..CacheConfig::default()
+    }
+}
+
+fn not_opened(error: DeviceError) -> OpenError {
+    match error {
+        DeviceError::Store(StoreError::Unavailable(_) | StoreError::Overloaded) => {
+            OpenError::Unavailable(error.to_string())
+        }
+        DeviceError::Store(_) | DeviceError::Decode(_) => OpenError::State(error.to_string()),
+    }
+}

@@ -1,0 +1,121 @@
+//! What the tests of the engine share: link state in memory, an observer that can be waited on, and
+//! the sandbox's control API.
+
+#![allow(dead_code, reason = "each test binary uses its share")]
+
+pub mod memory;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use roost_domain::engine::{LinkEnd, LinkFact, LinkObserver, NotCommitted};
+use roost_domain::message::Inbound;
+use roost_domain::time::{Clock, Entropy};
+use roost_domain::Timestamp;
+use tokio::sync::watch;
+
+/// Until when a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap())
+    }
+}
+
+pub struct NoEntropy;
+
+impl Entropy for NoEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+    }
+}
+
+/// Remembers everything a link says.
+pub struct Recorder {
+    facts: Mutex<Vec<LinkFact>>,
+    inbound: Mutex<Vec<Inbound>>,
+    refuses: AtomicBool,
+    changed: watch::Sender<()>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self {
+            facts: Mutex::default(),
+            inbound: Mutex::default(),
+            refuses: AtomicBool::new(false),
+            changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Recorder {
+    /// From now on nothing is committed.
+    pub fn refuse(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
+    }
+
+    pub fn facts(&self) -> Vec<LinkFact> {
+        self.facts.lock().unwrap().clone()
+    }
+
+    pub fn inbound(&self) -> Vec<Inbound> {
+        self.inbound.lock().unwrap().clone()
+    }
+
+    /// Waits until something can be found in the state.
+    pub async fn wait<T>(&self, what: &str, find: impl Fn(&Self) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        let found = async {
+            loop {
+                if let Some(found) = find(self) {
+                    return found;
+                }
+                changed.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain for {what}; facts: {:?}; inbound: {:?}", self.facts(), self.inbound()),
+        }
+    }
+
+    pub async fn fact<T>(&self, what: &str, pick: impl Fn(&LinkFact) -> Option<T>) -> T {
+        self.wait(what, |recorder| recorder.facts.lock().unwrap().iter().find_map(&pick)).await
+    }
+
+    pub async fn end(&self) -> LinkEnd {
+        self.fact("the end", |fact| match fact {
+            LinkFact::Ended(end) => Some(end.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    pub async fn message(&self, what: &str, pick: impl Fn(&Inbound) -> bool) -> Inbound {
+        self.wait(what, |recorder| recorder.inbound.lock().unwrap().iter().find(|inbound| pick(inbound)).cloned()).await
+    }
+}
+
+#[async_trait]
+impl LinkObserver for Recorder {
+    fn fact(&self, fact: LinkFact) {
+        self.facts.lock().unwrap().push(fact);
+        self.changed.send_replace(());
+    }
+
+    async fn inbound(&self, batch: Vec<Inbound>) -> Result<(), NotCommitted> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(NotCommitted("the test refuses".to_owned()));
+        }
+        self.inbound.lock().unwrap().extend(batch);
+        self.changed.send_replace(());
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! How links end, and what outlives them.
+
+use std::time::Duration;
+
+use roost_domain::engine::{LinkEnd, Outgoing};
+use roost_domain::message::Content;
+use roost_domain::store::{Collection, StoreError};
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use crate::support::memory::owner;
+use crate::world::{FRIEND, OWN, World, address};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_connection_ends_the_link_and_the_next_one_connects() {
+    let world = World::new().await;
+    let open = world.paired().await;
+    world.post(&format!("accounts/{OWN}/disconnect-devices"), json!({})).await;
+    assert!(matches!(open.said.end().await, LinkEnd::Lost { .. }));
+    let open = world.open(None).await;
+    open.connected().await;
+    open.link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_away_arrives_on_the_next_link_in_order() {
+    let world = World::new().await;
+    world.paired().await.link.close().await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(world.friend_sends(json!({"text": format!("offline {n}")})).await);
+    }
+    let open = world.open(None).await;
+    open.connected().await;
+    open.said.wait("all messages", |said| (said.inbound().len() >= ids.len()).then_some(())).await;
+    let got: Vec<String> = open.said.inbound().into_iter().map(|inbound| inbound.whatsapp_id).collect();
+    assert_eq!(got, ids);
+    open.link.close().await;
+    assert_eq!(world.state.count(world.owner, Collection::PendingInbound), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_committed_comes_again_on_the_next_link() {
+    let world = World::new().await;
+    let open = world.paired().await;
+    let before = world.friend_sends(json!({"text": "kept"})).await;
+    open.said.message("the first text", |inbound| inbound.whatsapp_id == before).await;
+    open.said.refuse();
+    let id = world.friend_sends(json!({"text": "not committed"})).await;
+    assert!(matches!(open.said.end().await, LinkEnd::Lost { .. }));
+    for _ in 0..2 {
+        // The first link gets it from the kept copy; on the second it must be gone.
+        let open = world.open(None).await;
+        open.connected().await;
+        let probe = world.friend_sends(json!({"text": "probe"})).await;
+        open.said.message("the probe", |inbound| inbound.whatsapp_id == probe).await;
+        let again = open.said.inbound().iter().filter(|inbound| inbound.whatsapp_id == id).count();
+        open.link.close().await;
+        if again == 0 {
+            assert_eq!(world.state.count(world.owner, Collection::PendingInbound), 0);
+            return;
+        }
+        assert_eq!(again, 1);
+    }
+    panic!("the message came on every link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_owner_ends_the_link_of_the_former_one() {
+    let world = World::new().await;
+    let open = world.paired().await;
+    world.state.take_over(owner(1, 2));
+    world.friend_sends(json!({"text": "for whom?"})).await;
+    assert_eq!(open.said.end().await, LinkEnd::Fenced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_login_of_the_device_replaces_the_first() {
+    let world = World::new().await;
+    let first = world.paired().await;
+    let second = world.open(None).await;
+    assert_eq!(first.said.end().await, LinkEnd::Replaced);
+    second.connected().await;
+    second.link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_fails_sends_and_comes_back() {
+    let world = World::new().await;
+    let open = world.paired().await;
+    let message = |text: &str, id: &str| Outgoing {
+        whatsapp_id: id.to_owned(),
+        to: address(FRIEND),
+        content: Content::text(text),
+        reply_to: None,
+    };
+    open.link.send(&message("before", "3EB0A1")).await.unwrap();
+    world.received(FRIEND, "before").await;
+    world.state.set_trouble(Some(StoreError::Unavailable("the test says so".to_owned())));
+    let _ = open.link.send(&message("during", "3EB0A2")).await;
+    world.state.set_trouble(None);
+    open.link.send(&message("during", "3EB0A2")).await.unwrap();
+    world.received(FRIEND, "during").await;
+    open.link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_where_nobody_listens_is_lost_with_its_reason() {
+    let world = World::with(|config| config.endpoint = "ws://127.0.0.1:1/ws/chat".to_owned()).await;
+    let open = world.open(Some(roost_domain::instance::PairingMethod::Qr)).await;
+    let LinkEnd::Lost { reason } = open.said.end().await else { panic!("{:?}", open.said.facts()) };
+    assert!(reason.contains("127.0.0.1:1"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_during_the_handshake_is_quick_and_leaves_nothing() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let world = World::with(|config| config.endpoint = format!("ws://{address}/ws/chat")).await;
+    let before = Handle::current().metrics().num_alive_tasks();
+    let open = world.open(Some(roost_domain::instance::PairingMethod::Qr)).await;
+    let (_stream, _) = silent.accept().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(15), open.link.close()).await.unwrap();
+    open.link.close().await;
+    assert_eq!(open.said.end().await, LinkEnd::Closed);
+    no_more_tasks_than(before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_link_leaves_no_tasks() {
+    let world = World::new().await;
+    world.paired().await.link.close().await;
+    // The sandbox runs on the same runtime: compare with what it needs when nobody is connected.
+    let before = settled().await;
+    for _ in 0..3 {
+        let open = world.open(None).await;
+        open.connected().await;
+        open.link.close().await;
+    }
+    let pairing = world.open(None).await;
+    pairing.connected().await;
+    drop(pairing.said);
+    pairing.link.close().await;
+    no_more_tasks_than(before).await;
+}
+
+async fn settled() -> usize {
+    let mut last = usize::MAX;
+    loop {
+        let now = Handle::current().metrics().num_alive_tasks();
+        if now == last {
+            return now;
+        }
+        last = now;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn no_more_tasks_than(limit: usize) {
+    let fewer = async {
+        while Handle::current().metrics().num_alive_tasks() > limit {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(20), fewer).await.is_err() {
+        panic!("{} tasks, {limit} expected", Handle::current().metrics().num_alive_tasks());
+    }
+}

@@ -1,1 +1,37 @@
+//! The session runtime: a tree of supervised actors that runs WhatsApp sessions against the ports of
+//! `roost-domain`. Knows neither HTTP, nor SQL, nor a WhatsApp library.
+//!
+//! ```text
+//! node                    root supervisor (`node`)
+//! ├─ instances            registry (`registry`)
+//! │  └─ instance/<id>     session of one WhatsApp number (`instance`)
+//! ├─ streams              fan-out of new events (`stream`)
+//! └─ upkeep               expires and sweeps (`node::upkeep`)
+//! ```
+//!
+//! Reading order: [`instance`], its `machine`, then `registry`, then [`Runtime`].
 
+mod backoff;
+mod error;
+mod gate;
+mod index;
+pub mod instance;
+mod node;
+mod permit;
+mod placement;
+mod post;
+mod registry;
+mod runtime;
+mod settings;
+mod stream;
+#[cfg(test)]
+mod testing;
+
+pub use error::CallError;
+pub use gate::GateView;
+pub use index::{ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, LastError, MailboxView, PermitView};
+pub use instance::Instances;
+pub use placement::LocalPlacement;
+pub use runtime::{Runtime, RuntimeParts, StartError, StopReport};
+pub use settings::Settings;
+pub use stream::{StreamError, Streams, Subscription};

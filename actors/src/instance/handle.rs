@@ -1,0 +1,407 @@
+//! What callers hold: instances of every tenant, wherever they live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roost_domain::instance::{
+    DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, PairingMethod,
+};
+use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
+use roost_domain::page::{Page, PageRequest};
+use roost_domain::slot::{Place, Slot};
+use roost_domain::store::{Idempotency, Outcome};
+use roost_domain::{Address, InstanceId, MessageId, TenantId};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::kind::{InstanceKind, SessionHandle};
+use super::machine::{CodeKind, Order};
+use super::message::{
+    CodeCall, CreateInstance, OrderCall, ReadCall, ReplyTo, Ride, SendCall, SendRequest, SessionMessage,
+    ShownCode,
+};
+use crate::CallError;
+use crate::node::NodeContext;
+use crate::permit::{Class, Refused};
+use crate::registry::Children;
+
+/// Longest proxy address, in bytes.
+const PROXY_BYTES_MAX: usize = 2048;
+/// Longest id on WhatsApp, in bytes.
+const WHATSAPP_ID_BYTES_MAX: usize = 128;
+/// How often a call looks for a successor of a session that ended under it.
+const TRIES: usize = 3;
+
+/// The instances of every tenant. Cheap to clone.
+///
+/// Another tenant's id is [`CallError::NotFound`]. Each call has a deadline of its own from
+/// [`crate::Settings`].
+#[derive(Clone)]
+pub struct Instances {
+    parts: Arc<InstancesParts>,
+}
+
+pub(crate) struct InstancesParts {
+    pub node: Arc<NodeContext>,
+    pub children: Arc<Children<InstanceKind>>,
+}
+
+impl Instances {
+    pub(crate) fn new(parts: InstancesParts) -> Self {
+        Self { parts: Arc::new(parts) }
+    }
+
+    fn node(&self) -> &NodeContext {
+        &self.parts.node
+    }
+
+    /// Adds an instance, not connected yet.
+    pub async fn create(
+        &self,
+        tenant: TenantId,
+        create: CreateInstance,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Outcome<Instance>, CallError> {
+        check_name(&create.name)?;
+        create.proxy.as_deref().map_or(Ok(()), check_proxy)?;
+        let (node, now) = (self.node(), self.node().clock.now());
+        let max = node.settings.instances_per_tenant_max;
+        if node.store.instance_count(tenant).await? >= max {
+            return Err(CallError::LimitReached { detail: format!("a tenant has at most {max} instances") });
+        }
+        let unix_ms = u64::try_from(now.unix_ms()).unwrap_or(0);
+        let id = InstanceId::from_parts(unix_ms, node.entropy.bits());
+        let new = NewInstance { id, name: create.name, proxy: create.proxy, created_at: now };
+        Ok(node.store.create_instance(tenant, new, idempotency).await?)
+    }
+
+    /// One instance.
+    pub async fn get(&self, tenant: TenantId, id: InstanceId) -> Result<Instance, CallError> {
+        Ok(self.node().store.instance(tenant, id).await?)
+    }
+
+    /// A tenant's instances by id.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        page: PageRequest<InstanceId>,
+    ) -> Result<Page<Instance, InstanceId>, CallError> {
+        Ok(self.node().store.instances(tenant, page).await?)
+    }
+
+    /// Changes its name or its proxy; a proxy is used from the next connection on.
+    pub async fn patch(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        patch: InstancePatch,
+    ) -> Result<Instance, CallError> {
+        patch.name.as_deref().map_or(Ok(()), check_name)?;
+        patch.proxy.as_ref().and_then(Option::as_deref).map_or(Ok(()), check_proxy)?;
+        Ok(self.node().store.patch_instance(tenant, id, patch, self.node().clock.now()).await?)
+    }
+
+    /// Removes an instance: logs it out where it is connected, ends its session and fails what it has
+    /// not sent.
+    pub async fn delete(&self, tenant: TenantId, id: InstanceId) -> Result<(), CallError> {
+        self.order(tenant, id, Order::Delete).await.map(drop)
+    }
+
+    /// A page of its states, newest first.
+    pub async fn history(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        page: PageRequest<i64>,
+    ) -> Result<Page<HistoryEntry, i64>, CallError> {
+        Ok(self.node().store.history(tenant, id, page).await?)
+    }
+
+    /// Lets it run from now on. Pairs one that is not paired, by QR code unless told otherwise.
+    pub async fn connect(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        method: Option<PairingMethod>,
+    ) -> Result<Instance, CallError> {
+        self.order(tenant, id, Order::Connect(method)).await
+    }
+
+    /// Stops it; it stays paired.
+    pub async fn disconnect(&self, tenant: TenantId, id: InstanceId) -> Result<Instance, CallError> {
+        self.order(tenant, id, Order::Disconnect).await
+    }
+
+    /// Ends its pairing and stops it. What it has not sent fails.
+    pub async fn logout(&self, tenant: TenantId, id: InstanceId) -> Result<Instance, CallError> {
+        self.order(tenant, id, Order::Logout).await
+    }
+
+    /// The QR code to scan now.
+    pub async fn qr(&self, tenant: TenantId, id: InstanceId) -> Result<ShownCode, CallError> {
+        self.code(tenant, id, CodeKind::Qr).await
+    }
+
+    /// The pairing code to enter now.
+    pub async fn pairing_code(&self, tenant: TenantId, id: InstanceId) -> Result<ShownCode, CallError> {
+        self.code(tenant, id, CodeKind::PairingCode).await
+    }
+
+    /// Accepts a message: it is durable, and has its id on WhatsApp, when this returns. With `wait` the
+    /// message is given back as it is once WhatsApp's server has it or refused it, or at the time-out.
+    pub async fn send(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        request: SendRequest,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Outcome<Message>, CallError> {
+        if matches!(request.to, Address::Group(_)) {
+            let detail = "messages to groups are not supported yet".to_owned();
+            return Err(CallError::UnsupportedRecipient { detail });
+        }
+        let deadline = Instant::now() + self.node().settings.send_timeout;
+        let session = self.running_session(tenant, id, deadline).await?;
+        let permit = take(&session, Class::Send)?;
+        let reply_to = match request.reply_to {
+            Some(reply_to) => Some(self.quoted(tenant, id, reply_to).await?),
+            None => None,
+        };
+        let (settled, outcome) = match request.wait {
+            Some(wait) => {
+                let (settled, outcome) = oneshot::channel();
+                (Some(settled), Some((outcome, wait.min(self.node().settings.ack_wait_max))))
+            }
+            None => (None, None),
+        };
+        let (reply, answer) = oneshot::channel();
+        let (to, content) = (request.to, request.content);
+        let ride = Ride { permit, deadline };
+        let call = SendCall { to, content, reply_to, idempotency, settled, ride, reply };
+        session.post.cast(SessionMessage::Send(Box::new(call))).map_err(|_| ended())?;
+        let accepted = await_answer(deadline, answer).await?;
+        match (accepted, outcome) {
+            (Outcome::Done(message), Some((outcome, wait))) => {
+                let settled = timeout_at(Instant::now() + wait, outcome).await;
+                match settled {
+                    Ok(Ok(message)) => Ok(Outcome::Done(message)),
+                    _ => Ok(Outcome::Done(self.message(tenant, message.id).await.unwrap_or(message))),
+                }
+            }
+            (accepted, _) => Ok(accepted),
+        }
+    }
+
+    /// Tells the sender of a received message that it was read.
+    pub async fn mark_read(&self, tenant: TenantId, id: MessageId) -> Result<Message, CallError> {
+        let message = self.message(tenant, id).await?;
+        if message.direction != Direction::Inbound {
+            let detail = "only received messages can be marked as read".to_owned();
+            return Err(CallError::WrongMessage { detail });
+        }
+        if message.status == MessageStatus::Read {
+            return Ok(message);
+        }
+        let deadline = Instant::now() + self.node().settings.send_timeout;
+        let session = match self.running_session(tenant, message.instance_id, deadline).await {
+            Err(CallError::WrongState { .. }) => return Err(CallError::NotConnected),
+            session => session?,
+        };
+        let permit = take(&session, Class::Send)?;
+        let (reply, answer) = oneshot::channel();
+        let call = ReadCall { message, ride: Ride { permit, deadline }, reply };
+        session.post.cast(SessionMessage::MarkRead(Box::new(call))).map_err(|_| ended())?;
+        await_answer(deadline, answer).await
+    }
+
+    /// One message.
+    pub async fn message(&self, tenant: TenantId, id: MessageId) -> Result<Message, CallError> {
+        Ok(self.node().store.message(tenant, id).await?)
+    }
+
+    /// A page of an instance's messages, newest first.
+    pub async fn messages(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        filter: MessageFilter,
+        page: PageRequest<MessageId>,
+    ) -> Result<Page<Message, MessageId>, CallError> {
+        Ok(self.node().store.messages(tenant, id, filter, page).await?)
+    }
+
+    async fn code(&self, tenant: TenantId, id: InstanceId, kind: CodeKind) -> Result<ShownCode, CallError> {
+        let deadline = Instant::now() + self.node().settings.query_timeout;
+        let session = self.running_session(tenant, id, deadline).await?;
+        let permit = take(&session, Class::Query)?;
+        let (reply, answer) = oneshot::channel();
+        let call = CodeCall { kind, ride: Ride { permit, deadline }, reply };
+        session.post.cast(SessionMessage::AwaitCode(call)).map_err(|_| ended())?;
+        match await_answer(deadline, answer).await {
+            Err(CallError::Timeout) => Err(CallError::unavailable("WhatsApp has not given a code yet")),
+            answer => answer,
+        }
+    }
+
+    async fn order(&self, tenant: TenantId, id: InstanceId, order: Order) -> Result<Instance, CallError> {
+        let deadline = Instant::now() + self.node().settings.control_timeout;
+        for _ in 0..TRIES {
+            let session = self.session(tenant, id, deadline).await?;
+            let permit = match session.permits.take(Class::Control) {
+                Ok(permit) => permit,
+                Err(Refused::Exhausted) => return Err(CallError::overloaded()),
+                Err(Refused::Retired) => {
+                    self.wait_for_end(id, deadline).await?;
+                    continue;
+                }
+            };
+            let (reply, answer) = oneshot::channel();
+            let call = OrderCall { order: order.clone(), ride: Ride { permit, deadline }, reply };
+            session.post.cast(SessionMessage::Order(call)).map_err(|_| ended())?;
+            return await_answer(deadline, answer).await;
+        }
+        Err(ended())
+    }
+
+    /// The session of an instance, started if it does not run.
+    async fn session(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        deadline: Instant,
+    ) -> Result<SessionHandle, CallError> {
+        if let Some(session) = self.live(tenant, id)? {
+            return Ok(session);
+        }
+        // Only a row of this tenant is ever given an actor.
+        self.node().store.instance(tenant, id).await?;
+        self.parts.children.ensure(id, tenant, deadline).await
+    }
+
+    /// The session of an instance that is to run; one that is stopped is left in peace.
+    async fn running_session(
+        &self,
+        tenant: TenantId,
+        id: InstanceId,
+        deadline: Instant,
+    ) -> Result<SessionHandle, CallError> {
+        if let Some(session) = self.live(tenant, id)? {
+            return Ok(session);
+        }
+        let row = self.node().store.instance(tenant, id).await?;
+        if row.desired_state == DesiredState::Stopped {
+            let detail = "the instance is stopped; connect it first".to_owned();
+            return Err(CallError::WrongState { state: row.state, detail });
+        }
+        self.parts.children.ensure(id, tenant, deadline).await
+    }
+
+    /// The session that runs here now, without asking anybody. Placement decides where to look: calls
+    /// for other nodes leave from here once nodes can call each other.
+    fn live(&self, tenant: TenantId, id: InstanceId) -> Result<Option<SessionHandle>, CallError> {
+        match self.node().placement.place(Slot::of(id)) {
+            Place::Here(_) => match self.parts.children.handle(id) {
+                Some(session) if session.tenant != tenant => Err(CallError::NotFound),
+                session => Ok(session.filter(|session| !session.permits.is_retired())),
+            },
+            Place::Node(node) => Err(CallError::unavailable(format!("the instance lives on node {node}"))),
+            Place::Nowhere { retry_after } => {
+                let detail = "the instance is moving to another node".to_owned();
+                Err(CallError::Unavailable { detail, retry_after })
+            }
+        }
+    }
+
+    /// Waits until a session that takes no more calls has ended.
+    async fn wait_for_end(&self, id: InstanceId, deadline: Instant) -> Result<(), CallError> {
+        timeout_at(deadline, self.parts.children.gone(&[id])).await.map_err(|_| ended())
+    }
+
+    async fn quoted(
+        &self,
+        tenant: TenantId,
+        instance: InstanceId,
+        reply_to: ReplyTo,
+    ) -> Result<Quoted, CallError> {
+        let unknown = || CallError::Invalid {
+            field: "reply_to",
+            detail: "the instance has no such message".to_owned(),
+        };
+        let store = &self.node().store;
+        let message = match reply_to {
+            ReplyTo::Message(id) => match self.message(tenant, id).await {
+                Ok(message) if message.instance_id == instance => message,
+                Ok(_) | Err(CallError::NotFound) => return Err(unknown()),
+                Err(error) => return Err(error),
+            },
+            ReplyTo::WhatsappId(id) if id.is_empty() || id.len() > WHATSAPP_ID_BYTES_MAX => return Err(unknown()),
+            ReplyTo::WhatsappId(id) => {
+                store.message_by_whatsapp_id(tenant, instance, &id).await?.ok_or_else(unknown)?
+            }
+        };
+        let text = match message.content {
+            roost_domain::message::Content::Text { text } => Some(text.body),
+            roost_domain::message::Content::Unsupported { .. } => None,
+        };
+        Ok(Quoted {
+            message_id: Some(message.id),
+            whatsapp_id: message.whatsapp_id,
+            sender: message.sender.map(|sender| sender.id),
+            text,
+        })
+    }
+}
+
+fn take(session: &SessionHandle, class: Class) -> Result<OwnedSemaphorePermit, CallError> {
+    session.permits.take(class).map_err(|refused| match refused {
+        Refused::Exhausted => CallError::overloaded(),
+        Refused::Retired => ended(),
+    })
+}
+
+fn ended() -> CallError {
+    CallError::Unavailable {
+        detail: "the session is being restarted".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
+async fn await_answer<T>(
+    deadline: Instant,
+    answer: oneshot::Receiver<Result<T, CallError>>,
+) -> Result<T, CallError> {
+    match timeout_at(deadline, answer).await {
+        Ok(Ok(result)) => result,
+        // The session ended under the call: whether it was carried out is not known.
+        Ok(Err(_)) => Err(CallError::Timeout),
+        Err(_) => Err(CallError::Timeout),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), CallError> {
+    let chars = name.chars().count();
+    let detail = if name.trim().is_empty() {
+        "a name must not be empty".to_owned()
+    } else if chars > NAME_CHARS_MAX {
+        format!("a name has at most {NAME_CHARS_MAX} characters")
+    } else if name.chars().any(char::is_control) {
+        "a name must not contain control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(CallError::Invalid { field: "name", detail })
+}
+
+/// Whether a link can go through it is the engine's to say; what it can never be is refused here.
+fn check_proxy(proxy: &str) -> Result<(), CallError> {
+    let detail = if proxy.len() > PROXY_BYTES_MAX {
+        format!("a proxy address has at most {PROXY_BYTES_MAX} bytes")
+    } else if !["socks5://", "http://"].iter().any(|scheme| proxy.starts_with(scheme)) {
+        "a proxy address begins with socks5:// or http://".to_owned()
+    } else if proxy.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        "a proxy address must not contain spaces or control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(CallError::Invalid { field: "proxy", detail })
+}

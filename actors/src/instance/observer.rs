@@ -1,0 +1,75 @@
+//! The ear of a session on one of its links.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use roost_domain::Owner;
+use roost_domain::engine::{LinkFact, LinkObserver, NotCommitted};
+use roost_domain::message::Inbound;
+use roost_domain::store::StoreError;
+use tokio_util::sync::CancellationToken;
+
+use super::inbox::Reporter;
+use super::machine::Generation;
+use super::message::Fact;
+use crate::backoff::Backoff;
+use crate::node::NodeContext;
+
+/// Waits between attempts to commit inbound messages: short, as WhatsApp waits for the ack.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
+
+/// Hears one link.
+pub(crate) struct SessionObserver {
+    pub node: Arc<NodeContext>,
+    pub owner: Owner,
+    pub generation: Generation,
+    pub reporter: Reporter,
+    /// Cancelled when the link is to be closed.
+    pub over: CancellationToken,
+}
+
+#[async_trait]
+impl LinkObserver for SessionObserver {
+    fn fact(&self, fact: LinkFact) {
+        self.reporter.report_link(self.generation, fact);
+    }
+
+    async fn inbound(&self, batch: Vec<Inbound>) -> Result<(), NotCommitted> {
+        let mut failures = 0;
+        loop {
+            if !self.node.placement.holds_lease() {
+                self.reporter.report(Fact::Fenced);
+                return Err(NotCommitted("this node no longer owns the instance".to_owned()));
+            }
+            let result = self.node.store.record_inbound(self.owner, batch.clone()).await;
+            let error = match result {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            match &error {
+                StoreError::Unavailable(_) | StoreError::Overloaded => {}
+                StoreError::Fenced => {
+                    self.reporter.report(Fact::Fenced);
+                    return Err(NotCommitted(error.to_string()));
+                }
+                StoreError::NotFound => {
+                    self.reporter.report(Fact::Vanished);
+                    return Err(NotCommitted(error.to_string()));
+                }
+                StoreError::IdempotencyKeyReused | StoreError::Conflict(_) | StoreError::Corrupt(_) => {
+                    self.reporter.report(Fact::Broken(error.to_string()));
+                    return Err(NotCommitted(error.to_string()));
+                }
+            }
+            failures += 1;
+            if failures == 1 {
+                tracing::warn!(instance.id = %self.owner.instance, error = %error, "inbound messages wait for the store");
+            }
+            tokio::select! {
+                () = self.over.cancelled() => return Err(NotCommitted("the link is being closed".to_owned())),
+                () = tokio::time::sleep(RETRY.wait(failures, &*self.node.entropy)) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The state behind a session actor, and how orders and facts change it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use roost_domain::Owner;
+use roost_domain::engine::{Link, LinkFact};
+use roost_domain::instance::{Instance, InstanceState};
+use roost_domain::message::{Direction, Message, StatusChange};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::effect::Journal;
+use super::inbox::Reporter;
+use super::machine::{CodeKind, Exit, Generation, Input, Machine, Refusal, Surroundings, Ticket};
+use super::message::{CodeCall, Fact, OrderCall, Reply, SendCall, ShownCode, Written};
+use super::outbox::{Change, Limits, Moment, Outbox};
+use super::status::StatusQueue;
+use crate::CallError;
+use crate::backoff::Backoff;
+use crate::gate::GatePass;
+use crate::node::NodeContext;
+use crate::permit::Permits;
+
+/// The link of a session. Dropped without [`LiveLink::take`] it is closed by the node.
+pub(super) struct LiveLink {
+    pub generation: Generation,
+    link: Option<Arc<dyn Link>>,
+    over: CancellationToken,
+    node: Arc<NodeContext>,
+    owner: Owner,
+}
+
+impl LiveLink {
+    pub fn new(
+        generation: Generation,
+        link: Arc<dyn Link>,
+        over: CancellationToken,
+        node: Arc<NodeContext>,
+        owner: Owner,
+    ) -> Self {
+        Self { generation, link: Some(link), over, node, owner }
+    }
+
+    pub fn link(&self) -> Option<&Arc<dyn Link>> {
+        self.link.as_ref()
+    }
+
+    /// The link, to be closed by the caller.
+    pub fn take(mut self) -> Option<Arc<dyn Link>> {
+        self.over.cancel();
+        self.link.take()
+    }
+}
+
+impl Drop for LiveLink {
+    fn drop(&mut self) {
+        self.over.cancel();
+        if let Some(link) = self.link.take() {
+            self.node.close_link(self.owner.instance, link);
+        }
+    }
+}
+
+/// A link that is being opened.
+pub(super) struct Opening {
+    pub generation: Generation,
+    pub over: CancellationToken,
+    /// To be closed as soon as it is open.
+    pub unwanted: bool,
+}
+
+pub(super) struct PendingReply {
+    pub reply: Reply<Instance>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// See the module.
+pub(crate) struct Session {
+    pub(super) node: Arc<NodeContext>,
+    pub(super) owner: Owner,
+    pub(super) permits: Arc<Permits>,
+    pub(super) reporter: Reporter,
+    pub(super) machine: Machine,
+    pub(super) outbox: Outbox,
+    pub(super) status: StatusQueue,
+    pub(super) journal: Journal,
+    pub(super) row: Option<Box<Instance>>,
+    pub(super) opening: Option<Opening>,
+    pub(super) link: Option<LiveLink>,
+    pub(super) pass: Option<GatePass>,
+    pub(super) code: Option<(CodeKind, ShownCode)>,
+    pub(super) code_calls: Vec<CodeCall>,
+    pub(super) replies: HashMap<Ticket, PendingReply>,
+    pub(super) next_ticket: Ticket,
+    /// Sends that came before the row was read.
+    pub(super) held_sends: VecDeque<Box<SendCall>>,
+    /// Callers that wait for the outcome of a message, by its WhatsApp id.
+    pub(super) settling: HashMap<String, Vec<oneshot::Sender<Message>>>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) life_timer: Option<AbortHandle>,
+    pub(super) outbox_timer: Option<(Instant, AbortHandle)>,
+    pub(super) idle_timer: bool,
+    pub(super) timer_generation: Generation,
+    /// Accepted and unsent messages, here and in the store.
+    pub(super) unsent: u64,
+    pub(super) accepting: u64,
+    pub(super) last_message_id: u128,
+    pub(super) exit: Option<Exit>,
+}
+
+impl Session {
+    pub fn new(node: Arc<NodeContext>, owner: Owner, permits: Arc<Permits>, reporter: Reporter) -> Self {
+        let settings = &node.settings;
+        let limits = Limits {
+            memory: settings.outbox_memory_max,
+            chats: settings.chats_in_parallel,
+            ack_timeout: settings.ack_timeout,
+            backoff: Backoff { first: settings.backoff_first, max: settings.backoff_max },
+        };
+        Self {
+            owner,
+            permits,
+            reporter,
+            machine: Machine::new(),
+            outbox: Outbox::new(limits),
+            status: StatusQueue::default(),
+            journal: Journal::default(),
+            row: None,
+            opening: None,
+            link: None,
+            pass: None,
+            code: None,
+            code_calls: Vec::new(),
+            replies: HashMap::new(),
+            next_ticket: 0,
+            held_sends: VecDeque::new(),
+            settling: HashMap::new(),
+            tasks: JoinSet::new(),
+            life_timer: None,
+            outbox_timer: None,
+            idle_timer: false,
+            timer_generation: 0,
+            unsent: 0,
+            accepting: 0,
+            last_message_id: 0,
+            exit: None,
+            node,
+        }
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { tick: Instant::now(), wall: self.node.clock.now() }
+    }
+
+    /// Gives the machine an input and runs what it asks for.
+    pub(super) fn feed(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        let around = Surroundings {
+            now: Instant::now(),
+            settings: &self.node.settings,
+            entropy: &*self.node.entropy,
+        };
+        self.machine.take(input, &around, &mut effects);
+        for effect in effects {
+            self.run(effect);
+        }
+        self.answer_code_calls();
+    }
+
+    pub(super) fn order(&mut self, call: OrderCall) {
+        if call.ride.deadline <= Instant::now() {
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.replies.insert(ticket, PendingReply { reply: call.reply, _permit: call.ride.permit });
+        self.feed(Input::Order { ticket, order: call.order });
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
+        let Some(pending) = self.replies.remove(&ticket) else { return };
+        let result = match (result, &self.row) {
+            (Ok(()), Some(row)) => Ok((**row).clone()),
+            (Ok(()), None) => Err(CallError::unavailable("the session has not started yet")),
+            (Err(Refusal::WrongState(detail)), _) => Err(self.wrong_state(detail)),
+            (Err(Refusal::Unavailable(detail)), _) => Err(CallError::unavailable(detail)),
+        };
+        // A caller that no longer waits has read its deadline.
+        let _ = pending.reply.send(result);
+    }
+
+    pub(super) fn wrong_state(&self, detail: &str) -> CallError {
+        let state = self.row.as_ref().map_or(InstanceState::Created, |row| row.state);
+        CallError::WrongState { state, detail: detail.to_owned() }
+    }
+
+    pub(super) fn await_code(&mut self, call: CodeCall) {
+        self.code_calls.push(call);
+        self.answer_code_calls();
+    }
+
+    fn answer_code_calls(&mut self) {
+        if self.code_calls.is_empty() {
+            return;
+        }
+        let (now, tick) = (self.node.clock.now(), Instant::now());
+        for call in std::mem::take(&mut self.code_calls) {
+            if call.ride.deadline <= tick {
+                continue;
+            }
+            let shown = self.code.as_ref().filter(|(kind, code)| *kind == call.kind && code.expires_at > now);
+            if let Some((_, code)) = shown {
+                let _ = call.reply.send(Ok(code.clone()));
+            } else if let Some(detail) = self.machine.refuses_code(call.kind) {
+                let _ = call.reply.send(Err(self.wrong_state(detail)));
+            } else {
+                self.code_calls.push(call);
+            }
+        }
+    }
+
+    /// Takes a fact.
+    pub(super) fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::Loaded(row, unsent, pending) => self.loaded(row, unsent, pending),
+            Fact::Link(generation, fact) => self.link_says(generation, fact),
+            Fact::GatePassed(generation, pass) => {
+                if self.machine.wants_gate(generation) {
+                    self.pass = Some(pass);
+                    self.feed(Input::GatePassed { generation });
+                }
+            }
+            Fact::Opened(generation, result) => self.opened(generation, result),
+            Fact::LogoutTold(generation) => self.feed(Input::LogoutTold { generation }),
+            Fact::Closed(generation) => self.feed(Input::Closed { generation }),
+            Fact::Written(ticket, written) => self.written(ticket, written),
+            Fact::Accepted(accepted) => self.accepted(*accepted),
+            Fact::Sent(generation, whatsapp_id, result) => {
+                let (now, mut changes) = (self.moment(), Vec::new());
+                let entropy = Arc::clone(&self.node.entropy);
+                self.outbox.sent(generation, &whatsapp_id, result, now, &*entropy, &mut changes);
+                self.report_changes(changes);
+            }
+            Fact::Advanced(moved, changes) => self.advanced(moved, changes),
+            Fact::Fetched(from, limit, messages) => self.fetched(from, limit, messages),
+            Fact::Deleted(ticket, result) => self.feed(Input::Deleted { ticket, result }),
+            Fact::Fenced => self.exit = Some(Exit::Fenced),
+            Fact::Vanished => {
+                // Nothing more can be written about it.
+                (self.journal, self.status) = (Journal::default(), StatusQueue::default());
+                self.exit = Some(Exit::Done);
+            }
+            Fact::TaskPanicked => self.exit = Some(Exit::Panic("a task of the session panicked".to_owned())),
+            Fact::Broken(reason) => self.exit = Some(Exit::Retry(reason)),
+        }
+    }
+
+    fn link_says(&mut self, generation: Generation, fact: LinkFact) {
+        match fact {
+            LinkFact::ServerAck { whatsapp_id, error, at } => {
+                let mut changes = Vec::new();
+                self.outbox.acked(&whatsapp_id, error, at, &mut changes);
+                self.report_changes(changes);
+            }
+            LinkFact::Receipt { whatsapp_ids, status, inbound, at } => {
+                let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+                for whatsapp_id in whatsapp_ids {
+                    let status = StatusChange { whatsapp_id, direction, status, failure: None, at };
+                    self.status.push(Change { message: None, status }, self.node.settings.status_queue_max);
+                }
+            }
+            LinkFact::Undecryptable { .. } => {
+                tracing::info!(instance.id = %self.owner.instance, "a message could not be decrypted and was asked for again");
+            }
+            fact => self.feed(Input::Link { generation, fact }),
+        }
+    }
+
+    fn written(&mut self, ticket: Option<Ticket>, written: Written) {
+        self.journal.written();
+        match written {
+            Written::Step(row) => {
+                self.reporter.post().meta().enter(row.state.as_str());
+                self.row = Some(row);
+                self.feed(Input::Written { ticket, result: Ok(()) });
+            }
+            Written::NotNow(detail) => self.feed(Input::Written { ticket, result: Err(detail) }),
+            Written::Event => {}
+            Written::PendingFailed => {
+                self.outbox.clear();
+                // Whoever waits reads the outcome in the store.
+                self.settling.clear();
+                self.unsent = 0;
+            }
+        }
+    }
+
+    pub(super) fn report_changes(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            self.status.push(change, self.node.settings.status_queue_max);
+        }
+    }
+
+    /// Does what can go on now; called after everything that was handled.
+    pub(super) fn go_on(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        self.dispatch();
+        self.fetch();
+        self.write_status();
+        self.write_journal();
+        self.arm_outbox_timer();
+        self.arm_idle_timer();
+    }
+
+    /// Runs a task of the session, aborted with it. Should it panic, so does the session: somebody may
+    /// wait for what the task was to report.
+    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let witness = Witness(self.reporter.clone());
+        self.tasks.spawn(async move {
+            let witness = witness;
+            task.await;
+            drop(witness);
+        })
+    }
+
+    /// Whether everything that was learnt is in the store.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.status.is_idle() && self.journal.is_idle()
+    }
+
+    pub(super) fn random_bits(&self) -> u128 {
+        self.node.entropy.bits()
+    }
+}
+
+/// Tells the session when the task that it is part of unwinds.
+struct Witness(Reporter);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.report(Fact::TaskPanicked);
+        }
+    }
+}

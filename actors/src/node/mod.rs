@@ -1,0 +1,97 @@
+//! What everything on a node shares, and the root of its actors.
+//!
+//! The root supervises the registries and the streams actor. None of them is stopped before its
+//! children: [`crate::Runtime::stop`] empties the registries first.
+
+pub(crate) mod actor;
+pub(crate) mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use roost_domain::engine::{Engine, Link};
+use roost_domain::slot::Placement;
+use roost_domain::store::Store;
+use roost_domain::time::Entropy;
+use roost_domain::{Clock, InstanceId};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Settings;
+use crate::gate::StartGate;
+use crate::index::ActorIndex;
+
+/// Sessions that read their state from the store at the same time.
+const LOADS_MAX: usize = 256;
+
+/// Ports, limits and gates of a node.
+pub(crate) struct NodeContext {
+    pub store: Arc<dyn Store>,
+    pub engine: Arc<dyn Engine>,
+    pub placement: Arc<dyn Placement>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub settings: Settings,
+    pub gate: StartGate,
+    pub loads: Semaphore,
+    pub index: ActorIndex,
+    /// Small tasks that outlive an actor; awaited when the node stops.
+    pub tasks: TaskTracker,
+    /// Cancelled when the node has stopped all its actors.
+    pub stopping: CancellationToken,
+    closing: Mutex<HashMap<InstanceId, Vec<CancellationToken>>>,
+}
+
+impl NodeContext {
+    pub fn new(
+        store: Arc<dyn Store>,
+        engine: Arc<dyn Engine>,
+        placement: Arc<dyn Placement>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        settings: Settings,
+    ) -> Self {
+        let gate = StartGate::new(settings.dials_max, settings.dials_per_second);
+        let index = ActorIndex::new(placement.node(), Arc::clone(&clock));
+        let loads = Semaphore::new(LOADS_MAX);
+        let stopping = CancellationToken::new();
+        let (tasks, closing) = (TaskTracker::new(), Mutex::default());
+        Self { store, engine, placement, clock, entropy, settings, gate, loads, index, tasks, stopping, closing }
+    }
+
+    /// Closes a link to its end, whatever becomes of the session it was part of; the token is cancelled
+    /// then. A successor of that session waits for it: two links of one device would throw each other
+    /// out.
+    pub fn close_link(self: &Arc<Self>, instance: InstanceId, link: Arc<dyn Link>) -> CancellationToken {
+        let closed = CancellationToken::new();
+        self.closing().entry(instance).or_default().push(closed.clone());
+        let (node, done) = (Arc::clone(self), closed.clone().drop_guard());
+        self.tasks.spawn(async move {
+            link.close().await;
+            drop(link);
+            drop(done);
+            let mut closing = node.closing();
+            if let Some(links) = closing.get_mut(&instance) {
+                links.retain(|closed| !closed.is_cancelled());
+                if links.is_empty() {
+                    closing.remove(&instance);
+                }
+            }
+        });
+        closed
+    }
+
+    /// Waits until no link of earlier lives of a session is left.
+    pub async fn links_closed(&self, instance: InstanceId) {
+        let closing = self.closing().get(&instance).cloned();
+        for closed in closing.into_iter().flatten() {
+            closed.cancelled().await;
+        }
+    }
+
+    fn closing(&self) -> MutexGuard<'_, HashMap<InstanceId, Vec<CancellationToken>>> {
+        // Nothing in here can panic half-way.
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,39 @@
+//! Placement on a single node: it owns every slot, for as long as it runs.
+
+use roost_domain::slot::{Place, Placement, Slot};
+use roost_domain::store::{Store, StoreError};
+use roost_domain::Epoch;
+
+/// Every slot is here, under the epoch of this life of the node.
+#[derive(Debug, Clone)]
+pub struct LocalPlacement {
+    node: String,
+    epoch: Epoch,
+}
+
+impl LocalPlacement {
+    /// Begins a new life of the node: takes an epoch that fences every earlier one.
+    pub async fn start(store: &dyn Store, node: impl Into<String>) -> Result<Self, StoreError> {
+        Ok(Self { node: node.into(), epoch: store.next_epoch().await? })
+    }
+
+    /// Epoch of this life.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl Placement for LocalPlacement {
+    fn node(&self) -> &str {
+        &self.node
+    }
+
+    fn place(&self, _slot: Slot) -> Place {
+        Place::Here(self.epoch)
+    }
+
+    /// The store's file is locked for the life of the process: nobody else can take over.
+    fn holds_lease(&self) -> bool {
+        true
+    }
+}

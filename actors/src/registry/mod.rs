@@ -1,0 +1,120 @@
+//! One registry for each kind of actor: spawns, restarts with backoff, quarantines, and hands off.
+//!
+//! [`Registry`] is the supervisor of every actor of its [`Kind`]. Its table lives outside the actor, so
+//! that a successor of a registry that broke finds the children of its predecessor and waits for their
+//! end: a successor of a child starts only after the predecessor's join handle completed. Callers find
+//! a live child in [`Children::handle`] without passing the registry's mailbox.
+//!
+//! Nothing in here survives the process; what has to run again is found in the store.
+
+mod actor;
+mod policy;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{ActorCell, SpawnErr};
+use roost_domain::Epoch;
+use roost_domain::slot::Slot;
+use tokio::task::JoinHandle;
+
+pub(crate) use actor::Registry;
+pub(crate) use table::{Children, Operation, Slots};
+
+use crate::CallError;
+use crate::index::ActorMeta;
+
+/// What a kind of actor is, to its registry.
+pub(crate) trait Kind: Send + Sync + 'static {
+    /// The kind's name, and the first part of its actors' paths.
+    const NAME: &'static str;
+    /// Path of its registry.
+    const REGISTRY: &'static str;
+    /// Names one actor of the kind.
+    type Key: Copy + Eq + Hash + Ord + Display + Send + Sync + 'static;
+    /// What is needed besides the key to spawn it.
+    type Seed: Clone + Send + Sync + 'static;
+    /// What callers need of a live one.
+    type Handle: Clone + Send + Sync + 'static;
+
+    /// Slot that decides which node runs it.
+    fn slot(&self, key: Self::Key) -> Slot;
+
+    /// Spawns it, linked to the supervisor. Its start must be trivial: it runs in the registry.
+    fn spawn(
+        &self,
+        start: Start<Self::Key, Self::Seed>,
+        supervisor: ActorCell,
+    ) -> impl Future<Output = Result<Child<Self::Handle>, SpawnErr>> + Send;
+
+    /// Asks it to finish and stop by itself.
+    fn ask_to_stop(&self, handle: &Self::Handle);
+}
+
+/// What a child starts with.
+pub(crate) struct Start<K, S> {
+    pub key: K,
+    pub seed: S,
+    pub epoch: Epoch,
+    pub meta: Arc<ActorMeta>,
+}
+
+/// A child that was spawned.
+pub(crate) struct Child<H> {
+    pub handle: H,
+    pub cell: ActorCell,
+    pub join: JoinHandle<()>,
+}
+
+/// How an actor ends itself; anything else that ends it is a panic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ActorExit {
+    /// Another owner has taken over: it does not start again here.
+    #[error("another owner has taken over")]
+    Fenced,
+    /// It cannot go on now, and starts again later.
+    #[error("{0}")]
+    Retry(String),
+    /// Something of it panicked.
+    #[error("{0}")]
+    Panic(String),
+}
+
+/// Why a child is not running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotRunning {
+    /// It failed and is started again after this time.
+    BacksOff(Duration),
+    /// It panicked too often; an operator has to look at it.
+    Quarantined,
+    /// Another node owns it, or nobody.
+    NotHere(Duration),
+    /// This node starts nothing any more.
+    Stopping,
+    /// Too many wait for it.
+    Overloaded,
+    /// It could not be spawned.
+    Broken(String),
+}
+
+impl From<NotRunning> for CallError {
+    fn from(why: NotRunning) -> Self {
+        let (detail, retry_after) = match why {
+            NotRunning::BacksOff(wait) => ("the session failed and is being restarted", wait),
+            NotRunning::Quarantined => {
+                ("the session failed too often and waits for the operator", Duration::from_secs(60))
+            }
+            NotRunning::NotHere(wait) => ("the instance is moving to another node", wait),
+            NotRunning::Stopping => ("this node is being stopped", crate::error::RETRY_AFTER),
+            NotRunning::Overloaded => return Self::overloaded(),
+            NotRunning::Broken(detail) => return Self::Internal { detail },
+        };
+        Self::Unavailable { detail: detail.to_owned(), retry_after }
+    }
+}

@@ -1,0 +1,285 @@
+//! The children of a registry.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use ractor::{ActorCell, ActorId, ActorRef, Message};
+use roost_domain::slot::Slot;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::policy::Record;
+use super::{Kind, NotRunning};
+use crate::CallError;
+use crate::index::ActorMeta;
+
+/// Callers that wait for one child at most.
+const WAITERS_MAX: usize = 128;
+
+/// What an operator does to one actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Restart,
+    Stop,
+    ClearQuarantine,
+}
+
+/// Messages of a registry.
+pub(crate) enum RegistryMessage<K: Kind> {
+    // Orders.
+    Ensure { key: K::Key, seed: K::Seed, reply: Option<EnsureReply<K>> },
+    Operate { key: K::Key, operation: Operation, reply: oneshot::Sender<Result<(), CallError>> },
+    StopSlots { slots: Slots, kill: bool, reply: oneshot::Sender<Vec<K::Key>> },
+    // Facts.
+    ChildGone { key: K::Key, life: u64 },
+    // Timers.
+    RestartDue { key: K::Key, life: u64 },
+}
+
+impl<K: Kind> Message for RegistryMessage<K> {}
+
+impl<K: Kind> RegistryMessage<K> {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ensure { .. } => "ensure",
+            Self::Operate { .. } => "operate",
+            Self::StopSlots { .. } => "stop_slots",
+            Self::ChildGone { .. } => "child_gone",
+            Self::RestartDue { .. } => "restart_due",
+        }
+    }
+}
+
+pub(crate) type EnsureReply<K> = oneshot::Sender<Result<<K as Kind>::Handle, NotRunning>>;
+
+/// Slots to be emptied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Slots {
+    All,
+    These(HashSet<Slot>),
+}
+
+/// What follows the end of a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    Forget,
+    Respawn,
+    Wait(std::time::Duration),
+    Quarantine,
+}
+
+pub(super) enum Phase<H> {
+    Running { handle: H, cell: ActorCell, join: JoinHandle<()>, since: Instant },
+    /// Its join handle is being awaited.
+    Ending { after: After },
+    BacksOff { until: Instant },
+    Quarantined,
+}
+
+pub(super) struct Entry<K: Kind> {
+    pub seed: K::Seed,
+    pub slot: Slot,
+    pub meta: Arc<ActorMeta>,
+    pub phase: Phase<K::Handle>,
+    pub record: Record,
+    /// Tells this life from earlier ones.
+    pub life: u64,
+    /// Wants to know when it runs; only while it is ending.
+    pub waiters: Vec<EnsureReply<K>>,
+    /// What an operator or the node asked for before it ended.
+    pub ordered: Option<After>,
+}
+
+impl<K: Kind> Entry<K> {
+    pub fn wait(&mut self, reply: Option<EnsureReply<K>>) {
+        let Some(reply) = reply else { return };
+        self.waiters.retain(|waiter| !waiter.is_closed());
+        if self.waiters.len() < WAITERS_MAX {
+            self.waiters.push(reply);
+        } else {
+            drop(reply.send(Err(NotRunning::Overloaded)));
+        }
+    }
+}
+
+pub(super) struct Table<K: Kind> {
+    pub entries: HashMap<K::Key, Entry<K>>,
+    pub by_actor: HashMap<ActorId, K::Key>,
+    pub by_slot: HashMap<Slot, HashSet<K::Key>>,
+    pub next_life: u64,
+    /// Slots are emptied for good: nothing is started any more.
+    pub closed: bool,
+}
+
+impl<K: Kind> Table<K> {
+    pub fn remove(&mut self, key: K::Key) -> Option<Entry<K>> {
+        let entry = self.entries.remove(&key)?;
+        if let Some(keys) = self.by_slot.get_mut(&entry.slot) {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_slot.remove(&entry.slot);
+            }
+        }
+        Some(entry)
+    }
+
+    pub fn keys_in(&self, slots: &Slots) -> Vec<K::Key> {
+        match slots {
+            Slots::All => self.entries.keys().copied().collect(),
+            Slots::These(slots) => {
+                slots.iter().filter_map(|slot| self.by_slot.get(slot)).flatten().copied().collect()
+            }
+        }
+    }
+}
+
+/// What callers and successive lives of a registry share.
+pub(crate) struct Children<K: Kind> {
+    pub(super) kind: K,
+    table: Mutex<Table<K>>,
+    live: RwLock<HashMap<K::Key, K::Handle>>,
+    registry: RwLock<Option<(ActorRef<RegistryMessage<K>>, Arc<ActorMeta>)>>,
+    /// A child was forgotten.
+    pub(super) changed: Notify,
+}
+
+impl<K: Kind> Children<K> {
+    pub fn new(kind: K) -> Self {
+        let table = Table {
+            entries: HashMap::new(),
+            by_actor: HashMap::new(),
+            by_slot: HashMap::new(),
+            next_life: 0,
+            closed: false,
+        };
+        Self { kind, table: Mutex::new(table), live: RwLock::default(), registry: RwLock::default(), changed: Notify::new() }
+    }
+
+    pub(super) fn table(&self) -> MutexGuard<'_, Table<K>> {
+        // Nothing that runs under the lock can panic half-way.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_live(&self, key: K::Key, handle: Option<K::Handle>) {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        match handle {
+            Some(handle) => live.insert(key, handle),
+            None => live.remove(&key),
+        };
+    }
+
+    pub(super) fn set_registry(&self, registry: ActorRef<RegistryMessage<K>>, meta: Arc<ActorMeta>) {
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Some((registry, meta));
+    }
+
+    /// The live child with this key.
+    pub fn handle(&self, key: K::Key) -> Option<K::Handle> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    /// How many children there are, running or not.
+    pub fn count(&self) -> usize {
+        self.table().entries.len()
+    }
+
+    /// The child with this key, started if it does not run.
+    pub async fn ensure(
+        &self,
+        key: K::Key,
+        seed: K::Seed,
+        deadline: Instant,
+    ) -> Result<K::Handle, CallError> {
+        if let Some(handle) = self.handle(key) {
+            return Ok(handle);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask(deadline, RegistryMessage::Ensure { key, seed, reply: Some(reply) }, answer)
+            .await?
+            .map_err(CallError::from)
+    }
+
+    /// Starts a child without waiting for it. `false` when there is no registry to do so now.
+    pub fn start(&self, key: K::Key, seed: K::Seed) -> bool {
+        self.cast(RegistryMessage::Ensure { key, seed, reply: None })
+    }
+
+    /// Does what an operator asks for.
+    pub async fn operate(
+        &self,
+        key: K::Key,
+        operation: Operation,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(deadline, RegistryMessage::Operate { key, operation, reply }, answer).await?
+    }
+
+    /// Asks the children of some slots to stop, or kills them. Gives their keys; [`Self::gone`] waits
+    /// for their end.
+    pub async fn stop_slots(
+        &self,
+        slots: Slots,
+        kill: bool,
+        deadline: Instant,
+    ) -> Result<Vec<K::Key>, CallError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(deadline, RegistryMessage::StopSlots { slots, kill, reply }, answer).await
+    }
+
+    /// Slot of a key.
+    pub fn slot(&self, key: K::Key) -> Slot {
+        self.kind.slot(key)
+    }
+
+    /// Keys of the children in some slots.
+    pub fn keys_in(&self, slots: &Slots) -> Vec<K::Key> {
+        self.table().keys_in(slots)
+    }
+
+    /// Waits until none of these children is left.
+    pub async fn gone(&self, keys: &[K::Key]) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            {
+                let table = self.table();
+                if !keys.iter().any(|key| table.entries.contains_key(key)) {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Starts nothing any more.
+    pub fn close(&self) {
+        self.table().closed = true;
+    }
+
+    pub(super) fn cast(&self, message: RegistryMessage<K>) -> bool {
+        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let Some((registry, meta)) = registry.as_ref() else { return false };
+        meta.queued();
+        let sent = registry.cast(message).is_ok();
+        if !sent {
+            meta.not_queued();
+        }
+        sent
+    }
+
+    async fn ask<T>(
+        &self,
+        deadline: Instant,
+        message: RegistryMessage<K>,
+        answer: oneshot::Receiver<T>,
+    ) -> Result<T, CallError> {
+        let gone = || CallError::unavailable("the registry is being restarted");
+        if !self.cast(message) {
+            return Err(gone());
+        }
+        let wait = deadline.saturating_duration_since(Instant::now());
+        timeout(wait, answer).await.map_err(|_| CallError::Timeout)?.map_err(|_| gone())
+    }
+}

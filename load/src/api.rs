@@ -1,0 +1,226 @@
+//! The calls of both APIs that the scenarios need: the gateway's as a tenant, and the sandbox's
+//! control API. None of them is on a measured path.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::error::{LoadError, Result};
+use crate::http::{Answer, Call, Client, Endpoint};
+
+/// Most rows of a page.
+const PAGE_ROWS: u32 = 500;
+/// Longest part of an unexpected answer that is shown.
+const SHOWN_BYTES_MAX: usize = 600;
+
+/// The gateway, with a tenant's key.
+#[derive(Debug)]
+pub struct Gateway {
+    pub endpoint: Endpoint,
+    client: Client,
+}
+
+/// The sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub endpoint: Endpoint,
+    client: Client,
+}
+
+/// An instance as the API shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Instance {
+    pub id: String,
+    pub state: String,
+    #[serde(default)]
+    pub state_reason: Option<String>,
+}
+
+/// How far a message has come, as the API shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Message {
+    pub status: String,
+}
+
+/// How far a page of the log has read.
+#[derive(Debug, Deserialize)]
+struct LogPage {
+    next_after: i64,
+}
+
+/// A message that a virtual phone decrypted.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PhoneMessage {
+    pub whatsapp_id: String,
+    pub text: Option<String>,
+}
+
+/// Counters of the sandbox.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Stats {
+    /// Instances that are logged in.
+    pub connected: u64,
+    /// Messages that were sent again under an id that the server already had.
+    pub messages_repeated: u64,
+    /// Messages that a phone could not decrypt at first; it asks for them again.
+    pub phone_decrypt_failures: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Code {
+    code: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page<T> {
+    data: Vec<T>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+impl Gateway {
+    /// A client of the gateway.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            client: Client::new(endpoint.clone()),
+            endpoint,
+        }
+    }
+
+    /// Makes an instance and returns its id.
+    pub async fn create_instance(&self, name: &str) -> Result<String> {
+        let call = Call::post("/v1/instances", &json!({"name": name}));
+        Ok(read::<Instance>(&self.client, &call).await?.id)
+    }
+
+    /// Begins pairing by QR code.
+    pub async fn connect(&self, instance: &str) -> Result<()> {
+        let path = format!("/v1/instances/{instance}/connect");
+        accepted(&self.client, &Call::post(path, &json!({"method": "qr"}))).await?;
+        Ok(())
+    }
+
+    /// The QR code's text; `None` while there is none.
+    pub async fn qr(&self, instance: &str) -> Result<Option<String>> {
+        let mut call = Call::get(format!("/v1/instances/{instance}/qr"));
+        call.accept = Some("application/json");
+        match accepted(&self.client, &call).await {
+            Ok(answer) => Ok(Some(parse::<Code>(&call, &answer)?.code)),
+            Err(LoadError::Refused {
+                status: 404 | 409, ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One instance.
+    pub async fn instance(&self, instance: &str) -> Result<Instance> {
+        read(&self.client, &Call::get(format!("/v1/instances/{instance}"))).await
+    }
+
+    /// Every instance of the tenant.
+    pub async fn instances(&self) -> Result<Vec<Instance>> {
+        let mut rows = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let call = Call::get(format!("/v1/instances?limit={PAGE_ROWS}{cursor}"));
+            let page: Page<Instance> = read(&self.client, &call).await?;
+            rows.extend(page.data);
+            match page.next_cursor {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(rows),
+            }
+        }
+    }
+
+    /// One message.
+    pub async fn message(&self, message: &str) -> Result<Message> {
+        read(&self.client, &Call::get(format!("/v1/messages/{message}"))).await
+    }
+
+    /// The number of the last event in the log. An event type narrows down what is read on the way.
+    pub async fn last_seq(&self, kind: &str) -> Result<i64> {
+        let mut after = 0;
+        loop {
+            let mut call = Call::get(format!("/v1/events?types={kind}&limit={PAGE_ROWS}&after={after}"));
+            call.accept = Some("application/json");
+            let page: LogPage = read(&self.client, &call).await?;
+            if page.next_after <= after {
+                return Ok(after);
+            }
+            after = page.next_after;
+        }
+    }
+}
+
+impl Sandbox {
+    /// A client of the sandbox.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            client: Client::new(endpoint.clone()),
+            endpoint,
+        }
+    }
+
+    /// Makes an account with a virtual phone.
+    pub async fn create_account(&self, phone: &str) -> Result<()> {
+        let body = json!({"phone_number": format!("+{phone}"), "name": format!("Load {phone}")});
+        accepted(&self.client, &Call::post("/sandbox/v1/accounts", &body)).await?;
+        Ok(())
+    }
+
+    /// Lets the phone scan a QR code; false when the code is no longer shown.
+    pub async fn scan(&self, phone: &str, code: &str) -> Result<bool> {
+        let path = format!("/sandbox/v1/accounts/{phone}/scan");
+        match accepted(&self.client, &Call::post(path, &json!({"code": code}))).await {
+            Ok(_) => Ok(true),
+            Err(LoadError::Refused {
+                status: 404, body, ..
+            }) if body.contains("unknown_code") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the phone has decrypted.
+    pub async fn phone_messages(&self, phone: &str) -> Result<Vec<PhoneMessage>> {
+        let call = Call::get(format!("/sandbox/v1/accounts/{phone}/messages"));
+        Ok(read::<Page<PhoneMessage>>(&self.client, &call).await?.data)
+    }
+
+    /// Counters.
+    pub async fn stats(&self) -> Result<Stats> {
+        read(&self.client, &Call::get("/sandbox/v1/stats")).await
+    }
+}
+
+async fn read<T: DeserializeOwned>(client: &Client, call: &Call) -> Result<T> {
+    let answer = accepted(client, call).await?;
+    parse(call, &answer)
+}
+
+fn parse<T: DeserializeOwned>(call: &Call, answer: &Answer) -> Result<T> {
+    serde_json::from_slice(&answer.body).map_err(|source| LoadError::Answer {
+        call: name(call),
+        source,
+    })
+}
+
+async fn accepted(client: &Client, call: &Call) -> Result<Answer> {
+    let answer = client.call(call).await.map_err(|source| LoadError::Call {
+        call: name(call),
+        source,
+    })?;
+    if (200..300).contains(&answer.status) {
+        return Ok(answer);
+    }
+    let shown = &answer.body[..answer.body.len().min(SHOWN_BYTES_MAX)];
+    Err(LoadError::Refused {
+        call: name(call),
+        status: answer.status,
+        body: String::from_utf8_lossy(shown).into_owned(),
+    })
+}
+
+fn name(call: &Call) -> String {
+    format!("{} {}", call.method, call.path)
+}

@@ -1,1 +1,7 @@
-fn main(){}
+//! The binary `roost`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roost::cli::main()
+}

@@ -1,0 +1,197 @@
+//! The composition: puts a node together, runs it and takes it apart.
+//!
+//! Start: the listener answers `/healthz` first, then come the data folder, the store, the engine and
+//! the actors, then calls are taken. Stop is the reverse: not ready any more, no new connections,
+//! requests at work finish, streams end, sessions close their links, the store closes. What was
+//! acknowledged is in the store at every moment, so that a kill instead of a stop loses nothing.
+
+mod data_dir;
+mod part;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use roost_actors::{LocalPlacement, Runtime, RuntimeParts, Streams};
+use roost_domain::Clock;
+use roost_domain::time::Entropy;
+use roost_store::SqlStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::{self, Http};
+use crate::system::{OsEntropy, SystemClock};
+
+pub use data_dir::prepare as prepare_data_dir;
+pub use part::{open_error, open_store, store_config};
+
+/// Name of the only node of a gateway without a cluster.
+const NODE: &str = "local";
+/// A stop that takes longer than this is a fault: the process ends without waiting any more.
+const STOP_MAX: Duration = Duration::from_secs(25);
+const READY_POLL: Duration = Duration::from_millis(5);
+const STREAMS_END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A node whose listener answers, and that has not started.
+pub struct Listening {
+    config: Config,
+    address: SocketAddr,
+    http: Http,
+    server: JoinHandle<()>,
+    stop_server: CancellationToken,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// A running node.
+pub struct App {
+    config: Config,
+    address: SocketAddr,
+    http: Http,
+    server: JoinHandle<()>,
+    stop_server: CancellationToken,
+    store: Arc<SqlStore>,
+    runtime: Arc<Runtime>,
+}
+
+impl Listening {
+    /// Binds the listener; from now on `/healthz` answers.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let metrics = http::metrics::recorder().context("another metrics recorder is installed in this process")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {}; choose another address with --listen (or http.listen), or stop the process that has it",
+                config.http.listen
+            )
+        })?;
+        let address = listener.local_addr()?;
+        let http = Http::new(config.http.clone(), Arc::clone(&clock), Arc::clone(&entropy), metrics);
+        let stop_server = CancellationToken::new();
+        let server = tokio::spawn({
+            let (http, stop) = (http.clone(), stop_server.clone());
+            let (limits, drain) = (config.http.clone(), config.stop.drain);
+            async move { http::server::serve(listener, http::router(http), &limits, stop, drain).await }
+        });
+        Ok(Self { config, address, http, server, stop_server, clock, entropy })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The configuration, as long as nothing has been started with it.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// Starts everything else.
+    pub async fn start(self) -> anyhow::Result<App> {
+        let Self { config, address, http, server, stop_server, clock, entropy } = self;
+        prepare_data_dir(&config.data)?;
+        let settings = part::settings(&config);
+        let streams = Streams::new(&settings);
+        let store =
+            open_store(&config, Arc::new(streams.clone()), Arc::clone(&clock), Arc::clone(&entropy)).await?;
+        let engine = part::engine(&config, &store, &clock, &entropy)?;
+        let placement = LocalPlacement::start(store.as_ref(), NODE).await.context("the node cannot register in the database")?;
+        let runtime = Runtime::start(RuntimeParts {
+            store: store.clone(),
+            engine: Arc::new(engine),
+            placement: Arc::new(placement),
+            clock,
+            entropy,
+            streams,
+            settings,
+        })
+        .await
+        .context("the actors cannot start")?;
+        let runtime = Arc::new(runtime);
+        http.open(store.clone(), Arc::clone(&runtime));
+        Ok(App { config, address, http, server, stop_server, store, runtime })
+    }
+}
+
+impl App {
+    /// Starts a node.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Listening::bind(config).await?.start().await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Base URL of its API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its repositories.
+    pub fn store(&self) -> &Arc<SqlStore> {
+        &self.store
+    }
+
+    /// Its actors.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// The configuration it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Waits until every instance that shall run was handed to its session.
+    pub async fn ready(&self) {
+        while !self.runtime.ready() {
+            tokio::time::sleep(READY_POLL).await;
+        }
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops.
+    pub async fn run_until_signalled(self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; a second signal ends the process at once");
+        tokio::select! {
+            stopped = tokio::time::timeout(STOP_MAX, self.stop()) => {
+                if stopped.is_err() {
+                    tracing::error!("stopping took too long; the process ends without waiting for the rest");
+                }
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the node apart, in order.
+    pub async fn stop(self) {
+        self.http.drain();
+        self.stop_server.cancel();
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the listener broke");
+        }
+        if tokio::time::timeout(STREAMS_END_TIMEOUT, self.http.streams_ended()).await.is_err() {
+            tracing::warn!("event streams were still open when the time to stop was over");
+        }
+        let report = self.runtime.stop().await;
+        if report.sessions_killed > 0 {
+            tracing::warn!(sessions = report.sessions_killed, "sessions did not close in time");
+        }
+        self.store.close().await;
+        tracing::info!(data.dir = %self.config.data.dir.display(), "stopped");
+    }
+}

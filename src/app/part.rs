@@ -1,0 +1,147 @@
+//! The node's parts, as the configuration describes them.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use roost_actors::Settings;
+use roost_domain::Clock;
+use roost_domain::store::CommitObserver;
+use roost_domain::time::Entropy;
+use roost_engine::{WebEngine, WebEngineConfig};
+use roost_store::{MasterKey, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits};
+
+use crate::config::{self, Config};
+
+const DATABASE_FILE: &str = "roost.db";
+const MASTER_KEY_FILE: &str = "master.key";
+
+/// Opens the database; it is brought to this version's shape when it is older.
+pub async fn open_store(
+    config: &Config,
+    observer: Arc<dyn CommitObserver>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> anyhow::Result<Arc<SqlStore>> {
+    let store_config = store_config(config, entropy.as_ref())?;
+    SqlStore::open(store_config, clock, entropy, observer).await.map(Arc::new).map_err(open_error)
+}
+
+/// Says what to do about it.
+pub fn open_error(error: OpenError) -> anyhow::Error {
+    let hint = match &error {
+        OpenError::InUse { .. } => Some(
+            "stop the other one first, choose another folder with --data-dir, or use PostgreSQL (store.url)",
+        ),
+        OpenError::WrongMasterKey => Some("set store.master_key or store.master_key_file to the key that it was made with"),
+        OpenError::Folder { .. } => Some("choose another folder with --data-dir, or change its permissions"),
+        OpenError::Url(_) | OpenError::NewerSchema { .. } | OpenError::Migration(_) | OpenError::Database(_) => None,
+    };
+    let error = anyhow::Error::new(error).context("the database cannot be opened");
+    match hint {
+        Some(hint) => anyhow::anyhow!("{error:#}; {hint}"),
+        None => error,
+    }
+}
+
+/// How the database is opened.
+pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<StoreConfig> {
+    let store = &config.store;
+    let url = match &store.url {
+        Some(url) => url.reveal().to_owned(),
+        None => format!("sqlite:{}", config.data.path(DATABASE_FILE).display()),
+    };
+    let master_key = match &store.master_key {
+        Some(secret) => MasterKey::from_text(secret.reveal()).context("store.master_key")?,
+        None => {
+            let file = store.master_key_file.clone().unwrap_or_else(|| config.data.path(MASTER_KEY_FILE));
+            MasterKey::load_or_create(&file, entropy).context(
+                "no master key; set store.master_key, or store.master_key_file to a file that can be read and made",
+            )?
+        }
+    };
+    Ok(StoreConfig {
+        synchronous: match store.synchronous {
+            config::Synchronous::Full => Synchronous::Full,
+            config::Synchronous::Normal => Synchronous::Normal,
+        },
+        writer: WriterLimits {
+            queue_max: store.queue_max,
+            batch_max_ops: store.batch_max_ops,
+            batch_max_wait: store.batch_max_wait,
+            retry_for: store.retry_for,
+        },
+        readers_max: store.readers_max.get(),
+        acquire_timeout: store.acquire_timeout,
+        busy_timeout: store.busy_timeout,
+        transaction_timeout: store.transaction_timeout,
+        ..StoreConfig::new(url, master_key)
+    })
+}
+
+/// The engine.
+pub fn engine(
+    config: &Config,
+    store: &Arc<SqlStore>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<WebEngine> {
+    let whatsapp = &config.whatsapp;
+    let extra_roots_pem = match &whatsapp.extra_roots_file {
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("whatsapp.extra_roots_file {} cannot be read", path.display()))?,
+        None => String::new(),
+    };
+    let defaults = WebEngineConfig::default();
+    let settings = WebEngineConfig {
+        endpoint: whatsapp.url.to_string(),
+        client_version: whatsapp.client_version.map_or(defaults.client_version, |version| (version.0, version.1, version.2)),
+        device_name: whatsapp.device_name.clone(),
+        extra_roots_pem,
+        connect_timeout: whatsapp.connect_timeout,
+        pairing_timeout: whatsapp.pairing_timeout,
+        probe_interval: whatsapp.probe_interval,
+        probe_timeout: whatsapp.probe_timeout,
+        send_timeout: config.session.send_attempt_timeout,
+        ..defaults
+    };
+    WebEngine::new(settings, store.clone(), Arc::clone(clock), Arc::clone(entropy)).context("section [whatsapp]")
+}
+
+/// Limits and time-outs of the actors.
+pub fn settings(config: &Config) -> Settings {
+    let Config { session, start_gate, backoff, events, stop, .. } = config;
+    Settings {
+        dials_max: start_gate.dials_max,
+        dials_per_second: start_gate.dials_per_second,
+        dial_timeout: session.dial_timeout,
+        pairing_max: session.pairing_max,
+        backoff_first: backoff.first,
+        backoff_max: backoff.longest,
+        backoff_reset_after: backoff.reset_after,
+        quarantine_panics: backoff.quarantine_panics,
+        quarantine_window: backoff.quarantine_window,
+        passivate_after: session.passivate_after,
+        send_permits: session.send_permits,
+        query_permits: session.query_permits,
+        control_permits: session.control_permits,
+        send_timeout: session.send_timeout,
+        query_timeout: session.query_timeout,
+        control_timeout: session.control_timeout,
+        ack_wait_max: config.http.wait_max,
+        outbox_max: session.outbox_max,
+        outbox_memory_max: session.outbox_memory_max,
+        chats_in_parallel: session.chats_in_parallel,
+        send_attempt_timeout: session.send_attempt_timeout,
+        ack_timeout: session.ack_timeout,
+        message_ttl: session.message_ttl,
+        instances_per_tenant_max: session.instances_per_tenant_max,
+        ring_events_max: events.ring_events_max,
+        ring_bytes_max: events.ring_bytes_max,
+        rings_bytes_max: events.rings_bytes_max,
+        subscriptions_max: events.subscriptions_max,
+        retention: events.retention,
+        stop_session_timeout: stop.session_timeout,
+        stop_timeout: stop.sessions_timeout,
+        ..Settings::default()
+    }
+}

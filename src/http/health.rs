@@ -1,0 +1,71 @@
+//! `/healthz`: the process answers. `/readyz`: it can do its work. Neither needs a key.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::state::{Gateway, Http};
+
+/// How long the database may take to prove that it can be written.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// State of one part.
+#[derive(Debug, Serialize)]
+pub struct Part {
+    name: &'static str,
+    ready: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+/// What `/readyz` answers.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    ready: bool,
+    parts: Vec<Part>,
+}
+
+/// `GET /healthz`
+pub async fn live() -> Json<serde_json::Value> {
+    Json(serde_json::json!({"status": "ok"}))
+}
+
+/// `GET /readyz`
+pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
+    let mut parts = vec![Part {
+        name: "gateway",
+        ready: !http.is_draining() && http.started().is_some(),
+        detail: if http.is_draining() {
+            Some("stopping".into())
+        } else {
+            http.started().is_none().then(|| "starting".into())
+        },
+    }];
+    if let Some(gateway) = http.started() {
+        parts.push(store(gateway).await);
+        let handed_over = gateway.runtime.ready();
+        parts.push(Part {
+            name: "sessions",
+            ready: handed_over,
+            detail: (!handed_over).then(|| "running instances are being handed to their sessions".into()),
+        });
+    }
+    let ready = parts.iter().all(|part| part.ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, parts }))
+}
+
+async fn store(gateway: &Gateway) -> Part {
+    let fault = match tokio::time::timeout(CHECK_TIMEOUT, gateway.store.check()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the database cannot be written");
+            Some("the database cannot be written".into())
+        }
+        Err(_) => Some("the database did not answer in time".into()),
+    };
+    Part { name: "store", ready: fault.is_none(), detail: fault }
+}

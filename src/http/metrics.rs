@@ -1,0 +1,66 @@
+//! `/metrics` in Prometheus' text format. Labels are routes, methods, statuses and states: sets that
+//! do not grow with use.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::IntoResponse;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::state::Http;
+
+const REQUESTS: &str = "roost_http_requests_total";
+const REQUEST_SECONDS: &str = "roost_http_request_duration_seconds";
+const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// The process's recorder; installed by the first call. `None` when somebody else's is installed.
+pub fn recorder() -> Option<PrometheusHandle> {
+    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let handle = PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), BUCKETS)
+                .and_then(PrometheusBuilder::install_recorder)
+                .ok()?;
+            describe();
+            Some(handle)
+        })
+        .clone()
+}
+
+fn describe() {
+    metrics::describe_counter!(REQUESTS, "HTTP requests by route, method and status.");
+    metrics::describe_histogram!(REQUEST_SECONDS, metrics::Unit::Seconds, "Time until the head of the answer, by route.");
+    metrics::describe_gauge!("roost_http_streams_open", "Open event streams by kind.");
+    metrics::describe_counter!("roost_http_stream_events_total", "Events written to streams by kind.");
+    metrics::describe_gauge!("roost_dials", "Dials of the start gate by state.");
+}
+
+/// Counts a request.
+pub fn request(method: &Method, route: String, status: StatusCode, took: Duration) {
+    let method = match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::PUT => "PUT",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    };
+    metrics::counter!(REQUESTS, "route" => route.clone(), "method" => method, "status" => status.as_u16().to_string())
+        .increment(1);
+    metrics::histogram!(REQUEST_SECONDS, "route" => route).record(took.as_secs_f64());
+}
+
+/// `GET /metrics`
+pub async fn show(State(http): State<Http>) -> impl IntoResponse {
+    if let Some(gateway) = http.started() {
+        let gate = gateway.runtime.gate();
+        metrics::gauge!("roost_dials", "state" => "dialing").set(gate.dialing as f64);
+        metrics::gauge!("roost_dials", "state" => "waiting").set(gate.waiting as f64);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], http.metrics().render())
+}

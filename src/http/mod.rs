@@ -1,0 +1,54 @@
+//! The HTTP edge: extracts, makes one call, maps the answer.
+//!
+//! `edge` is what holds for every request, `problem` what is answered when something is wrong,
+//! `v1` the routes. Handlers hold handles to the actors and to the store, and know neither slots nor
+//! nodes nor SQL.
+
+mod accept;
+mod auth;
+mod body;
+mod cursor;
+mod edge;
+mod health;
+mod idempotency;
+pub mod metrics;
+mod page;
+mod params;
+pub mod problem;
+mod qr_image;
+mod request_id;
+pub mod server;
+mod state;
+mod stream;
+mod v1;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use roost_domain::ErrorCode;
+
+pub use state::Http;
+
+use problem::Problem;
+
+/// Every route, with the edge around it.
+pub fn router(http: Http) -> Router {
+    Router::new()
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(metrics::show))
+        .nest("/v1", v1::router())
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(axum::middleware::from_fn_with_state(http.clone(), edge::edge))
+        .with_state(http)
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let shown: String = uri.path().chars().take(200).collect();
+    Problem::new(ErrorCode::NotFound, format!("there is no route {shown}"))
+}
+
+async fn no_such_method(method: Method) -> Problem {
+    Problem::new(ErrorCode::MethodNotAllowed, format!("{method} is not possible here; see Allow"))
+}

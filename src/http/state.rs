@@ -1,0 +1,172 @@
+//! What every handler works with.
+//!
+//! The listener answers before the rest of the node has started: until [`Http::open`] is called,
+//! calls are answered 503, and `/healthz` alone is 200.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use metrics_exporter_prometheus::PrometheusHandle;
+use roost_actors::instance::Instances;
+use roost_actors::{Runtime, Streams};
+use roost_domain::store::{Idempotency, Store};
+use roost_domain::time::Entropy;
+use roost_domain::{Clock, ErrorCode};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::auth::KeyCache;
+use super::idempotency::{InProgress, Repeatable};
+use super::problem::{Answer, Problem};
+use super::stream::StreamSlots;
+use crate::config;
+
+/// State of the router.
+#[derive(Clone)]
+pub struct Http(Arc<Inner>);
+
+struct Inner {
+    config: config::Http,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    metrics: PrometheusHandle,
+    requests: Semaphore,
+    gateway: OnceLock<Gateway>,
+    draining: AtomicBool,
+    closing: CancellationToken,
+    streams: TaskTracker,
+}
+
+/// The parts of the running node that handlers call.
+pub struct Gateway {
+    /// Repositories.
+    pub store: Arc<dyn Store>,
+    /// Handle to the sessions.
+    pub instances: Instances,
+    /// Fan-out of new events.
+    pub streams: Streams,
+    /// The actors' runtime.
+    pub runtime: Arc<Runtime>,
+    /// Wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// How long answers to idempotent requests are kept.
+    pub idempotency_ttl: Duration,
+    /// Rows of keys that were used a moment ago.
+    pub keys: KeyCache,
+    /// Idempotent requests at work.
+    pub in_progress: InProgress,
+    /// Open streams of each tenant.
+    pub stream_slots: StreamSlots,
+}
+
+impl Http {
+    /// State of a node that is starting.
+    pub fn new(
+        config: config::Http,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            requests: Semaphore::new(config.requests_max),
+            config,
+            clock,
+            entropy,
+            metrics,
+            gateway: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            streams: TaskTracker::new(),
+        }))
+    }
+
+    /// The node has started: calls are taken from now on.
+    pub fn open(&self, store: Arc<dyn Store>, runtime: Arc<Runtime>) {
+        let gateway = Gateway {
+            store,
+            instances: runtime.instances(),
+            streams: runtime.streams(),
+            runtime,
+            clock: Arc::clone(&self.0.clock),
+            idempotency_ttl: self.0.config.idempotency_ttl,
+            keys: KeyCache::default(),
+            in_progress: InProgress::default(),
+            stream_slots: StreamSlots::new(self.0.config.streams_per_tenant_max),
+        };
+        // A second call would be a second node in this process; the first one stays.
+        let _ = self.0.gateway.set(gateway);
+    }
+
+    /// The node is about to stop: it is not ready any more, and open streams end.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        self.0.closing.cancel();
+    }
+
+    /// Whether the node is about to stop.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Runs a stream's task; [`Http::streams_ended`] waits for all of them.
+    pub fn track(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        // Each has a slot of its tenant and of the node, so that their number is bounded.
+        self.0.streams.spawn(stream);
+    }
+
+    /// Waits until no stream runs any more.
+    pub async fn streams_ended(&self) {
+        self.0.streams.close();
+        self.0.streams.wait().await;
+    }
+
+    /// Ends when the node is about to stop.
+    pub fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
+    /// The running node; 503 while it starts.
+    pub fn gateway(&self) -> Answer<&Gateway> {
+        self.started().ok_or_else(|| Problem::new(ErrorCode::Unavailable, "the gateway is starting"))
+    }
+
+    /// The running node, once it has started.
+    pub fn started(&self) -> Option<&Gateway> {
+        self.0.gateway.get()
+    }
+
+    /// Limits and time-outs.
+    pub fn config(&self) -> &config::Http {
+        &self.0.config
+    }
+
+    /// Permits for requests at work.
+    pub fn requests(&self) -> &Semaphore {
+        &self.0.requests
+    }
+
+    /// Wall clock.
+    pub fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
+    /// Randomness.
+    pub fn entropy(&self) -> &dyn Entropy {
+        self.0.entropy.as_ref()
+    }
+
+    /// What `/metrics` renders.
+    pub fn metrics(&self) -> &PrometheusHandle {
+        &self.0.metrics
+    }
+}
+
+impl Gateway {
+    /// What the store keeps of a request that has an idempotency key.
+    pub fn record(&self, repeatable: Repeatable, status: StatusCode) -> Idempotency {
+        repeatable.record(status, self.clock.now(), self.idempotency_ttl)
+    }
+}

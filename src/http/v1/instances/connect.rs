@@ -1,0 +1,65 @@
+//! `POST /v1/instances/{id}/connect`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_domain::InstanceId;
+use roost_domain::instance::PairingMethod;
+use serde::Deserialize;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::Command;
+use crate::http::idempotency::once;
+use crate::http::params::Id;
+use crate::http::problem::{Answer, Problem};
+
+/// How to pair. Not needed when a phone is paired already.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connect {
+    method: Option<Method>,
+    phone_number: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Method {
+    Qr,
+    Code,
+}
+
+/// Wants the instance connected from now on. What comes of it is told by events and by the
+/// instance's state.
+pub async fn connect(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+    command: Command<Connect>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    let pairing = command.body.pairing()?;
+    once(gateway, tenant, command.repeatable, StatusCode::ACCEPTED, async {
+        Ok(gateway.instances.connect(tenant, id, pairing).await?)
+    })
+    .await
+}
+
+impl Connect {
+    fn pairing(self) -> Answer<Option<PairingMethod>> {
+        match (self.method, self.phone_number) {
+            (None, None) => Ok(None),
+            (Some(Method::Qr), None) => Ok(Some(PairingMethod::Qr)),
+            (Some(Method::Code), Some(text)) => match text.parse() {
+                Ok(phone_number) => Ok(Some(PairingMethod::Code { phone_number })),
+                Err(error) => Err(Problem::field("/phone_number", "invalid", format!("{error}"))),
+            },
+            (Some(Method::Code), None) => {
+                Err(Problem::field("/phone_number", "missing", "needed when method is code: the number of the phone to pair"))
+            }
+            (_, Some(_)) => {
+                Err(Problem::field("/phone_number", "invalid", "only together with \"method\": \"code\""))
+            }
+        }
+    }
+}

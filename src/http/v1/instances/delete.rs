@@ -1,0 +1,21 @@
+//! `DELETE /v1/instances/{id}`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use roost_domain::InstanceId;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::params::Id;
+use crate::http::problem::Answer;
+
+/// Ends the session and removes the instance with its stored state. Messages and events stay until
+/// their retention ends.
+pub async fn delete(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+) -> Answer<StatusCode> {
+    http.gateway()?.instances.delete(tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,27 @@
+//! `POST /v1/instances/{id}/disconnect`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_domain::InstanceId;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::{Command, Nothing};
+use crate::http::idempotency::once;
+use crate::http::params::Id;
+use crate::http::problem::Answer;
+
+/// Wants the instance disconnected from now on; the phone stays paired.
+pub async fn disconnect(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+    command: Command<Nothing>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        Ok(gateway.instances.disconnect(tenant, id).await?)
+    })
+    .await
+}

@@ -1,0 +1,27 @@
+//! `POST /v1/instances/{id}/logout`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_domain::InstanceId;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::{Command, Nothing};
+use crate::http::idempotency::once;
+use crate::http::params::Id;
+use crate::http::problem::Answer;
+
+/// Ends the pairing on WhatsApp's side too; to connect again a phone has to be paired anew.
+pub async fn logout(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+    command: Command<Nothing>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        Ok(gateway.instances.logout(tenant, id).await?)
+    })
+    .await
+}

@@ -1,0 +1,41 @@
+//! `GET /v1/instances/{id}/qr`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use roost_domain::InstanceId;
+
+use super::CodeBody;
+use crate::http::auth::Tenant;
+use crate::http::params::{Id, Params};
+use crate::http::problem::Answer;
+use crate::http::{Http, accept, qr_image};
+
+const JSON: &str = "application/json";
+const PNG: &str = "image/png";
+const SVG: &str = "image/svg+xml";
+
+/// The QR code to be scanned now, as its text or as an image.
+pub async fn qr(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+    headers: HeaderMap,
+    mut params: Params,
+) -> Answer<Response> {
+    params.finish()?;
+    let media = accept::choose(&headers, &[JSON, PNG, SVG])?;
+    let shown = http.gateway()?.instances.qr(tenant, id).await?;
+    let mut response = match media {
+        PNG => qr_image::png(&shown.code)?.into_response(),
+        SVG => qr_image::svg(&shown.code)?.into_response(),
+        _ => Json(CodeBody { code: shown.code, expires_at: shown.expires_at }).into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    // A code is a credential for a minute: no cache may keep it.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}

@@ -1,0 +1,3 @@
+//! `/v1/operator`: for whoever runs the nodes.
+
+pub mod actors;

@@ -14,7 +14,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// The longest wait before attempt number `failures + 1`.
     pub fn ceiling(self, failures: u32) -> Duration {
-        let factor = 1_u32.checked_shl(failures.saturating_sub(1).min(31)).unwrap_or(u32::MAX);
+        let factor = 1_u32
+            .checked_shl(failures.saturating_sub(1).min(31))
+            .unwrap_or(u32::MAX);
         self.first.saturating_mul(factor).min(self.max)
     }
 
@@ -47,18 +49,29 @@ mod tests {
 
     #[test]
     fn the_ceiling_doubles_up_to_the_cap() {
-        let backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
-        let seconds: Vec<u64> = (1..=10).map(|failures| backoff.ceiling(failures).as_secs()).collect();
+        let backoff = Backoff {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+        };
+        let seconds: Vec<u64> = (1..=10)
+            .map(|failures| backoff.ceiling(failures).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
         assert_eq!(backoff.ceiling(u32::MAX).as_secs(), 300);
     }
 
     #[test]
     fn a_wait_is_never_longer_than_its_ceiling_and_never_zero() {
-        let backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
+        let backoff = Backoff {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+        };
         for byte in 0..=255 {
             let wait = backoff.wait(3, &Fixed(byte));
-            assert!(wait > Duration::ZERO && wait <= Duration::from_secs(4), "{wait:?}");
+            assert!(
+                wait > Duration::ZERO && wait <= Duration::from_secs(4),
+                "{wait:?}"
+            );
         }
     }
 }

@@ -97,7 +97,9 @@ impl CallError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound => ErrorCode::NotFound,
-            Self::WrongState { .. } | Self::WrongMessage { .. } | Self::Conflict { .. } => ErrorCode::WrongState,
+            Self::WrongState { .. } | Self::WrongMessage { .. } | Self::Conflict { .. } => {
+                ErrorCode::WrongState
+            }
             Self::NotConnected => ErrorCode::NotConnected,
             Self::Overloaded { .. } => ErrorCode::Overloaded,
             Self::Unavailable { .. } => ErrorCode::Unavailable,
@@ -120,11 +122,16 @@ impl CallError {
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
-        Self::Unavailable { detail: detail.into(), retry_after: RETRY_AFTER }
+        Self::Unavailable {
+            detail: detail.into(),
+            retry_after: RETRY_AFTER,
+        }
     }
 
     pub(crate) fn overloaded() -> Self {
-        Self::Overloaded { retry_after: RETRY_AFTER }
+        Self::Overloaded {
+            retry_after: RETRY_AFTER,
+        }
     }
 }
 
@@ -144,6 +151,9 @@ impl From<StoreError> for CallError {
 
 impl From<AddressError> for CallError {
     fn from(error: AddressError) -> Self {
-        Self::Invalid { field: "to", detail: error.to_string() }
+        Self::Invalid {
+            field: "to",
+            detail: error.to_string(),
+        }
     }
 }

@@ -197,7 +197,10 @@ impl ActorMeta {
 
     fn matches(&self, filter: &ActorFilter) -> bool {
         filter.kind.as_deref().is_none_or(|kind| kind == self.kind)
-            && filter.state.as_deref().is_none_or(|state| state == self.inner().state)
+            && filter
+                .state
+                .as_deref()
+                .is_none_or(|state| state == self.inner().state)
     }
 
     fn view(&self, node: &str) -> ActorView {
@@ -206,7 +209,11 @@ impl ActorMeta {
         let permits = inner.permits.as_ref().map_or_else(Vec::new, |permits| {
             let view = |class: Class| {
                 let (used, max) = permits.used(class);
-                PermitView { class: class.name(), used, max }
+                PermitView {
+                    class: class.name(),
+                    used,
+                    max,
+                }
             };
             Class::ALL.map(view).to_vec()
         });
@@ -222,12 +229,17 @@ impl ActorMeta {
             state: inner.state,
             ractor_status: running.map(|cell| format!("{:?}", cell.get_status()).to_lowercase()),
             started_at: inner.started_at,
-            uptime_ms: running.and(inner.started_at).map(|at| millis(now.since(at).as_millis())),
+            uptime_ms: running
+                .and(inner.started_at)
+                .map(|at| millis(now.since(at).as_millis())),
             restarts: inner.restarts,
             last_error: inner.last_error.as_deref().cloned(),
             next_retry_at: inner.next_retry_at,
             needs_operator: inner.needs_operator,
-            mailbox: MailboxView { depth: inner.queued.len(), oldest_ms: oldest.map_or(0, millis) },
+            mailbox: MailboxView {
+                depth: inner.queued.len(),
+                oldest_ms: oldest.map_or(0, millis),
+            },
             permits,
             handled: inner.handled,
             last_activity_at: inner.last_activity_at,
@@ -255,22 +267,41 @@ struct Shared {
 impl ActorIndex {
     pub(crate) fn new(node: &str, clock: Arc<dyn Clock>) -> Self {
         let actors = RwLock::new(BTreeMap::new());
-        Self { shared: Arc::new(Shared { node: node.to_owned(), clock, actors }) }
+        Self {
+            shared: Arc::new(Shared {
+                node: node.to_owned(),
+                clock,
+                actors,
+            }),
+        }
     }
 
     /// Opens the book of an actor, or gives the one that is open.
     pub(crate) fn open(&self, path: &str, kind: &'static str, slot: Option<Slot>) -> Arc<ActorMeta> {
         let mut actors = self.shared.actors.write().unwrap_or_else(PoisonError::into_inner);
         let meta = actors.entry(path.into()).or_insert_with(|| {
-            let inner = Mutex::new(Inner { state: "starting", ..Inner::default() });
-            Arc::new(ActorMeta { path: path.into(), kind, slot, clock: Arc::clone(&self.shared.clock), inner })
+            let inner = Mutex::new(Inner {
+                state: "starting",
+                ..Inner::default()
+            });
+            Arc::new(ActorMeta {
+                path: path.into(),
+                kind,
+                slot,
+                clock: Arc::clone(&self.shared.clock),
+                inner,
+            })
         });
         Arc::clone(meta)
     }
 
     /// Closes the book of an actor that is gone for now.
     pub(crate) fn close(&self, path: &str) {
-        self.shared.actors.write().unwrap_or_else(PoisonError::into_inner).remove(path);
+        self.shared
+            .actors
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(path);
     }
 
     /// Actors by path after `after`, at most `limit`, and the path after which the next page begins.
@@ -281,7 +312,7 @@ impl ActorIndex {
         limit: usize,
     ) -> (Vec<ActorView>, Option<String>) {
         let limit = limit.clamp(1, ACTORS_PAGE_MAX);
-        let from = after.map_or(Bound::Unbounded, |path| Bound::Excluded(path));
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut found: Vec<Arc<ActorMeta>> = {
             let actors = self.shared.actors.read().unwrap_or_else(PoisonError::into_inner);
             actors
@@ -295,7 +326,11 @@ impl ActorIndex {
         let more = found.len() > limit;
         found.truncate(limit);
         let views: Vec<ActorView> = found.iter().map(|meta| meta.view(&self.shared.node)).collect();
-        let next = if more { views.last().map(|view| view.path.clone()) } else { None };
+        let next = if more {
+            views.last().map(|view| view.path.clone())
+        } else {
+            None
+        };
         (views, next)
     }
 

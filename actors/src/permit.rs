@@ -55,7 +55,11 @@ impl Permits {
     pub fn take(&self, class: Class) -> Result<OwnedSemaphorePermit, Refused> {
         let (semaphore, _) = &self.classes[class as usize];
         Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
-            if self.retired.load(Ordering::Acquire) { Refused::Retired } else { Refused::Exhausted }
+            if self.retired.load(Ordering::Acquire) {
+                Refused::Retired
+            } else {
+                Refused::Exhausted
+            }
         })
     }
 
@@ -89,7 +93,11 @@ impl Permits {
     /// Taken and most, for a class.
     pub fn used(&self, class: Class) -> (usize, usize) {
         let (semaphore, max) = &self.classes[class as usize];
-        let used = if self.is_retired() { 0 } else { max.saturating_sub(semaphore.available_permits()) };
+        let used = if self.is_retired() {
+            0
+        } else {
+            max.saturating_sub(semaphore.available_permits())
+        };
         (used, *max)
     }
 }

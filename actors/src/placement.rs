@@ -1,8 +1,8 @@
 //! Placement on a single node: it owns every slot, for as long as it runs.
 
+use roost_domain::Epoch;
 use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::{Store, StoreError};
-use roost_domain::Epoch;
 
 /// Every slot is here, under the epoch of this life of the node.
 #[derive(Debug, Clone)]
@@ -14,7 +14,10 @@ pub struct LocalPlacement {
 impl LocalPlacement {
     /// Begins a new life of the node: takes an epoch that fences every earlier one.
     pub async fn start(store: &dyn Store, node: impl Into<String>) -> Result<Self, StoreError> {
-        Ok(Self { node: node.into(), epoch: store.next_epoch().await? })
+        Ok(Self {
+            node: node.into(),
+            epoch: store.next_epoch().await?,
+        })
     }
 
     /// Epoch of this life.

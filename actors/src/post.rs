@@ -18,7 +18,10 @@ pub(crate) struct Post<M> {
 
 impl<M> Clone for Post<M> {
     fn clone(&self) -> Self {
-        Self { actor: self.actor.clone(), meta: Arc::clone(&self.meta) }
+        Self {
+            actor: self.actor.clone(),
+            meta: Arc::clone(&self.meta),
+        }
     }
 }
 
@@ -33,6 +36,11 @@ impl<M: Message> Post<M> {
             self.meta.not_queued();
             Gone
         })
+    }
+
+    #[cfg(test)]
+    pub fn kill(&self) {
+        self.actor.kill();
     }
 
     pub fn meta(&self) -> &Arc<ActorMeta> {

@@ -4,6 +4,7 @@
 //! by page, and connects through the start gate. Stop: admission ends, sessions close their links in
 //! waves, what does not end in time is killed, and only then the supervisors stop.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, SpawnErr};
 use roost_domain::engine::Engine;
 use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
-use roost_domain::slot::{Place, Placement};
+use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::Store;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, InstanceId};
@@ -80,10 +81,22 @@ pub struct Runtime {
 impl Runtime {
     /// Builds the tree and begins to start sessions; [`Self::ready`] says when all are under way.
     pub async fn start(parts: RuntimeParts) -> Result<Self, StartError> {
-        let RuntimeParts { store, engine, placement, clock, entropy, streams, settings } = parts;
+        let RuntimeParts {
+            store,
+            engine,
+            placement,
+            clock,
+            entropy,
+            streams,
+            settings,
+        } = parts;
         streams.attach(Arc::clone(&store));
-        let node = Arc::new(NodeContext::new(store, engine, placement, clock, entropy, settings));
-        let children = Arc::new(Children::new(InstanceKind { node: Arc::clone(&node) }));
+        let node = Arc::new(NodeContext::new(
+            store, engine, placement, clock, entropy, settings,
+        ));
+        let children = Arc::new(Children::new(InstanceKind {
+            node: Arc::clone(&node),
+        }));
         let parts = tree(&node, &children, &streams);
         let (root, join) = NodeActor::spawn(None, NodeActor, (Arc::clone(&node), parts))
             .await
@@ -102,7 +115,10 @@ impl Runtime {
 
     /// Instances, for callers.
     pub fn instances(&self) -> Instances {
-        Instances::new(InstancesParts { node: Arc::clone(&self.node), children: Arc::clone(&self.children) })
+        Instances::new(InstancesParts {
+            node: Arc::clone(&self.node),
+            children: Arc::clone(&self.children),
+        })
     }
 
     /// The live end of the event log.
@@ -145,13 +161,30 @@ impl Runtime {
         if self.node.index.get(path).is_none() {
             return Err(CallError::NotFound);
         }
-        let key = path.split_once('/').filter(|(kind, _)| *kind == InstanceKind::NAME);
+        let key = path
+            .split_once('/')
+            .filter(|(kind, _)| *kind == InstanceKind::NAME);
         let key: InstanceId = key.and_then(|(_, key)| key.parse().ok()).ok_or_else(|| {
             let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
             CallError::WrongMessage { detail }
         })?;
         let deadline = Instant::now() + self.node.settings.control_timeout;
         self.children.operate(key, operation, deadline).await
+    }
+
+    /// Breaks the registry of instances, as a fault would.
+    #[cfg(test)]
+    pub(crate) fn kill_registry(&self) {
+        self.children.kill_registry();
+    }
+
+    /// Empties slots that are to be handed to another node: sessions close their links, and what does not
+    /// end in time is killed. Nothing of these slots runs here any more when this is `true`.
+    pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
+        let slots = Slots::These(slots);
+        self.ask_to_stop(slots.clone(), Instant::now() + self.node.settings.stop_timeout)
+            .await;
+        self.kill(slots).await
     }
 
     /// Starts every instance that shall run and lives here.
@@ -176,7 +209,11 @@ impl Runtime {
         let mut root = self.root.lock().await;
         self.stopping.cancel();
         let Some((cell, join)) = root.take() else {
-            return StopReport { sessions_stopped: 0, sessions_killed: 0, complete: true };
+            return StopReport {
+                sessions_stopped: 0,
+                sessions_killed: 0,
+                complete: true,
+            };
         };
         let deadline = Instant::now() + self.node.settings.stop_timeout;
         self.children.close();
@@ -187,40 +224,62 @@ impl Runtime {
         if left > 0 {
             tracing::warn!(sessions = left, "sessions did not end in time and are killed");
         }
-        let mut complete = self.kill_the_rest().await;
+        let mut complete = self.kill(Slots::All).await;
         self.streams.close();
         self.node.stopping.cancel();
-        cell.stop_children(None);
+        let wait = self.node.settings.stop_session_timeout;
+        cell.stop_children_and_wait(None, Some(wait)).await;
         cell.stop(None);
         // Links of killed sessions are still being closed.
         self.node.tasks.close();
-        let end = Instant::now() + self.node.settings.stop_session_timeout;
+        let end = Instant::now() + wait;
         complete &= timeout_at(end, join).await.is_ok();
         complete &= timeout_at(end, self.node.tasks.wait()).await.is_ok();
-        StopReport { sessions_stopped: total.saturating_sub(left), sessions_killed: left, complete }
+        StopReport {
+            sessions_stopped: total.saturating_sub(left),
+            sessions_killed: left,
+            complete,
+        }
     }
 
     async fn stop_in_waves(&self, deadline: Instant) {
         let keys = self.children.keys_in(&Slots::All);
         let mut waves: Vec<Slots> = Vec::new();
         for wave in keys.chunks(self.node.settings.stop_wave.max(1)) {
-            waves.push(Slots::These(wave.iter().map(|&key| self.children.slot(key)).collect()));
+            waves.push(Slots::These(
+                wave.iter().map(|&key| self.children.slot(key)).collect(),
+            ));
         }
         for slots in waves {
-            let end = deadline.min(Instant::now() + self.node.settings.stop_session_timeout);
-            match self.children.stop_slots(slots, false, end).await {
-                // What does not end now is killed at the end.
-                Ok(keys) => drop(timeout_at(end, self.children.gone(&keys)).await),
-                Err(error) => tracing::warn!(%error, "sessions could not be asked to stop"),
-            }
+            self.ask_to_stop(slots, deadline).await;
         }
     }
 
-    async fn kill_the_rest(&self) -> bool {
+    async fn ask_to_stop(&self, slots: Slots, deadline: Instant) {
+        let end = deadline.min(Instant::now() + self.node.settings.stop_session_timeout);
+        match self.children.stop_slots(slots, false, end).await {
+            // What does not end now is killed later.
+            Ok(keys) => drop(timeout_at(end, self.children.gone(&keys)).await),
+            Err(error) => tracing::warn!(%error, "sessions could not be asked to stop"),
+        }
+    }
+
+    async fn kill(&self, slots: Slots) -> bool {
         let end = Instant::now() + self.node.settings.stop_session_timeout;
-        match self.children.stop_slots(Slots::All, true, end).await {
+        match self.children.stop_slots(slots.clone(), true, end).await {
             Ok(keys) => timeout_at(end, self.children.gone(&keys)).await.is_ok(),
-            Err(_) => self.children.count() == 0,
+            Err(_) => self.children.keys_in(&slots).is_empty(),
+        }
+    }
+}
+
+/// A runtime that was not stopped in good order takes its actors with it.
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        if let Some((root, _)) = self.root.get_mut().take() {
+            self.node.stopping.cancel();
+            root.kill();
         }
     }
 }
@@ -258,23 +317,43 @@ fn tree(node: &Arc<NodeContext>, children: &Arc<Children<InstanceKind>>, streams
         }
     };
     vec![
-        Part { path: InstanceKind::REGISTRY, kind: "registry", spawn: Box::new(registry) },
-        Part { path: stream::actor::PATH, kind: stream::actor::PATH, spawn: Box::new(fan_out) },
-        Part { path: upkeep::PATH, kind: upkeep::PATH, spawn: Box::new(housekeeper) },
+        Part {
+            path: InstanceKind::REGISTRY,
+            kind: "registry",
+            spawn: Box::new(registry),
+        },
+        Part {
+            path: stream::actor::PATH,
+            kind: stream::actor::PATH,
+            spawn: Box::new(fan_out),
+        },
+        Part {
+            path: upkeep::PATH,
+            kind: upkeep::PATH,
+            spawn: Box::new(housekeeper),
+        },
     ]
 }
 
 /// Hands every running instance that lives here to the registry; waits for the store as long as needed.
 async fn start_running(node: &NodeContext, children: &Children<InstanceKind>) -> usize {
-    let backoff = Backoff { first: node.settings.backoff_first, max: Duration::from_secs(10) };
+    let backoff = Backoff {
+        first: node.settings.backoff_first,
+        max: Duration::from_secs(10),
+    };
     let (mut after, mut failures, mut started) = (None, 0, 0);
     loop {
-        match node.store.running_instances(PageRequest::new(after, PAGE_ROWS_MAX)).await {
+        match node
+            .store
+            .running_instances(PageRequest::new(after, PAGE_ROWS_MAX))
+            .await
+        {
             Ok(page) => {
                 failures = 0;
-                let here = page.rows.iter().filter(|row| {
-                    matches!(node.placement.place(row.slot()), Place::Here(_))
-                });
+                let here = page
+                    .rows
+                    .iter()
+                    .filter(|row| matches!(node.placement.place(row.slot()), Place::Here(_)));
                 for row in here {
                     while !children.start(row.id, row.tenant_id) {
                         tokio::time::sleep(Duration::from_millis(50)).await;

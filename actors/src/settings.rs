@@ -87,6 +87,8 @@ pub struct Settings {
 
     /// Sessions stopped at the same time. Default 64.
     pub stop_wave: usize,
+    /// How long a session that stops waits for acks of what is on the wire. Default 1 s.
+    pub drain_timeout: Duration,
     /// Longest a session may take to close its link on a stop; then it is killed. Default 5 s.
     pub stop_session_timeout: Duration,
     /// Longest the whole stop may take. Default 25 s.
@@ -135,6 +137,7 @@ impl Default for Settings {
             sweep_every: seconds(60),
             retention: seconds(30 * 24 * 3600),
             stop_wave: 64,
+            drain_timeout: seconds(1),
             stop_session_timeout: seconds(5),
             stop_timeout: seconds(25),
         }

@@ -32,6 +32,7 @@ const SOON: Duration = Duration::from_secs(20);
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         Timestamp::from_unix_ms(i64::try_from(since.as_millis()).unwrap())
@@ -84,7 +85,12 @@ pub struct ScriptedEngine {
 
 impl ScriptedEngine {
     pub fn new() -> Arc<Self> {
-        let script = Script { panics: 0, silent: false, acks: true, transient_failures: 0 };
+        let script = Script {
+            panics: 0,
+            silent: false,
+            acks: true,
+            transient_failures: 0,
+        };
         Arc::new(Self {
             script: Mutex::new(script),
             paired: Mutex::default(),
@@ -114,20 +120,30 @@ impl ScriptedEngine {
     /// The latest link of an instance.
     pub fn link(&self, instance: InstanceId) -> Option<Arc<ScriptedLink>> {
         let links = self.links.lock().unwrap();
-        links.iter().rev().find(|link| link.spec.owner.instance == instance).cloned()
+        links
+            .iter()
+            .rev()
+            .find(|link| link.spec.owner.instance == instance)
+            .cloned()
     }
 
     /// Everything that was ever put on the wire for an instance.
     pub fn sent(&self, instance: InstanceId) -> Vec<Outgoing> {
         let links = self.links.lock().unwrap();
         let of_instance = links.iter().filter(|link| link.spec.owner.instance == instance);
-        of_instance.flat_map(|link| link.sent.lock().unwrap().clone()).collect()
+        of_instance
+            .flat_map(|link| link.sent.lock().unwrap().clone())
+            .collect()
     }
 }
 
 pub fn account(number: u64) -> Account {
     let phone_number = format!("+4915100000{number:03}").parse().unwrap();
-    Account { phone_number, lid: None, push_name: Some("Test".to_owned()) }
+    Account {
+        phone_number,
+        lid: None,
+        push_name: Some("Test".to_owned()),
+    }
 }
 
 #[async_trait]
@@ -165,7 +181,10 @@ impl Engine for ScriptedEngine {
             if paired {
                 link.says(LinkFact::Connected(account(1)));
             } else if wants_pairing {
-                link.says(LinkFact::Qr { code: "2@code".into(), valid_for: Duration::from_secs(60) });
+                link.says(LinkFact::Qr {
+                    code: "2@code".into(),
+                    valid_for: Duration::from_secs(60),
+                });
             } else {
                 link.says(LinkFact::Ended(LinkEnd::NotPaired));
             }
@@ -192,7 +211,11 @@ impl ScriptedLink {
 
     pub fn acks(&self, whatsapp_id: &str) {
         let at = SystemClock.now();
-        self.says(LinkFact::ServerAck { whatsapp_id: whatsapp_id.to_owned(), error: None, at });
+        self.says(LinkFact::ServerAck {
+            whatsapp_id: whatsapp_id.to_owned(),
+            error: None,
+            at,
+        });
     }
 
     pub fn is_closed(&self) -> bool {
@@ -230,7 +253,9 @@ impl Link for ScriptedLink {
     }
 
     async fn logout(&self) -> Result<(), SendError> {
-        self.says(LinkFact::Ended(LinkEnd::LoggedOut { reason: "logged out".to_owned() }));
+        self.says(LinkFact::Ended(LinkEnd::LoggedOut {
+            reason: "logged out".to_owned(),
+        }));
         Ok(())
     }
 
@@ -259,6 +284,7 @@ pub fn quick() -> Settings {
     Settings {
         backoff_first: Duration::from_millis(5),
         backoff_max: Duration::from_millis(20),
+        drain_timeout: Duration::from_millis(50),
         ..Settings::default()
     }
 }
@@ -297,10 +323,25 @@ impl TestNode {
         let (store, streams) = open(folder.path().to_owned(), &settings).await;
         let tenant = TenantId::from_parts(1_700_000_000_000, rand::random());
         let now = SystemClock.now();
-        store.create_tenant(&Tenant { id: tenant, name: "a".into(), created_at: now }).await.unwrap();
+        store
+            .create_tenant(&Tenant {
+                id: tenant,
+                name: "a".into(),
+                created_at: now,
+            })
+            .await
+            .unwrap();
         let engine = ScriptedEngine::new();
         let runtime = run(&store, &engine, &streams, &settings).await;
-        Self { folder, engine, store, streams, runtime, settings, tenant }
+        Self {
+            folder,
+            engine,
+            store,
+            streams,
+            runtime,
+            settings,
+            tenant,
+        }
     }
 
     pub fn instances(&self) -> Instances {
@@ -308,7 +349,10 @@ impl TestNode {
     }
 
     pub async fn create(&self) -> InstanceId {
-        let create = CreateInstance { name: "a number".into(), proxy: None };
+        let create = CreateInstance {
+            name: "a number".into(),
+            proxy: None,
+        };
         match self.instances().create(self.tenant, create, None).await.unwrap() {
             Outcome::Done(instance) => instance.id,
             Outcome::Replayed(_) => panic!("nothing to replay"),
@@ -337,7 +381,10 @@ impl TestNode {
 
     /// Waits for the latest link of an instance that is not closed.
     pub async fn link(&self, id: InstanceId) -> Arc<ScriptedLink> {
-        eventually("a link is open", async || self.engine.link(id).filter(|link| !link.is_closed())).await
+        eventually("a link is open", async || {
+            self.engine.link(id).filter(|link| !link.is_closed())
+        })
+        .await
     }
 
     pub async fn send(
@@ -348,16 +395,29 @@ impl TestNode {
         wait: Option<Duration>,
     ) -> Result<Message, CallError> {
         let to: Address = to.parse().unwrap();
-        let request = SendRequest { to, content: Content::text(text), reply_to: None, wait };
+        let request = SendRequest {
+            to,
+            content: Content::text(text),
+            reply_to: None,
+            wait,
+        };
         match self.instances().send(self.tenant, id, request, None).await? {
             Outcome::Done(message) => Ok(message),
             Outcome::Replayed(_) => panic!("nothing to replay"),
         }
     }
 
+    /// Where the database is.
+    pub fn database(&self) -> PathBuf {
+        self.folder.path().join("roost.db")
+    }
+
     /// How many session actors there are, running or not.
     pub fn sessions(&self) -> usize {
-        let filter = ActorFilter { kind: Some("instance".into()), state: None };
+        let filter = ActorFilter {
+            kind: Some("instance".into()),
+            state: None,
+        };
         self.runtime.introspection().list(&filter, None, 500).0.len()
     }
 
@@ -375,13 +435,29 @@ impl TestNode {
     /// Stops the node and the store, and starts both again on the same data.
     pub async fn restart(self) -> Self {
         self.stop().await;
-        let Self { folder, engine, store, settings, tenant, runtime, .. } = self;
+        let Self {
+            folder,
+            engine,
+            store,
+            settings,
+            tenant,
+            runtime,
+            ..
+        } = self;
         drop(runtime);
         store.close().await;
         drop(store);
         let (store, streams) = open(folder.path().to_owned(), &settings).await;
         let runtime = run(&store, &engine, &streams, &settings).await;
-        Self { folder, engine, store, streams, runtime, settings, tenant }
+        Self {
+            folder,
+            engine,
+            store,
+            streams,
+            runtime,
+            settings,
+            tenant,
+        }
     }
 
     /// Starts a second life of the node over the same store, as after a failover: the first is fenced.
@@ -393,13 +469,21 @@ impl TestNode {
 pub fn inbound(whatsapp_id: &str, text: &str) -> Inbound {
     let address: Address = "+4915199999999".parse().unwrap();
     let phone_number = address.phone_number().cloned();
-    let sender = Sender { id: address.clone(), phone_number, lid: None, push_name: None };
+    let sender = Sender {
+        id: address.clone(),
+        phone_number,
+        lid: None,
+        push_name: None,
+    };
     Inbound {
         chat: Chat::of(address),
         sender,
         from_me: false,
         whatsapp_id: whatsapp_id.to_owned(),
-        body: InboundBody::Message { content: Content::text(text), reply_to: None },
+        body: InboundBody::Message {
+            content: Content::text(text),
+            reply_to: None,
+        },
         sent_at: SystemClock.now(),
     }
 }

@@ -135,6 +135,10 @@ impl Tickets {
     }
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a thread of its own, and the runtime's timer is too coarse"
+)]
 fn keep_time(start: Instant, rate: f64, duration: Duration, due: &mpsc::Sender<Ticket>) {
     for index in 0..Pace::count(rate, duration) {
         let intended = start + Pace::due(rate, index);

@@ -36,7 +36,12 @@ impl Actor for SessionActor {
         myself: ActorRef<SessionMessage>,
         arguments: SessionArguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        let SessionArguments { node, owner, permits, meta } = arguments;
+        let SessionArguments {
+            node,
+            owner,
+            permits,
+            meta,
+        } = arguments;
         let reporter = Reporter::new(Post::new(myself, meta), node.settings.facts_max);
         let mut session = Box::new(Session::new(node, owner, permits, reporter));
         session.load();
@@ -56,10 +61,7 @@ impl Actor for SessionActor {
             SessionMessage::Send(call) => session.send(call),
             SessionMessage::MarkRead(call) => session.mark_read(*call),
             SessionMessage::AwaitCode(call) => session.await_code(call),
-            SessionMessage::Shutdown => {
-                session.permits.retire();
-                session.feed(Input::Shutdown);
-            }
+            SessionMessage::Shutdown => session.shut_down(),
             SessionMessage::FactsDue => {
                 let (facts, dropped) = session.reporter.collect();
                 if dropped > 0 {

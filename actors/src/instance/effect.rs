@@ -28,7 +28,10 @@ const CLOSE_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for WhatsApp to hear of a logout.
 const LOGOUT_MAX: Duration = Duration::from_secs(5);
 /// Waits between attempts to write.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(100), max: Duration::from_secs(5) };
+const RETRY: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(5),
+};
 
 /// What a session writes about itself, one at a time and in order.
 #[derive(Default)]
@@ -38,7 +41,11 @@ pub(super) struct Journal {
 }
 
 enum Entry {
-    Step { change: StateChange, ticket: Option<Ticket>, once: bool },
+    Step {
+        change: StateChange,
+        ticket: Option<Ticket>,
+        once: bool,
+    },
     Event(NewEvent),
     FailPending,
 }
@@ -78,7 +85,10 @@ impl Persist {
         F: Future<Output = Result<T, StoreError>>,
     {
         if !self.node.placement.holds_lease() {
-            return Err(("this node no longer owns the instance".to_owned(), Some(Fact::Fenced)));
+            return Err((
+                "this node no longer owns the instance".to_owned(),
+                Some(Fact::Fenced),
+            ));
         }
         let error = match write.await {
             Ok(value) => return Ok(value),
@@ -104,7 +114,10 @@ impl Persist {
     {
         let mut failures = 0;
         loop {
-            match self.attempt(write(Arc::clone(&self.node.store), self.owner)).await {
+            match self
+                .attempt(write(Arc::clone(&self.node.store), self.owner))
+                .await
+            {
                 Ok(value) => return Ok(value),
                 Err((_, Some(fact))) => return Err(Box::new(fact)),
                 Err((error, None)) => {
@@ -121,17 +134,24 @@ impl Persist {
 
 impl Session {
     pub(super) fn persist(&self) -> Persist {
-        Persist { node: Arc::clone(&self.node), owner: self.owner }
+        Persist {
+            node: Arc::clone(&self.node),
+            owner: self.owner,
+        }
     }
 
     pub(super) fn run(&mut self, effect: Effect) {
         match effect {
             Effect::Write { step, ticket, once } => self.note(step, ticket, once),
             Effect::FailPending => self.journal.entries.push_back(Entry::FailPending),
-            Effect::ShowCode { kind, code, valid_for } => self.show_code(kind, code, valid_for),
+            Effect::ShowCode {
+                kind,
+                code,
+                valid_for,
+            } => self.show_code(kind, code, valid_for),
             Effect::HideCode => self.code = None,
             Effect::EnterGate { generation } => self.enter_gate(generation),
-            Effect::LeaveGate => self.pass = None,
+            Effect::LeaveGate => self.leave_gate(),
             Effect::Open { generation, pairing } => self.open(generation, pairing),
             Effect::Close { generation } => self.close(generation),
             Effect::TellLogout { generation } => self.tell_logout(generation),
@@ -146,17 +166,27 @@ impl Session {
 
     /// Reads what the session needs to begin, for as long as it takes.
     pub(super) fn load(&mut self) {
-        let (node, owner, reporter, persist) =
-            (Arc::clone(&self.node), self.owner, self.reporter.clone(), self.persist());
+        let (node, owner, reporter, persist) = (
+            Arc::clone(&self.node),
+            self.owner,
+            self.reporter.clone(),
+            self.persist(),
+        );
         self.spawn(async move {
             node.links_closed(owner.instance).await;
-            let Ok(_turn) = node.loads.acquire().await else { return };
+            let Ok(_turn) = node.loads.acquire().await else {
+                return;
+            };
             let rows = u32::try_from(node.settings.outbox_memory_max.min(FETCH_MAX)).unwrap_or(u32::MAX);
             let loaded = persist.until_done(|store, owner| async move {
                 let row = store.activate(owner).await?;
                 let pending = store.pending(owner, None, rows).await?;
                 let read = pending.len() as u64;
-                let unsent = if read < u64::from(rows) { read } else { store.pending_count(owner).await? };
+                let unsent = if read < u64::from(rows) {
+                    read
+                } else {
+                    store.pending_count(owner).await?
+                };
                 Ok((row, unsent, pending))
             });
             match loaded.await {
@@ -167,9 +197,22 @@ impl Session {
     }
 
     fn note(&mut self, step: Step, ticket: Option<Ticket>, once: bool) {
-        let Step { state, reason, desired, account } = step;
-        let change = StateChange { state, reason, desired, account, at: self.node.clock.now() };
-        self.journal.entries.push_back(Entry::Step { change, ticket, once });
+        let Step {
+            state,
+            reason,
+            desired,
+            account,
+        } = step;
+        let change = StateChange {
+            state,
+            reason,
+            desired,
+            account,
+            at: self.node.clock.now(),
+        };
+        self.journal
+            .entries
+            .push_back(Entry::Step { change, ticket, once });
     }
 
     /// Writes the next entry of the journal, unless one is being written.
@@ -217,34 +260,57 @@ impl Session {
 
     fn enter_gate(&mut self, generation: Generation) {
         let (node, reporter) = (Arc::clone(&self.node), self.reporter.clone());
-        self.spawn(async move {
+        let task = self.spawn(async move {
             // A closed gate means that the node stops: the session is told so in another way.
             if let Some(pass) = node.gate.pass().await {
                 reporter.report(Fact::GatePassed(generation, pass));
             }
         });
+        self.gate_task = Some(task);
+    }
+
+    fn leave_gate(&mut self) {
+        self.pass = None;
+        let waits = [self.gate_task.take(), self.life_timer.take()];
+        waits.into_iter().flatten().for_each(|wait| wait.abort());
     }
 
     fn open(&mut self, generation: Generation, pairing: Option<PairingMethod>) {
         let over = CancellationToken::new();
-        self.opening = Some(Opening { generation, over: over.clone(), unwanted: false });
+        self.opening = Some(Opening {
+            generation,
+            over: over.clone(),
+            unwanted: false,
+        });
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
         self.spawn(async move {
             if !node.placement.holds_lease() {
                 return reporter.report(Fact::Fenced);
             }
-            let observer =
-                SessionObserver { node: Arc::clone(&node), owner, generation, reporter: reporter.clone(), over };
-            let opened = tokio::time::timeout(node.settings.dial_timeout, open_link(&node, owner, pairing, observer));
+            let observer = SessionObserver {
+                node: Arc::clone(&node),
+                owner,
+                generation,
+                reporter: reporter.clone(),
+                over,
+            };
+            let opened = tokio::time::timeout(
+                node.settings.dial_timeout,
+                open_link(&node, owner, pairing, observer),
+            );
             let opened = opened.await.unwrap_or_else(|_| {
-                Err(OpenError::Unavailable("the link did not begin to dial in time".to_owned()))
+                Err(OpenError::Unavailable(
+                    "the link did not begin to dial in time".to_owned(),
+                ))
             });
             reporter.report(Fact::Opened(generation, opened));
         });
     }
 
     pub(super) fn opened(&mut self, generation: Generation, result: Result<Arc<dyn Link>, OpenError>) {
-        let Some(opening) = self.opening.take_if(|opening| opening.generation == generation) else { return };
+        let Some(opening) = self.opening.take_if(|opening| opening.generation == generation) else {
+            return;
+        };
         match result {
             Ok(link) => {
                 let node = Arc::clone(&self.node);
@@ -259,16 +325,25 @@ impl Session {
     }
 
     fn close(&mut self, generation: Generation) {
-        if let Some(opening) = self.opening.as_mut().filter(|opening| opening.generation == generation) {
+        if let Some(opening) = self
+            .opening
+            .as_mut()
+            .filter(|opening| opening.generation == generation)
+        {
             opening.over.cancel();
             opening.unwanted = true;
             return;
         }
-        let link = self.link.take_if(|live| live.generation == generation).and_then(LiveLink::take);
+        let link = self
+            .link
+            .take_if(|live| live.generation == generation)
+            .and_then(LiveLink::take);
         let reporter = self.reporter.clone();
         // Not a task of the session: a link must be closed to its end even when the session is killed
         // meanwhile, and a successor waits for it.
-        let Some(link) = link else { return reporter.report(Fact::Closed(generation)) };
+        let Some(link) = link else {
+            return reporter.report(Fact::Closed(generation));
+        };
         let closed = self.node.close_link(self.owner.instance, link);
         self.spawn(async move {
             let _ = tokio::time::timeout(CLOSE_MAX, closed.cancelled()).await;
@@ -369,7 +444,10 @@ where
         let row = persist.until_done(write).await?;
         return Ok(Fact::Written(ticket, Written::Step(Box::new(row))));
     }
-    match persist.attempt(write(Arc::clone(&persist.node.store), persist.owner)).await {
+    match persist
+        .attempt(write(Arc::clone(&persist.node.store), persist.owner))
+        .await
+    {
         Ok(row) => Ok(Fact::Written(ticket, Written::Step(Box::new(row)))),
         Err((_, Some(fact))) => Err(Box::new(fact)),
         Err((detail, None)) => Ok(Fact::Written(ticket, Written::NotNow(detail))),
@@ -385,6 +463,10 @@ async fn open_link(
     // Read now, as the proxy may have been changed since the last connection.
     let row = node.store.instance(owner.tenant, owner.instance).await;
     let row = row.map_err(|error| OpenError::Unavailable(error.to_string()))?;
-    let spec = LinkSpec { owner, proxy: row.proxy, pairing };
+    let spec = LinkSpec {
+        owner,
+        proxy: row.proxy,
+        pairing,
+    };
     node.engine.open(spec, Arc::new(observer)).await
 }

@@ -48,7 +48,9 @@ pub(crate) struct InstancesParts {
 
 impl Instances {
     pub(crate) fn new(parts: InstancesParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self {
+            parts: Arc::new(parts),
+        }
     }
 
     fn node(&self) -> &NodeContext {
@@ -67,11 +69,18 @@ impl Instances {
         let (node, now) = (self.node(), self.node().clock.now());
         let max = node.settings.instances_per_tenant_max;
         if node.store.instance_count(tenant).await? >= max {
-            return Err(CallError::LimitReached { detail: format!("a tenant has at most {max} instances") });
+            return Err(CallError::LimitReached {
+                detail: format!("a tenant has at most {max} instances"),
+            });
         }
         let unix_ms = u64::try_from(now.unix_ms()).unwrap_or(0);
         let id = InstanceId::from_parts(unix_ms, node.entropy.bits());
-        let new = NewInstance { id, name: create.name, proxy: create.proxy, created_at: now };
+        let new = NewInstance {
+            id,
+            name: create.name,
+            proxy: create.proxy,
+            created_at: now,
+        };
         Ok(node.store.create_instance(tenant, new, idempotency).await?)
     }
 
@@ -97,8 +106,16 @@ impl Instances {
         patch: InstancePatch,
     ) -> Result<Instance, CallError> {
         patch.name.as_deref().map_or(Ok(()), check_name)?;
-        patch.proxy.as_ref().and_then(Option::as_deref).map_or(Ok(()), check_proxy)?;
-        Ok(self.node().store.patch_instance(tenant, id, patch, self.node().clock.now()).await?)
+        patch
+            .proxy
+            .as_ref()
+            .and_then(Option::as_deref)
+            .map_or(Ok(()), check_proxy)?;
+        Ok(self
+            .node()
+            .store
+            .patch_instance(tenant, id, patch, self.node().clock.now())
+            .await?)
     }
 
     /// Removes an instance: logs it out where it is connected, ends its session and fails what it has
@@ -170,22 +187,38 @@ impl Instances {
         let (settled, outcome) = match request.wait {
             Some(wait) => {
                 let (settled, outcome) = oneshot::channel();
-                (Some(settled), Some((outcome, wait.min(self.node().settings.ack_wait_max))))
+                (
+                    Some(settled),
+                    Some((outcome, wait.min(self.node().settings.ack_wait_max))),
+                )
             }
             None => (None, None),
         };
         let (reply, answer) = oneshot::channel();
         let (to, content) = (request.to, request.content);
         let ride = Ride { permit, deadline };
-        let call = SendCall { to, content, reply_to, idempotency, settled, ride, reply };
-        session.post.cast(SessionMessage::Send(Box::new(call))).map_err(|_| ended())?;
+        let call = SendCall {
+            to,
+            content,
+            reply_to,
+            idempotency,
+            settled,
+            ride,
+            reply,
+        };
+        session
+            .post
+            .cast(SessionMessage::Send(Box::new(call)))
+            .map_err(|_| ended())?;
         let accepted = await_answer(deadline, answer).await?;
         match (accepted, outcome) {
             (Outcome::Done(message), Some((outcome, wait))) => {
                 let settled = timeout_at(Instant::now() + wait, outcome).await;
                 match settled {
                     Ok(Ok(message)) => Ok(Outcome::Done(message)),
-                    _ => Ok(Outcome::Done(self.message(tenant, message.id).await.unwrap_or(message))),
+                    _ => Ok(Outcome::Done(
+                        self.message(tenant, message.id).await.unwrap_or(message),
+                    )),
                 }
             }
             (accepted, _) => Ok(accepted),
@@ -209,8 +242,15 @@ impl Instances {
         };
         let permit = take(&session, Class::Send)?;
         let (reply, answer) = oneshot::channel();
-        let call = ReadCall { message, ride: Ride { permit, deadline }, reply };
-        session.post.cast(SessionMessage::MarkRead(Box::new(call))).map_err(|_| ended())?;
+        let call = ReadCall {
+            message,
+            ride: Ride { permit, deadline },
+            reply,
+        };
+        session
+            .post
+            .cast(SessionMessage::MarkRead(Box::new(call)))
+            .map_err(|_| ended())?;
         await_answer(deadline, answer).await
     }
 
@@ -235,8 +275,15 @@ impl Instances {
         let session = self.running_session(tenant, id, deadline).await?;
         let permit = take(&session, Class::Query)?;
         let (reply, answer) = oneshot::channel();
-        let call = CodeCall { kind, ride: Ride { permit, deadline }, reply };
-        session.post.cast(SessionMessage::AwaitCode(call)).map_err(|_| ended())?;
+        let call = CodeCall {
+            kind,
+            ride: Ride { permit, deadline },
+            reply,
+        };
+        session
+            .post
+            .cast(SessionMessage::AwaitCode(call))
+            .map_err(|_| ended())?;
         match await_answer(deadline, answer).await {
             Err(CallError::Timeout) => Err(CallError::unavailable("WhatsApp has not given a code yet")),
             answer => answer,
@@ -256,8 +303,15 @@ impl Instances {
                 }
             };
             let (reply, answer) = oneshot::channel();
-            let call = OrderCall { order: order.clone(), ride: Ride { permit, deadline }, reply };
-            session.post.cast(SessionMessage::Order(call)).map_err(|_| ended())?;
+            let call = OrderCall {
+                order: order.clone(),
+                ride: Ride { permit, deadline },
+                reply,
+            };
+            session
+                .post
+                .cast(SessionMessage::Order(call))
+                .map_err(|_| ended())?;
             return await_answer(deadline, answer).await;
         }
         Err(ended())
@@ -291,7 +345,10 @@ impl Instances {
         let row = self.node().store.instance(tenant, id).await?;
         if row.desired_state == DesiredState::Stopped {
             let detail = "the instance is stopped; connect it first".to_owned();
-            return Err(CallError::WrongState { state: row.state, detail });
+            return Err(CallError::WrongState {
+                state: row.state,
+                detail,
+            });
         }
         self.parts.children.ensure(id, tenant, deadline).await
     }
@@ -304,7 +361,9 @@ impl Instances {
                 Some(session) if session.tenant != tenant => Err(CallError::NotFound),
                 session => Ok(session.filter(|session| !session.permits.is_retired())),
             },
-            Place::Node(node) => Err(CallError::unavailable(format!("the instance lives on node {node}"))),
+            Place::Node(node) => Err(CallError::unavailable(format!(
+                "the instance lives on node {node}"
+            ))),
             Place::Nowhere { retry_after } => {
                 let detail = "the instance is moving to another node".to_owned();
                 Err(CallError::Unavailable { detail, retry_after })
@@ -314,7 +373,11 @@ impl Instances {
 
     /// Waits until a session that takes no more calls has ended.
     async fn wait_for_end(&self, id: InstanceId, deadline: Instant) -> Result<(), CallError> {
-        timeout_at(deadline, self.parts.children.gone(&[id])).await.map_err(|_| ended())
+        let ended_or_new = self
+            .parts
+            .children
+            .turned_over(id, |session| !session.permits.is_retired());
+        timeout_at(deadline, ended_or_new).await.map_err(|_| ended())
     }
 
     async fn quoted(
@@ -334,10 +397,13 @@ impl Instances {
                 Ok(_) | Err(CallError::NotFound) => return Err(unknown()),
                 Err(error) => return Err(error),
             },
-            ReplyTo::WhatsappId(id) if id.is_empty() || id.len() > WHATSAPP_ID_BYTES_MAX => return Err(unknown()),
-            ReplyTo::WhatsappId(id) => {
-                store.message_by_whatsapp_id(tenant, instance, &id).await?.ok_or_else(unknown)?
+            ReplyTo::WhatsappId(id) if id.is_empty() || id.len() > WHATSAPP_ID_BYTES_MAX => {
+                return Err(unknown());
             }
+            ReplyTo::WhatsappId(id) => store
+                .message_by_whatsapp_id(tenant, instance, &id)
+                .await?
+                .ok_or_else(unknown)?,
         };
         let text = match message.content {
             roost_domain::message::Content::Text { text } => Some(text.body),
@@ -389,19 +455,28 @@ fn check_name(name: &str) -> Result<(), CallError> {
     } else {
         return Ok(());
     };
-    Err(CallError::Invalid { field: "name", detail })
+    Err(CallError::Invalid {
+        field: "name",
+        detail,
+    })
 }
 
 /// Whether a link can go through it is the engine's to say; what it can never be is refused here.
 fn check_proxy(proxy: &str) -> Result<(), CallError> {
     let detail = if proxy.len() > PROXY_BYTES_MAX {
         format!("a proxy address has at most {PROXY_BYTES_MAX} bytes")
-    } else if !["socks5://", "http://"].iter().any(|scheme| proxy.starts_with(scheme)) {
+    } else if !["socks5://", "http://"]
+        .iter()
+        .any(|scheme| proxy.starts_with(scheme))
+    {
         "a proxy address begins with socks5:// or http://".to_owned()
     } else if proxy.chars().any(|c| c.is_control() || c.is_whitespace()) {
         "a proxy address must not contain spaces or control characters".to_owned()
     } else {
         return Ok(());
     };
-    Err(CallError::Invalid { field: "proxy", detail })
+    Err(CallError::Invalid {
+        field: "proxy",
+        detail,
+    })
 }

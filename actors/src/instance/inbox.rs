@@ -32,7 +32,11 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub fn new(post: Post<SessionMessage>, link_facts_max: usize) -> Self {
-        Self { inbox: Arc::default(), post, link_facts_max }
+        Self {
+            inbox: Arc::default(),
+            post,
+            link_facts_max,
+        }
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {

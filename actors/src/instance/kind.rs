@@ -42,20 +42,36 @@ impl Kind for InstanceKind {
         start: Start<InstanceId, TenantId>,
         supervisor: ActorCell,
     ) -> Result<Child<SessionHandle>, SpawnErr> {
-        let Start { key, seed: tenant, epoch, meta } = start;
+        let Start {
+            key,
+            seed: tenant,
+            epoch,
+            meta,
+        } = start;
         let settings = &self.node.settings;
-        let permits =
-            Arc::new(Permits::new(settings.send_permits, settings.query_permits, settings.control_permits));
+        let permits = Arc::new(Permits::new(
+            settings.send_permits,
+            settings.query_permits,
+            settings.control_permits,
+        ));
         let arguments = SessionArguments {
             node: Arc::clone(&self.node),
-            owner: Owner { tenant, instance: key, epoch },
+            owner: Owner {
+                tenant,
+                instance: key,
+                epoch,
+            },
             permits: Arc::clone(&permits),
             meta: Arc::clone(&meta),
         };
         let (actor, join) = SessionActor::spawn_linked(None, SessionActor, arguments, supervisor).await?;
         let cell = actor.get_cell();
         meta.started(cell.clone(), Some(epoch), Some(Arc::clone(&permits)));
-        let handle = SessionHandle { tenant, permits, post: Post::new(actor, meta) };
+        let handle = SessionHandle {
+            tenant,
+            permits,
+            post: Post::new(actor, meta),
+        };
         Ok(Child { handle, cell, join })
     }
 

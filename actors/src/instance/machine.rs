@@ -7,104 +7,20 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use roost_domain::engine::{LinkEnd, LinkFact, OpenError};
-use roost_domain::instance::{Account, AccountChange, DesiredState, Instance, InstanceState, PairingMethod};
+use roost_domain::instance::{DesiredState, Instance, InstanceState, PairingMethod};
 use roost_domain::time::Entropy;
 use tokio::time::Instant;
 
 use crate::Settings;
-use crate::backoff::Backoff;
+
+mod input;
+mod link;
+mod step;
+
+pub(crate) use self::input::{CodeKind, Effect, Exit, Generation, Input, Order, Refusal, Step, Ticket};
 
 /// Reason of the step that a restart of the node or of the session makes.
 const RESTARTED: &str = "the session is being restarted";
-
-/// Names an order until it is answered.
-pub(crate) type Ticket = u64;
-/// Names one link, or one timer, of a session's life.
-pub(crate) type Generation = u64;
-
-/// What the owner orders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
-    Connect(Option<PairingMethod>),
-    Disconnect,
-    Logout,
-    Delete,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// The session has taken ownership; this is its row.
-    Loaded { state: InstanceState, desired: DesiredState, paired: bool },
-    Order { ticket: Ticket, order: Order },
-    /// The node wants the session to end; it is to run on elsewhere or later.
-    Shutdown,
-    /// A step is durable, or one that was tried only once is not.
-    Written { ticket: Option<Ticket>, result: Result<(), String> },
-    GatePassed { generation: Generation },
-    OpenFailed { generation: Generation, error: OpenError },
-    Link { generation: Generation, fact: LinkFact },
-    /// WhatsApp was told of the logout, or could not be.
-    LogoutTold { generation: Generation },
-    /// Nothing of the link runs any more.
-    Closed { generation: Generation },
-    Timer { generation: Generation },
-    Deleted { ticket: Ticket, result: Result<(), String> },
-}
-
-/// A step to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Step {
-    pub state: InstanceState,
-    pub reason: Option<String>,
-    pub desired: Option<DesiredState>,
-    pub account: AccountChange,
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    WrongState(&'static str),
-    Unavailable(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CodeKind {
-    Qr,
-    PairingCode,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Write a step after those before it. With `once` it is tried only once.
-    Write { step: Step, ticket: Option<Ticket>, once: bool },
-    /// Fail every accepted message, after the steps before it.
-    FailPending,
-    /// Show a code, and write its event after the steps before it.
-    ShowCode { kind: CodeKind, code: String, valid_for: Duration },
-    HideCode,
-    EnterGate { generation: Generation },
-    LeaveGate,
-    Open { generation: Generation, pairing: Option<PairingMethod> },
-    /// Close the link and say [`Input::Closed`].
-    Close { generation: Generation },
-    TellLogout { generation: Generation },
-    LinkUp { generation: Generation },
-    LinkDown,
-    Arm { generation: Generation, at: Instant },
-    Answer { ticket: Ticket, result: Result<(), Refusal> },
-    DeleteRow { ticket: Ticket },
-    Exit(Exit),
-}
-
-/// How the actor ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Exit {
-    Done,
-    Fenced,
-    Retry(String),
-    Panic(String),
-}
 
 /// What follows once the link is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +125,9 @@ impl Machine {
         }
         self.step(input, around, effects);
         while let Some(at) = self.deferred.iter().position(|input| !self.defers(input)) {
-            let Some(input) = self.deferred.remove(at) else { break };
+            let Some(input) = self.deferred.remove(at) else {
+                break;
+            };
             self.step(input, around, effects);
         }
     }
@@ -226,7 +144,11 @@ impl Machine {
 
     /// The link that messages can go through.
     pub fn up(&self) -> Option<Generation> {
-        if let Phase::Up(generation, _) = self.phase { Some(generation) } else { None }
+        if let Phase::Up(generation, _) = self.phase {
+            Some(generation)
+        } else {
+            None
+        }
     }
 
     /// Why messages cannot be accepted now; `None` when they can.
@@ -244,6 +166,12 @@ impl Machine {
         }
     }
 
+    /// Whether accepted messages have nobody to be sent by, and fail.
+    pub fn fails_messages(&self) -> bool {
+        let banned = self.state == InstanceState::Restricted && self.desired == DesiredState::Stopped;
+        self.phase != Phase::Loading && (!self.paired || banned)
+    }
+
     /// Why no code can be expected; `None` while one is shown or on its way.
     pub fn refuses_code(&self, kind: CodeKind) -> Option<&'static str> {
         if self.phase == Phase::Loading || matches!(self.committing, Some((_, Plan::Start))) {
@@ -255,7 +183,9 @@ impl Machine {
         match (&pairing.method, kind) {
             (PairingMethod::Qr, CodeKind::Qr) | (PairingMethod::Code { .. }, CodeKind::PairingCode) => None,
             (PairingMethod::Qr, CodeKind::PairingCode) => Some("the instance is being paired by QR code"),
-            (PairingMethod::Code { .. }, CodeKind::Qr) => Some("the instance is being paired by pairing code"),
+            (PairingMethod::Code { .. }, CodeKind::Qr) => {
+                Some("the instance is being paired by pairing code")
+            }
         }
     }
 
@@ -276,7 +206,11 @@ impl Machine {
 
     fn step(&mut self, input: Input, around: &Surroundings<'_>, effects: &mut Effects) {
         match input {
-            Input::Loaded { state, desired, paired } => self.begin(state, desired, paired, effects),
+            Input::Loaded {
+                state,
+                desired,
+                paired,
+            } => self.begin(state, desired, paired, effects),
             Input::Order { ticket, order } => self.order(ticket, order, around, effects),
             Input::Shutdown => self.shut_down(effects),
             Input::Written { ticket, result } => self.written(ticket, result, around, effects),
@@ -285,7 +219,10 @@ impl Machine {
                 let pairing = self.pairing.as_ref().filter(|_| !self.paired);
                 let pairing = pairing.map(|pairing| pairing.method.clone());
                 effects.push(Effect::Open { generation, pairing });
-                effects.push(Effect::Arm { generation, at: around.now + around.settings.dial_timeout });
+                effects.push(Effect::Arm {
+                    generation,
+                    at: around.now + around.settings.dial_timeout,
+                });
             }
             Input::OpenFailed { generation, error } if self.phase == Phase::Dialing(generation) => {
                 effects.push(Effect::LeaveGate);
@@ -313,7 +250,10 @@ impl Machine {
             Input::Deleted { ticket, result } => {
                 self.phase = Phase::Gone;
                 let exit = result.clone().err().map_or(Exit::Done, Exit::Retry);
-                effects.push(Effect::Answer { ticket, result: result.map_err(Refusal::Unavailable) });
+                effects.push(Effect::Answer {
+                    ticket,
+                    result: result.map_err(Refusal::Unavailable),
+                });
                 effects.push(Effect::Exit(exit));
             }
             Input::GatePassed { .. } | Input::OpenFailed { .. } | Input::Link { .. } => {}
@@ -323,7 +263,9 @@ impl Machine {
 
     fn listens_to(&self, generation: Generation) -> bool {
         match self.phase {
-            Phase::Dialing(current) | Phase::Pairing(current) | Phase::Up(current, _) => current == generation,
+            Phase::Dialing(current) | Phase::Pairing(current) | Phase::Up(current, _) => {
+                current == generation
+            }
             _ => false,
         }
     }
@@ -336,7 +278,9 @@ impl Machine {
             Phase::Waiting => {
                 self.generation += 1;
                 self.phase = Phase::Gate(self.generation);
-                effects.push(Effect::EnterGate { generation: self.generation });
+                effects.push(Effect::EnterGate {
+                    generation: self.generation,
+                });
             }
             Phase::Ending => {
                 self.phase = Phase::Gone;
@@ -365,7 +309,9 @@ impl Machine {
 
     fn order(&mut self, ticket: Ticket, order: Order, around: &Surroundings<'_>, effects: &mut Effects) {
         if self.shutting_down || self.phase == Phase::Gone {
-            let result = Err(Refusal::Unavailable("the session is being moved or stopped".to_owned()));
+            let result = Err(Refusal::Unavailable(
+                "the session is being moved or stopped".to_owned(),
+            ));
             effects.push(Effect::Answer { ticket, result });
             return;
         }
@@ -389,15 +335,29 @@ impl Machine {
     ) {
         let until = around.now + around.settings.pairing_max;
         let asked = method.unwrap_or(PairingMethod::Qr);
-        let other = !self.paired && self.pairing.as_ref().is_none_or(|pairing| pairing.method != asked);
+        let other = !self.paired
+            && self
+                .pairing
+                .as_ref()
+                .is_none_or(|pairing| pairing.method != asked);
         if !self.paired {
             self.pairing = Some(Pairing { method: asked, until });
         }
-        let done = Effect::Answer { ticket, result: Ok(()) };
+        let done = Effect::Answer {
+            ticket,
+            result: Ok(()),
+        };
         match self.phase {
             Phase::Idle => {
                 self.failures = 0;
-                self.commit(ticket, Plan::Start, InstanceState::Connecting, None, DesiredState::Running, effects);
+                self.commit(
+                    ticket,
+                    Plan::Start,
+                    InstanceState::Connecting,
+                    None,
+                    DesiredState::Running,
+                    effects,
+                );
             }
             Phase::Backoff(_) => {
                 self.failures = 0;
@@ -415,7 +375,10 @@ impl Machine {
 
     fn disconnect(&mut self, ticket: Ticket, effects: &mut Effects) {
         if self.phase == Phase::Idle && self.desired == DesiredState::Stopped {
-            effects.push(Effect::Answer { ticket, result: Ok(()) });
+            effects.push(Effect::Answer {
+                ticket,
+                result: Ok(()),
+            });
             return;
         }
         let reason = Some("stopped by its owner");
@@ -481,10 +444,16 @@ impl Machine {
             if plan == Plan::Start {
                 self.pairing = None;
             }
-            effects.push(Effect::Answer { ticket, result: Err(Refusal::Unavailable(detail)) });
+            effects.push(Effect::Answer {
+                ticket,
+                result: Err(Refusal::Unavailable(detail)),
+            });
             return;
         }
-        effects.push(Effect::Answer { ticket, result: Ok(()) });
+        effects.push(Effect::Answer {
+            ticket,
+            result: Ok(()),
+        });
         match plan {
             Plan::Start => {
                 self.desired = DesiredState::Running;
@@ -499,274 +468,6 @@ impl Machine {
                 self.stop_link(Then::Rest, effects);
             }
             Plan::Nothing => {}
-        }
-    }
-
-    fn open_failed(&mut self, error: OpenError, around: &Surroundings<'_>, effects: &mut Effects) {
-        let reason = error.to_string();
-        match error {
-            OpenError::Unavailable(_) => {
-                if let Some(then) = self.lost(None, reason, around, effects) {
-                    self.proceed(then, around, effects);
-                }
-            }
-            OpenError::Proxy(_) | OpenError::Endpoint(_) | OpenError::State(_) => {
-                self.give_up(InstanceState::Failed, reason, effects);
-            }
-        }
-    }
-
-    fn link_says(
-        &mut self,
-        generation: Generation,
-        fact: LinkFact,
-        around: &Surroundings<'_>,
-        effects: &mut Effects,
-    ) {
-        match fact {
-            LinkFact::Qr { code, valid_for } => {
-                self.show(generation, CodeKind::Qr, code, valid_for, effects);
-            }
-            LinkFact::PairingCode { code, valid_for } => {
-                self.show(generation, CodeKind::PairingCode, code, valid_for, effects);
-            }
-            LinkFact::Paired(account) => {
-                (self.paired, self.pairing) = (true, None);
-                self.write_account(InstanceState::Connecting, account, effects);
-                effects.push(Effect::HideCode);
-                self.phase = Phase::Dialing(generation);
-                effects.push(Effect::Arm { generation, at: around.now + around.settings.dial_timeout });
-            }
-            LinkFact::Connected(account) if self.up().is_none() => {
-                (self.paired, self.pairing) = (true, None);
-                self.write_account(InstanceState::Connected, account, effects);
-                self.phase = Phase::Up(generation, around.now);
-                effects.extend([Effect::HideCode, Effect::LeaveGate, Effect::LinkUp { generation }]);
-            }
-            LinkFact::Ended(end) => self.link_ended(generation, end, around, effects),
-            LinkFact::Connected(_)
-            | LinkFact::ServerAck { .. }
-            | LinkFact::Receipt { .. }
-            | LinkFact::Undecryptable { .. } => {}
-        }
-    }
-
-    fn show(
-        &mut self,
-        generation: Generation,
-        kind: CodeKind,
-        code: String,
-        valid_for: Duration,
-        effects: &mut Effects,
-    ) {
-        if self.phase == Phase::Dialing(generation) {
-            self.phase = Phase::Pairing(generation);
-            self.write(InstanceState::Pairing, None, effects);
-            effects.push(Effect::LeaveGate);
-        }
-        effects.push(Effect::ShowCode { kind, code, valid_for });
-    }
-
-    fn link_ended(
-        &mut self,
-        generation: Generation,
-        end: LinkEnd,
-        around: &Surroundings<'_>,
-        effects: &mut Effects,
-    ) {
-        let up_since = if let Phase::Up(_, since) = self.phase { Some(since) } else { None };
-        effects.extend([Effect::LinkDown, Effect::HideCode, Effect::LeaveGate]);
-        let then = match end {
-            LinkEnd::Closed => self.lost(up_since, "the connection was closed".to_owned(), around, effects),
-            LinkEnd::Lost { reason } | LinkEnd::Broken { reason } => self.lost(up_since, reason, around, effects),
-            LinkEnd::NotPaired if !self.paired => {
-                self.give_up(InstanceState::Disconnected, "no phone is paired; connect again".to_owned(), effects);
-                None
-            }
-            LinkEnd::NotPaired => self.unpair("the stored pairing is gone".to_owned(), effects),
-            LinkEnd::LoggedOut { reason } => self.unpair(reason, effects),
-            LinkEnd::PairingTimedOut => {
-                let reason = "the pairing codes ran out before a phone used one; connect again";
-                self.give_up(InstanceState::Disconnected, reason.to_owned(), effects);
-                None
-            }
-            LinkEnd::PairingFailed { reason } => {
-                self.give_up(InstanceState::Disconnected, format!("pairing failed: {reason}"), effects);
-                None
-            }
-            LinkEnd::Replaced => {
-                // Coming back would throw the other client out, and so on for ever.
-                let reason = "another client took over the connection of this device";
-                self.give_up(InstanceState::Disconnected, reason.to_owned(), effects);
-                None
-            }
-            LinkEnd::Banned { reason, lasts: Some(lasts) } => {
-                self.write(InstanceState::Restricted, Some(&reason), effects);
-                Some(Then::Wait(Some(lasts)))
-            }
-            LinkEnd::Banned { reason, lasts: None } => {
-                self.give_up(InstanceState::Restricted, reason, effects);
-                effects.push(Effect::FailPending);
-                None
-            }
-            LinkEnd::Outdated => {
-                // It stays wanted: the first start of a newer release brings it back.
-                let reason = "WhatsApp refuses this version of the client; upgrade Roost";
-                self.write(InstanceState::Failed, Some(reason), effects);
-                None
-            }
-            LinkEnd::Fenced => {
-                effects.push(Effect::Exit(Exit::Fenced));
-                self.phase = Phase::Gone;
-                return;
-            }
-        };
-        self.phase = Phase::Closing(generation, then.unwrap_or(Then::Rest));
-        effects.push(Effect::Close { generation });
-    }
-
-    /// The link is lost: says what follows, or gives up.
-    fn lost(
-        &mut self,
-        up_since: Option<Instant>,
-        reason: String,
-        around: &Surroundings<'_>,
-        effects: &mut Effects,
-    ) -> Option<Then> {
-        if up_since.is_some_and(|since| around.now - since >= around.settings.backoff_reset_after) {
-            self.failures = 0;
-        }
-        if !self.paired && self.pairing.as_ref().is_none_or(|pairing| around.now >= pairing.until) {
-            let reason = format!("pairing was given up, the connection was lost again: {reason}");
-            self.give_up(InstanceState::Disconnected, reason, effects);
-            return None;
-        }
-        self.write(InstanceState::Reconnecting, Some(&reason), effects);
-        Some(Then::Wait(None))
-    }
-
-    fn unpair(&mut self, reason: String, effects: &mut Effects) -> Option<Then> {
-        self.unpaired(reason, None, effects);
-        None
-    }
-
-    fn unpaired(&mut self, reason: String, ticket: Option<Ticket>, effects: &mut Effects) {
-        (self.desired, self.paired, self.pairing) = (DesiredState::Stopped, false, None);
-        self.state = InstanceState::LoggedOut;
-        let step = Step {
-            state: InstanceState::LoggedOut,
-            reason: Some(reason),
-            desired: Some(DesiredState::Stopped),
-            account: AccountChange::Unpaired,
-        };
-        self.unwritten += 1;
-        effects.push(Effect::Write { step, ticket, once: false });
-        effects.push(Effect::FailPending);
-    }
-
-    /// Stops wanting to run, and rests.
-    fn give_up(&mut self, state: InstanceState, reason: String, effects: &mut Effects) {
-        (self.desired, self.state, self.pairing) = (DesiredState::Stopped, state, None);
-        let account = AccountChange::Keep;
-        let step = Step { state, reason: Some(reason), desired: Some(DesiredState::Stopped), account };
-        self.unwritten += 1;
-        effects.push(Effect::Write { step, ticket: None, once: false });
-        self.phase = Phase::Idle;
-    }
-
-    fn write(&mut self, state: InstanceState, reason: Option<&str>, effects: &mut Effects) {
-        self.state = state;
-        let reason = reason.map(str::to_owned);
-        let step = Step { state, reason, desired: None, account: AccountChange::Keep };
-        self.unwritten += 1;
-        effects.push(Effect::Write { step, ticket: None, once: false });
-    }
-
-    fn write_account(&mut self, state: InstanceState, account: Account, effects: &mut Effects) {
-        self.state = state;
-        let step = Step { state, reason: None, desired: None, account: AccountChange::Paired(account) };
-        self.unwritten += 1;
-        effects.push(Effect::Write { step, ticket: None, once: false });
-    }
-
-    fn commit(
-        &mut self,
-        ticket: Ticket,
-        plan: Plan,
-        state: InstanceState,
-        reason: Option<&str>,
-        desired: DesiredState,
-        effects: &mut Effects,
-    ) {
-        let reason = reason.map(str::to_owned);
-        let step = Step { state, reason, desired: Some(desired), account: AccountChange::Keep };
-        self.unwritten += 1;
-        self.committing = Some((ticket, plan));
-        effects.push(Effect::Write { step, ticket: Some(ticket), once: true });
-    }
-
-    fn close(&mut self, generation: Generation, then: Then, effects: &mut Effects) {
-        effects.extend([Effect::LinkDown, Effect::HideCode, Effect::LeaveGate, Effect::Close { generation }]);
-        self.phase = Phase::Closing(generation, then);
-    }
-
-    fn stop_link(&mut self, then: Then, effects: &mut Effects) {
-        match self.phase {
-            Phase::Dialing(generation) | Phase::Pairing(generation) | Phase::Up(generation, _) => {
-                self.close(generation, then, effects);
-            }
-            _ => {
-                effects.push(Effect::LeaveGate);
-                self.settle(then, effects);
-            }
-        }
-    }
-
-    fn proceed(&mut self, then: Then, around: &Surroundings<'_>, effects: &mut Effects) {
-        if let Then::Wait(wait) = then
-            && !self.shutting_down
-        {
-            self.failures += 1;
-            let settings = around.settings;
-            let backoff = Backoff { first: settings.backoff_first, max: settings.backoff_max };
-            // Even a wait of a known length gets some jitter: bans come in waves.
-            let wait = wait.unwrap_or_default() + backoff.wait(self.failures, around.entropy);
-            self.generation += 1;
-            self.phase = Phase::Backoff(self.generation);
-            effects.push(Effect::Arm { generation: self.generation, at: around.now + wait });
-        } else {
-            self.settle(then, effects);
-        }
-    }
-
-    /// What follows once no link is left. A wait is for [`Self::proceed`].
-    fn settle(&mut self, then: Then, effects: &mut Effects) {
-        match then {
-            Then::Dial if !self.shutting_down => self.phase = Phase::Waiting,
-            Then::Rest if !self.shutting_down => self.phase = Phase::Idle,
-            Then::Logout(ticket) => {
-                self.phase = if self.shutting_down { Phase::Ending } else { Phase::Idle };
-                self.committing = Some((ticket, Plan::Nothing));
-                self.unpaired("logged out by its owner".to_owned(), Some(ticket), effects);
-            }
-            Then::Delete(ticket) => {
-                self.phase = Phase::Deleting;
-                effects.push(Effect::DeleteRow { ticket });
-            }
-            Then::Dial | Then::Rest | Then::Wait(_) | Then::End => self.phase = Phase::Ending,
-        }
-    }
-
-    fn timer(&mut self, generation: Generation, around: &Surroundings<'_>, effects: &mut Effects) {
-        match self.phase {
-            Phase::Backoff(current) if current == generation => self.phase = Phase::Waiting,
-            Phase::Dialing(current) if current == generation => {
-                let seconds = around.settings.dial_timeout.as_secs();
-                let reason = format!("WhatsApp did not let the session in within {seconds} s");
-                let then = self.lost(None, reason, around, effects);
-                self.close(generation, then.unwrap_or(Then::Rest), effects);
-            }
-            _ => {}
         }
     }
 }

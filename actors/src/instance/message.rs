@@ -185,4 +185,3 @@ pub struct CreateInstance {
     /// Proxy through which it connects.
     pub proxy: Option<String>,
 }
-

@@ -17,7 +17,10 @@ use crate::backoff::Backoff;
 use crate::node::NodeContext;
 
 /// Waits between attempts to commit inbound messages: short, as WhatsApp waits for the ack.
-const RETRY: Backoff = Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2) };
+const RETRY: Backoff = Backoff {
+    first: Duration::from_millis(50),
+    max: Duration::from_secs(2),
+};
 
 /// Hears one link.
 pub(crate) struct SessionObserver {

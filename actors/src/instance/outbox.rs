@@ -134,6 +134,11 @@ impl Outbox {
         self.held.len()
     }
 
+    /// Messages that are with the link and whose outcome is not known yet.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
     /// Takes a message that was just accepted, or leaves it in the store when there is no room.
     pub fn offer(&mut self, item: Item) {
         let beyond = |after: Option<MessageId>| after.is_none_or(|after| item.id > after);
@@ -207,14 +212,21 @@ impl Outbox {
     /// Forgets everything: the store has failed what was accepted.
     pub fn clear(&mut self) {
         let (limits, link) = (self.limits, self.link);
-        *self = Self { link, ..Self::new(limits) };
+        *self = Self {
+            link,
+            ..Self::new(limits)
+        };
     }
 
     pub fn link_up(&mut self, generation: Generation) {
         self.link_down();
         self.link = Some(generation);
-        let waiting: Vec<LaneId> =
-            self.lanes.iter().filter(|(_, lane)| lane.stage != Stage::Ready).map(|(&id, _)| id).collect();
+        let waiting: Vec<LaneId> = self
+            .lanes
+            .iter()
+            .filter(|(_, lane)| lane.stage != Stage::Ready)
+            .map(|(&id, _)| id)
+            .collect();
         for id in waiting {
             self.make_ready(id);
         }
@@ -223,8 +235,12 @@ impl Outbox {
     pub fn link_down(&mut self) {
         self.link = None;
         if self.under_way > 0 {
-            let cut: Vec<LaneId> =
-                self.lanes.iter().filter(|(_, lane)| lane.is_under_way()).map(|(&id, _)| id).collect();
+            let cut: Vec<LaneId> = self
+                .lanes
+                .iter()
+                .filter(|(_, lane)| lane.is_under_way())
+                .map(|(&id, _)| id)
+                .collect();
             for id in cut {
                 self.make_ready(id);
             }
@@ -236,7 +252,9 @@ impl Outbox {
         let generation = self.link?;
         while self.under_way < self.limits.chats {
             let id = self.ready.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let Some(lane) = self.lanes.get_mut(&id) else {
+                continue;
+            };
             let Some(head) = lane.queue.front() else { continue };
             if head.item.deadline <= now.tick {
                 self.expire(id, now, changes);
@@ -264,12 +282,18 @@ impl Outbox {
         entropy: &dyn Entropy,
         changes: &mut Vec<Change>,
     ) {
-        let Some(&id) = self.tried.get(whatsapp_id) else { return };
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(&id) = self.tried.get(whatsapp_id) else {
+            return;
+        };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         if lane.stage != Stage::Sending(generation) {
             return;
         }
-        let Some(head) = lane.queue.front_mut() else { return };
+        let Some(head) = lane.queue.front_mut() else {
+            return;
+        };
         let failure = match result {
             Ok(()) => {
                 head.was_on_wire = true;
@@ -285,7 +309,9 @@ impl Outbox {
                 return;
             }
             Err(SendError::RecipientNotOnWhatsapp) => FailureReason::RecipientNotOnWhatsapp,
-            Err(SendError::Rejected(number)) => FailureReason::Rejected { whatsapp_error: number },
+            Err(SendError::Rejected(number)) => FailureReason::Rejected {
+                whatsapp_error: number,
+            },
             Err(SendError::Permanent(detail)) => FailureReason::Engine { detail },
         };
         self.finish(id, MessageStatus::Failed, Some(failure), now.wall, changes);
@@ -295,14 +321,22 @@ impl Outbox {
     pub fn acked(&mut self, whatsapp_id: &str, error: Option<u16>, at: Timestamp, changes: &mut Vec<Change>) {
         let (status, failure) = match error {
             None => (MessageStatus::Sent, None),
-            Some(number) => (MessageStatus::Failed, Some(FailureReason::Rejected { whatsapp_error: number })),
+            Some(number) => (
+                MessageStatus::Failed,
+                Some(FailureReason::Rejected {
+                    whatsapp_error: number,
+                }),
+            ),
         };
         if let Some(&id) = self.tried.get(whatsapp_id) {
             self.finish(id, status, failure, at, changes);
         } else if error.is_none() {
             // Not ours any more, for example expired: the store decides whether it still counts.
             let whatsapp_id = whatsapp_id.to_owned();
-            changes.push(Change { message: None, status: change(whatsapp_id, status, failure, at) });
+            changes.push(Change {
+                message: None,
+                status: change(whatsapp_id, status, failure, at),
+            });
         }
     }
 
@@ -321,7 +355,10 @@ impl Outbox {
                 self.timers.pop_first();
                 continue;
             };
-            let expired = lane.queue.front().is_some_and(|head| head.item.deadline <= now.tick);
+            let expired = lane
+                .queue
+                .front()
+                .is_some_and(|head| head.item.deadline <= now.tick);
             match lane.stage {
                 // The attempt's own time-out ends it; what it comes to decides.
                 Stage::Sending(_) if expired => {
@@ -346,31 +383,49 @@ impl Outbox {
                 let id = self.next_lane;
                 self.next_lane += 1;
                 let (stage, timer) = (Stage::Ready, None);
-                let lane = Lane { chat: chat.clone(), queue: VecDeque::new(), stage, timer };
+                let lane = Lane {
+                    chat: chat.clone(),
+                    queue: VecDeque::new(),
+                    stage,
+                    timer,
+                };
                 self.lane_of.insert(chat.clone(), id);
                 self.lanes.insert(id, lane);
                 self.ready.push_back(id);
                 id
             }
         };
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         // Commits of calls made at the same time may come in another order than their ids. A head that
         // was tried keeps its place.
         let tried = usize::from(
-            lane.queue.front().is_some_and(|head| self.tried.contains_key(&head.item.outgoing.whatsapp_id)),
+            lane.queue
+                .front()
+                .is_some_and(|head| self.tried.contains_key(&head.item.outgoing.whatsapp_id)),
         );
         let mut at = lane.queue.len();
         while at > tried && lane.queue[at - 1].item.id > item.id {
             at -= 1;
         }
-        lane.queue.insert(at, Entry { item, failures: 0, was_on_wire: false });
+        lane.queue.insert(
+            at,
+            Entry {
+                item,
+                failures: 0,
+                was_on_wire: false,
+            },
+        );
         if at == 0 {
             self.set_timer(id);
         }
     }
 
     fn make_ready(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         if lane.is_under_way() {
             self.under_way -= 1;
         }
@@ -382,10 +437,16 @@ impl Outbox {
     }
 
     fn expire(&mut self, id: LaneId, now: Moment, changes: &mut Vec<Change>) {
-        let was_on_wire =
-            self.lanes.get(&id).and_then(|lane| lane.queue.front()).is_some_and(|head| head.was_on_wire);
-        let reason =
-            if was_on_wire { FailureReason::NotAcknowledged } else { FailureReason::DeadlinePassed };
+        let was_on_wire = self
+            .lanes
+            .get(&id)
+            .and_then(|lane| lane.queue.front())
+            .is_some_and(|head| head.was_on_wire);
+        let reason = if was_on_wire {
+            FailureReason::NotAcknowledged
+        } else {
+            FailureReason::DeadlinePassed
+        };
         self.finish(id, MessageStatus::Expired, Some(reason), now.wall, changes);
     }
 
@@ -397,8 +458,12 @@ impl Outbox {
         at: Timestamp,
         changes: &mut Vec<Change>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(entry) = lane.queue.pop_front() else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
+        let Some(entry) = lane.queue.pop_front() else {
+            return;
+        };
         let was_ready = lane.stage == Stage::Ready;
         if lane.is_under_way() {
             self.under_way -= 1;
@@ -408,7 +473,10 @@ impl Outbox {
         self.held.remove(&entry.item.id);
         self.finished.insert(entry.item.id, false);
         let status = change(whatsapp_id, status, failure, at);
-        changes.push(Change { message: Some(entry.item.id), status });
+        changes.push(Change {
+            message: Some(entry.item.id),
+            status,
+        });
         lane.stage = Stage::Ready;
         let (empty, listed) = (lane.queue.is_empty(), was_ready && self.ready.contains(&id));
         if empty {
@@ -447,7 +515,9 @@ impl Outbox {
     }
 
     fn set_timer(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else {
+            return;
+        };
         let deadline = lane.queue.front().map(|head| head.item.deadline);
         let wanted = match lane.stage {
             Stage::Ready | Stage::Sending(_) => deadline,
@@ -478,5 +548,11 @@ fn change(
     failure: Option<FailureReason>,
     at: Timestamp,
 ) -> StatusChange {
-    StatusChange { whatsapp_id, direction: Direction::Outbound, status, failure, at }
+    StatusChange {
+        whatsapp_id,
+        direction: Direction::Outbound,
+        status,
+        failure,
+        at,
+    }
 }

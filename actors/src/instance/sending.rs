@@ -11,11 +11,14 @@ use roost_domain::store::{Outcome, StoreError};
 use roost_domain::{Address, MessageId};
 use tokio::time::Instant;
 
-use super::machine::Machine;
+use super::machine::{Effect, Machine};
 use super::message::{Accepted, Fact, ReadCall, SendCall};
 use super::outbox::{Backlog, Change, Item, Moment};
-use super::session::Session;
+use super::session::{Drain, Session};
 use crate::CallError;
+
+/// Messages whose outcome is awaited, before those whose caller has left are looked for.
+const SETTLING_MAX: usize = 128;
 
 impl Session {
     pub(super) fn loaded(&mut self, row: Box<Instance>, unsent: u64, pending: Vec<Message>) {
@@ -41,11 +44,13 @@ impl Session {
         if call.ride.deadline <= Instant::now() {
             return;
         }
-        if self.row.is_none() {
+        if self.row.is_none() && self.drain == Drain::No {
             self.held_sends.push_back(call);
             return;
         }
-        let refusal = if let Some(detail) = self.machine.refuses_messages() {
+        let refusal = if self.drain != Drain::No {
+            Some(CallError::unavailable("the session is being moved or stopped"))
+        } else if let Some(detail) = self.machine.refuses_messages() {
             Some(self.wrong_state(detail))
         } else if self.unsent + self.accepting >= self.node.settings.outbox_max {
             Some(CallError::overloaded())
@@ -60,7 +65,15 @@ impl Session {
     }
 
     fn accept(&mut self, call: SendCall) {
-        let SendCall { to, content, reply_to, idempotency, settled, ride, reply } = call;
+        let SendCall {
+            to,
+            content,
+            reply_to,
+            idempotency,
+            settled,
+            ride,
+            reply,
+        } = call;
         let now = self.node.clock.now();
         let new = NewMessage {
             id: self.next_message_id(now.unix_ms()),
@@ -79,7 +92,11 @@ impl Session {
             } else {
                 Err(StoreError::Fenced)
             };
-            let mut accepted = Accepted { message: None, uncertain: false, settled };
+            let mut accepted = Accepted {
+                message: None,
+                uncertain: false,
+                settled,
+            };
             match &result {
                 Ok(Outcome::Done(message)) => accepted.message = Some(message.clone()),
                 Err(StoreError::Unavailable(_)) => accepted.uncertain = true,
@@ -112,8 +129,20 @@ impl Session {
         }
         let Some(message) = accepted.message else { return };
         self.unsent += 1;
+        if self.machine.fails_messages() {
+            // It was committed after those before it had failed.
+            self.run(Effect::FailPending);
+            return;
+        }
+        if self.settling.len() >= SETTLING_MAX {
+            self.settling
+                .retain(|_, waiting| waiting.iter().any(|settled| !settled.is_closed()));
+        }
         if let Some(settled) = accepted.settled {
-            self.settling.entry(message.whatsapp_id.clone()).or_default().push(settled);
+            self.settling
+                .entry(message.whatsapp_id.clone())
+                .or_default()
+                .push(settled);
         }
         let now = self.moment();
         self.outbox.offer(item(message, now));
@@ -122,7 +151,7 @@ impl Session {
     /// Hands messages to the link, as many as may go.
     pub(super) fn dispatch(&mut self) {
         let Some(live) = &self.link else { return };
-        if self.machine.up() != Some(live.generation) {
+        if self.drain != Drain::No || self.machine.up() != Some(live.generation) {
             return;
         }
         let Some(link) = live.link().cloned() else { return };
@@ -136,7 +165,9 @@ impl Session {
                 }
                 let attempt = tokio::time::timeout(node.settings.send_attempt_timeout, link.send(&outgoing));
                 let result = attempt.await.unwrap_or_else(|_| {
-                    Err(SendError::Transient("the link did not take the message in time".to_owned()))
+                    Err(SendError::Transient(
+                        "the link did not take the message in time".to_owned(),
+                    ))
                 });
                 reporter.report(Fact::Sent(generation, outgoing.whatsapp_id.clone(), result));
             });
@@ -149,7 +180,9 @@ impl Session {
         if self.row.is_none() {
             return;
         }
-        let Some((from, limit)) = self.outbox.fetch() else { return };
+        let Some((from, limit)) = self.outbox.fetch() else {
+            return;
+        };
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
         self.spawn(async move {
             let rows = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -178,7 +211,9 @@ impl Session {
         if dropped > 0 {
             tracing::warn!(instance.id = %self.owner.instance, receipts = dropped, "receipts were dropped, as the store does not take them");
         }
-        let Some(changes) = self.status.batch(self.node.settings.status_batch_max) else { return };
+        let Some(changes) = self.status.batch(self.node.settings.status_batch_max) else {
+            return;
+        };
         let statuses: Vec<StatusChange> = changes.iter().map(|change| change.status.clone()).collect();
         let persist = self.persist();
         let reporter = self.reporter.clone();
@@ -220,7 +255,10 @@ impl Session {
 
     pub(super) fn mark_read(&mut self, call: ReadCall) {
         let ReadCall { message, ride, reply } = call;
-        let live = self.link.as_ref().filter(|live| self.machine.up() == Some(live.generation));
+        let live = self
+            .link
+            .as_ref()
+            .filter(|live| self.machine.up() == Some(live.generation));
         let Some(link) = live.and_then(|live| live.link().cloned()) else {
             drop(reply.send(Err(CallError::NotConnected)));
             return;
@@ -249,7 +287,11 @@ impl Session {
                     match node.store.advance(owner, vec![step]).await {
                         Ok(moved) => match moved.into_iter().find(|moved| moved.id == message.id) {
                             Some(moved) => Ok(moved),
-                            None => node.store.message(owner.tenant, message.id).await.map_err(CallError::from),
+                            None => node
+                                .store
+                                .message(owner.tenant, message.id)
+                                .await
+                                .map_err(CallError::from),
                         },
                         Err(error) => Err(error.into()),
                     }
@@ -278,7 +320,11 @@ fn item(message: Message, now: Moment) -> Item {
         content: message.content,
         reply_to: message.reply_to,
     };
-    Item { id: message.id, outgoing: Arc::new(outgoing), deadline: now.tick + expires_at.since(now.wall) }
+    Item {
+        id: message.id,
+        outgoing: Arc::new(outgoing),
+        deadline: now.tick + expires_at.since(now.wall),
+    }
 }
 
 fn not_sent(error: SendError) -> CallError {
@@ -286,8 +332,9 @@ fn not_sent(error: SendError) -> CallError {
         SendError::NotConnected => CallError::NotConnected,
         SendError::Transient(detail) => CallError::unavailable(detail),
         SendError::RecipientNotOnWhatsapp | SendError::Rejected(_) | SendError::Permanent(_) => {
-            CallError::UpstreamFailed { detail: error.to_string() }
+            CallError::UpstreamFailed {
+                detail: error.to_string(),
+            }
         }
     }
 }
-

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::effect::Journal;
 use super::inbox::Reporter;
 use super::machine::{CodeKind, Exit, Generation, Input, Machine, Refusal, Surroundings, Ticket};
-use super::message::{CodeCall, Fact, OrderCall, Reply, SendCall, ShownCode, Written};
+use super::message::{CodeCall, Fact, OrderCall, Reply, SendCall, SessionMessage, ShownCode, Written};
 use super::outbox::{Change, Limits, Moment, Outbox};
 use super::status::StatusQueue;
 use crate::CallError;
@@ -41,7 +41,13 @@ impl LiveLink {
         node: Arc<NodeContext>,
         owner: Owner,
     ) -> Self {
-        Self { generation, link: Some(link), over, node, owner }
+        Self {
+            generation,
+            link: Some(link),
+            over,
+            node,
+            owner,
+        }
     }
 
     pub fn link(&self) -> Option<&Arc<dyn Link>> {
@@ -77,6 +83,15 @@ pub(super) struct PendingReply {
     _permit: OwnedSemaphorePermit,
 }
 
+/// How far a session has come with stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Drain {
+    No,
+    /// Nothing new begins; what is under way may end.
+    Waiting,
+    Done,
+}
+
 /// See the module.
 pub(crate) struct Session {
     pub(super) node: Arc<NodeContext>,
@@ -100,6 +115,8 @@ pub(crate) struct Session {
     /// Callers that wait for the outcome of a message, by its WhatsApp id.
     pub(super) settling: HashMap<String, Vec<oneshot::Sender<Message>>>,
     pub(super) tasks: JoinSet<()>,
+    /// The wait for the start gate.
+    pub(super) gate_task: Option<AbortHandle>,
     pub(super) life_timer: Option<AbortHandle>,
     pub(super) outbox_timer: Option<(Instant, AbortHandle)>,
     pub(super) idle_timer: bool,
@@ -108,6 +125,7 @@ pub(crate) struct Session {
     pub(super) unsent: u64,
     pub(super) accepting: u64,
     pub(super) last_message_id: u128,
+    pub(super) drain: Drain,
     pub(super) exit: Option<Exit>,
 }
 
@@ -115,10 +133,13 @@ impl Session {
     pub fn new(node: Arc<NodeContext>, owner: Owner, permits: Arc<Permits>, reporter: Reporter) -> Self {
         let settings = &node.settings;
         let limits = Limits {
-            memory: settings.outbox_memory_max,
-            chats: settings.chats_in_parallel,
+            memory: settings.outbox_memory_max.max(1),
+            chats: settings.chats_in_parallel.max(1),
             ack_timeout: settings.ack_timeout,
-            backoff: Backoff { first: settings.backoff_first, max: settings.backoff_max },
+            backoff: Backoff {
+                first: settings.backoff_first,
+                max: settings.backoff_max,
+            },
         };
         Self {
             owner,
@@ -139,6 +160,7 @@ impl Session {
             held_sends: VecDeque::new(),
             settling: HashMap::new(),
             tasks: JoinSet::new(),
+            gate_task: None,
             life_timer: None,
             outbox_timer: None,
             idle_timer: false,
@@ -146,13 +168,17 @@ impl Session {
             unsent: 0,
             accepting: 0,
             last_message_id: 0,
+            drain: Drain::No,
             exit: None,
             node,
         }
     }
 
     pub(super) fn moment(&self) -> Moment {
-        Moment { tick: Instant::now(), wall: self.node.clock.now() }
+        Moment {
+            tick: Instant::now(),
+            wall: self.node.clock.now(),
+        }
     }
 
     /// Gives the machine an input and runs what it asks for.
@@ -176,12 +202,23 @@ impl Session {
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        self.replies.insert(ticket, PendingReply { reply: call.reply, _permit: call.ride.permit });
-        self.feed(Input::Order { ticket, order: call.order });
+        self.replies.insert(
+            ticket,
+            PendingReply {
+                reply: call.reply,
+                _permit: call.ride.permit,
+            },
+        );
+        self.feed(Input::Order {
+            ticket,
+            order: call.order,
+        });
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, result: Result<(), Refusal>) {
-        let Some(pending) = self.replies.remove(&ticket) else { return };
+        let Some(pending) = self.replies.remove(&ticket) else {
+            return;
+        };
         let result = match (result, &self.row) {
             (Ok(()), Some(row)) => Ok((**row).clone()),
             (Ok(()), None) => Err(CallError::unavailable("the session has not started yet")),
@@ -194,7 +231,10 @@ impl Session {
 
     pub(super) fn wrong_state(&self, detail: &str) -> CallError {
         let state = self.row.as_ref().map_or(InstanceState::Created, |row| row.state);
-        CallError::WrongState { state, detail: detail.to_owned() }
+        CallError::WrongState {
+            state,
+            detail: detail.to_owned(),
+        }
     }
 
     pub(super) fn await_code(&mut self, call: CodeCall) {
@@ -211,7 +251,10 @@ impl Session {
             if call.ride.deadline <= tick {
                 continue;
             }
-            let shown = self.code.as_ref().filter(|(kind, code)| *kind == call.kind && code.expires_at > now);
+            let shown = self
+                .code
+                .as_ref()
+                .filter(|(kind, code)| *kind == call.kind && code.expires_at > now);
             if let Some((_, code)) = shown {
                 let _ = call.reply.send(Ok(code.clone()));
             } else if let Some(detail) = self.machine.refuses_code(call.kind) {
@@ -241,7 +284,8 @@ impl Session {
             Fact::Sent(generation, whatsapp_id, result) => {
                 let (now, mut changes) = (self.moment(), Vec::new());
                 let entropy = Arc::clone(&self.node.entropy);
-                self.outbox.sent(generation, &whatsapp_id, result, now, &*entropy, &mut changes);
+                self.outbox
+                    .sent(generation, &whatsapp_id, result, now, &*entropy, &mut changes);
                 self.report_changes(changes);
             }
             Fact::Advanced(moved, changes) => self.advanced(moved, changes),
@@ -260,16 +304,41 @@ impl Session {
 
     fn link_says(&mut self, generation: Generation, fact: LinkFact) {
         match fact {
-            LinkFact::ServerAck { whatsapp_id, error, at } => {
+            LinkFact::ServerAck {
+                whatsapp_id,
+                error,
+                at,
+            } => {
                 let mut changes = Vec::new();
                 self.outbox.acked(&whatsapp_id, error, at, &mut changes);
                 self.report_changes(changes);
             }
-            LinkFact::Receipt { whatsapp_ids, status, inbound, at } => {
-                let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
+            LinkFact::Receipt {
+                whatsapp_ids,
+                status,
+                inbound,
+                at,
+            } => {
+                let direction = if inbound {
+                    Direction::Inbound
+                } else {
+                    Direction::Outbound
+                };
                 for whatsapp_id in whatsapp_ids {
-                    let status = StatusChange { whatsapp_id, direction, status, failure: None, at };
-                    self.status.push(Change { message: None, status }, self.node.settings.status_queue_max);
+                    let status = StatusChange {
+                        whatsapp_id,
+                        direction,
+                        status,
+                        failure: None,
+                        at,
+                    };
+                    self.status.push(
+                        Change {
+                            message: None,
+                            status,
+                        },
+                        self.node.settings.status_queue_max,
+                    );
                 }
             }
             LinkFact::Undecryptable { .. } => {
@@ -285,9 +354,15 @@ impl Session {
             Written::Step(row) => {
                 self.reporter.post().meta().enter(row.state.as_str());
                 self.row = Some(row);
-                self.feed(Input::Written { ticket, result: Ok(()) });
+                self.feed(Input::Written {
+                    ticket,
+                    result: Ok(()),
+                });
             }
-            Written::NotNow(detail) => self.feed(Input::Written { ticket, result: Err(detail) }),
+            Written::NotNow(detail) => self.feed(Input::Written {
+                ticket,
+                result: Err(detail),
+            }),
             Written::Event => {}
             Written::PendingFailed => {
                 self.outbox.clear();
@@ -307,6 +382,9 @@ impl Session {
     /// Does what can go on now; called after everything that was handled.
     pub(super) fn go_on(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        if self.drain == Drain::Waiting && self.accepting == 0 && self.outbox.under_way() == 0 {
+            self.drained();
+        }
         self.dispatch();
         self.fetch();
         self.write_status();
@@ -324,6 +402,33 @@ impl Session {
             task.await;
             drop(witness);
         })
+    }
+
+    /// Stops: at first only beginning anything new; when told again, or when nothing is under way any
+    /// more, for good.
+    pub(super) fn shut_down(&mut self) {
+        self.permits.retire();
+        if self.drain == Drain::No {
+            self.drain = Drain::Waiting;
+            for call in std::mem::take(&mut self.held_sends) {
+                self.send(call);
+            }
+            let (wait, post) = (self.node.settings.drain_timeout, self.reporter.post().clone());
+            self.spawn(async move {
+                tokio::time::sleep(wait).await;
+                // Gone by now, at best.
+                let _ = post.cast(SessionMessage::Shutdown);
+            });
+        } else {
+            self.drained();
+        }
+    }
+
+    fn drained(&mut self) {
+        if self.drain != Drain::Done {
+            self.drain = Drain::Done;
+            self.feed(Input::Shutdown);
+        }
     }
 
     /// Whether everything that was learnt is in the store.

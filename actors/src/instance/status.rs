@@ -19,7 +19,10 @@ impl StatusQueue {
     /// Adds a change. Beyond `max` waiting ones a receipt is dropped: WhatsApp reports more of them
     /// later, and acks and failures are bounded by the outbox.
     pub fn push(&mut self, change: Change, max: usize) {
-        let receipt = matches!(change.status.status, MessageStatus::Delivered | MessageStatus::Read);
+        let receipt = matches!(
+            change.status.status,
+            MessageStatus::Delivered | MessageStatus::Read
+        );
         if receipt && self.waiting.len() >= max {
             self.dropped += 1;
             return;

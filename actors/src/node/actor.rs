@@ -12,7 +12,8 @@ use crate::backoff::Backoff;
 use crate::index::ActorMeta;
 
 /// A part that was spawned.
-pub(crate) type Spawning = Pin<Box<dyn Future<Output = Result<(ActorCell, JoinHandle<()>), SpawnErr>> + Send>>;
+pub(crate) type Spawning =
+    Pin<Box<dyn Future<Output = Result<(ActorCell, JoinHandle<()>), SpawnErr>> + Send>>;
 
 /// One part under the root.
 pub(crate) struct Part {
@@ -66,11 +67,21 @@ impl Actor for NodeActor {
         let mut running = Vec::with_capacity(parts.len());
         for part in parts {
             let meta = node.index.open(part.path, part.kind, None);
-            let mut part = RunningPart { part, meta, life: None, since: Instant::now(), failures: 0 };
+            let mut part = RunningPart {
+                part,
+                meta,
+                life: None,
+                since: Instant::now(),
+                failures: 0,
+            };
             part.start(myself.get_cell()).await?;
             running.push(part);
         }
-        Ok(NodeState { node, meta, parts: running })
+        Ok(NodeState {
+            node,
+            meta,
+            parts: running,
+        })
     }
 
     async fn handle(
@@ -81,7 +92,9 @@ impl Actor for NodeActor {
     ) -> Result<(), ActorProcessingErr> {
         state.meta.handling("part_due");
         let NodeMessage::PartDue(number) = message;
-        let Some(part) = state.parts.get_mut(number) else { return Ok(()) };
+        let Some(part) = state.parts.get_mut(number) else {
+            return Ok(());
+        };
         if let Err(error) = part.start(myself.get_cell()).await {
             tracing::error!(actor = part.part.path, %error, "a part of the node could not be started again");
             state.part_ended(number, &error.to_string(), myself);
@@ -103,7 +116,9 @@ impl Actor for NodeActor {
             _ => return Ok(()),
         };
         let is_it = |part: &RunningPart| {
-            part.life.as_ref().is_some_and(|(running, _)| running.get_id() == cell.get_id())
+            part.life
+                .as_ref()
+                .is_some_and(|(running, _)| running.get_id() == cell.get_id())
         };
         if let Some(number) = state.parts.iter().position(is_it) {
             state.part_ended(number, &text, myself);
@@ -123,7 +138,9 @@ impl RunningPart {
 
 impl NodeState {
     fn part_ended(&mut self, number: usize, text: &str, myself: ActorRef<NodeMessage>) {
-        let Some(part) = self.parts.get_mut(number) else { return };
+        let Some(part) = self.parts.get_mut(number) else {
+            return;
+        };
         let join = part.life.take().map(|(_, join)| join);
         if self.node.stopping.is_cancelled() {
             return;
@@ -133,12 +150,20 @@ impl NodeState {
             part.failures = 0;
         }
         part.failures = part.failures.saturating_add(1);
-        let backoff = Backoff { first: settings.backoff_first, max: settings.backoff_max };
+        let backoff = Backoff {
+            first: settings.backoff_first,
+            max: settings.backoff_max,
+        };
         let wait = backoff.wait(part.failures, &*self.node.entropy);
-        tracing::error!(actor = part.part.path, error = text, "a part of the node ended and is started again");
+        tracing::error!(
+            actor = part.part.path,
+            error = text,
+            "a part of the node ended and is started again"
+        );
         part.meta.stopped("backing_off");
         part.meta.failed("panic", text.to_owned());
-        part.meta.retries_at(Some(self.node.clock.now().plus(wait)), false);
+        part.meta
+            .retries_at(Some(self.node.clock.now().plus(wait)), false);
         let stopping = self.node.stopping.clone();
         self.node.tasks.spawn(async move {
             if let Some(join) = join {

@@ -57,7 +57,20 @@ impl NodeContext {
         let loads = Semaphore::new(LOADS_MAX);
         let stopping = CancellationToken::new();
         let (tasks, closing) = (TaskTracker::new(), Mutex::default());
-        Self { store, engine, placement, clock, entropy, settings, gate, loads, index, tasks, stopping, closing }
+        Self {
+            store,
+            engine,
+            placement,
+            clock,
+            entropy,
+            settings,
+            gate,
+            loads,
+            index,
+            tasks,
+            stopping,
+            closing,
+        }
     }
 
     /// Closes a link to its end, whatever becomes of the session it was part of; the token is cancelled

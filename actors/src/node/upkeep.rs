@@ -44,7 +44,11 @@ impl Actor for UpkeepActor {
     ) -> Result<UpkeepState, ActorProcessingErr> {
         let meta = node.index.open(PATH, PATH, None);
         meta.enter("running");
-        let mut state = UpkeepState { node, meta, tasks: JoinSet::new() };
+        let mut state = UpkeepState {
+            node,
+            meta,
+            tasks: JoinSet::new(),
+        };
         state.again(UpkeepMessage::ExpireDue, &myself);
         state.again(UpkeepMessage::SweepDue, &myself);
         Ok(state)

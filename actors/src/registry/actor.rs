@@ -16,6 +16,7 @@ use super::{Kind, NotRunning, Start};
 use crate::CallError;
 use crate::index::ActorMeta;
 use crate::node::NodeContext;
+use crate::post::Post;
 
 /// How long to wait before looking again for a registry that is being restarted.
 const NO_REGISTRY: Duration = Duration::from_millis(50);
@@ -48,7 +49,7 @@ impl<K: Kind> Actor for Registry<K> {
     ) -> Result<Self::State, ActorProcessingErr> {
         let meta = node.index.open(K::REGISTRY, "registry", None);
         meta.enter("running");
-        children.set_registry(myself, Arc::clone(&meta));
+        children.set_registry(Post::new(myself, Arc::clone(&meta)));
         let state = RegistryState { node, children, meta };
         state.adopt();
         Ok(state)
@@ -64,15 +65,20 @@ impl<K: Kind> Actor for Registry<K> {
         let cell = myself.get_cell();
         match message {
             RegistryMessage::Ensure { key, seed, reply } => state.ensure(key, seed, reply, cell).await,
-            RegistryMessage::Operate { key, operation, reply } => {
+            RegistryMessage::Operate {
+                key,
+                operation,
+                reply,
+            } => {
                 drop(reply.send(state.operate(key, operation, cell).await));
             }
             RegistryMessage::StopSlots { slots, kill, reply } => state.stop_slots(&slots, kill, reply),
             RegistryMessage::ChildGone { key, life } => state.child_gone(key, life, cell).await,
             RegistryMessage::RestartDue { key, life } => {
-                let due = state.children.table().entries.get(&key).is_some_and(|entry| {
-                    entry.life == life && matches!(entry.phase, Phase::BacksOff { .. })
-                });
+                let due =
+                    state.children.table().entries.get(&key).is_some_and(|entry| {
+                        entry.life == life && matches!(entry.phase, Phase::BacksOff { .. })
+                    });
                 if due {
                     state.spawn(key, cell).await;
                 }
@@ -107,7 +113,9 @@ impl<K: Kind> RegistryState<K> {
         let keys: Vec<K::Key> = self.children.table().entries.keys().copied().collect();
         for key in keys {
             let mut table = self.children.table();
-            let Some(entry) = table.entries.get_mut(&key) else { continue };
+            let Some(entry) = table.entries.get_mut(&key) else {
+                continue;
+            };
             let life = entry.life;
             match &entry.phase {
                 Phase::Running { cell, .. } => {
@@ -116,6 +124,12 @@ impl<K: Kind> RegistryState<K> {
                     self.end(&mut table, key, After::Respawn);
                 }
                 Phase::BacksOff { until } => self.wake_at(*until, key, life),
+                // The predecessor ended while it spawned this one.
+                Phase::Spawning => {
+                    let until = Instant::now() + self.node.settings.backoff_first;
+                    entry.phase = Phase::BacksOff { until };
+                    self.wake_at(until, key, life);
+                }
                 // The wait for its join handle goes on: it reports to whatever registry there is.
                 Phase::Ending { .. } | Phase::Quarantined => {}
             }
@@ -136,13 +150,14 @@ impl<K: Kind> RegistryState<K> {
         } else if let Some(entry) = table.entries.get_mut(&key) {
             match &entry.phase {
                 Phase::Running { handle, .. } => Ok(handle.clone()),
-                Phase::Ending { after: After::Quarantine } | Phase::Quarantined => {
-                    Err(NotRunning::Quarantined)
+                Phase::Ending {
+                    after: After::Quarantine,
                 }
-                Phase::BacksOff { until } => {
-                    Err(NotRunning::BacksOff(until.saturating_duration_since(Instant::now())))
-                }
-                Phase::Ending { .. } => {
+                | Phase::Quarantined => Err(NotRunning::Quarantined),
+                Phase::BacksOff { until } => Err(NotRunning::BacksOff(
+                    until.saturating_duration_since(Instant::now()),
+                )),
+                Phase::Ending { .. } | Phase::Spawning => {
                     entry.wait(reply);
                     return false;
                 }
@@ -158,19 +173,25 @@ impl<K: Kind> RegistryState<K> {
         false
     }
 
-    fn add(
-        &self,
-        table: &mut Table<K>,
-        key: K::Key,
-        seed: K::Seed,
-        reply: Option<EnsureReply<K>>,
-    ) {
+    fn add(&self, table: &mut Table<K>, key: K::Key, seed: K::Seed, reply: Option<EnsureReply<K>>) {
         let slot = self.children.kind.slot(key);
-        let meta = self.node.index.open(&format!("{}/{key}", K::NAME), K::NAME, Some(slot));
-        let phase = Phase::Ending { after: After::Respawn };
+        let meta = self
+            .node
+            .index
+            .open(&format!("{}/{key}", K::NAME), K::NAME, Some(slot));
+        let phase = Phase::Spawning;
         let waiters = reply.into_iter().collect();
         let record = Record::default();
-        let entry = Entry { seed, slot, meta, phase, record, life: 0, waiters, ordered: None };
+        let entry = Entry {
+            seed,
+            slot,
+            meta,
+            phase,
+            record,
+            life: 0,
+            waiters,
+            ordered: None,
+        };
         table.entries.insert(key, entry);
         table.by_slot.entry(slot).or_default().insert(key);
     }
@@ -181,8 +202,10 @@ impl<K: Kind> RegistryState<K> {
             let mut table = self.children.table();
             table.next_life += 1;
             let (life, closed) = (table.next_life, table.closed);
-            let Some(entry) = table.entries.get_mut(&key) else { return };
-            (entry.life, entry.ordered) = (life, None);
+            let Some(entry) = table.entries.get_mut(&key) else {
+                return;
+            };
+            (entry.life, entry.ordered, entry.phase) = (life, None, Phase::Spawning);
             if closed {
                 drop(table);
                 return self.forget(key, &NotRunning::Stopping);
@@ -197,19 +220,32 @@ impl<K: Kind> RegistryState<K> {
             Place::Nowhere { retry_after } => return self.forget(key, &NotRunning::NotHere(retry_after)),
         };
         meta.enter("starting");
-        let start = Start { key, seed, epoch, meta: Arc::clone(&meta) };
+        let start = Start {
+            key,
+            seed,
+            epoch,
+            meta: Arc::clone(&meta),
+        };
         match self.children.kind.spawn(start, cell).await {
             Ok(child) => {
                 let mut table = self.children.table();
                 table.by_actor.insert(child.cell.get_id(), key);
-                let Some(entry) = table.entries.get_mut(&key) else { return child.cell.kill() };
+                let Some(entry) = table.entries.get_mut(&key) else {
+                    return child.cell.kill();
+                };
                 let waiters = std::mem::take(&mut entry.waiters);
                 let (handle, since) = (child.handle, Instant::now());
                 self.children.set_live(key, Some(handle.clone()));
-                entry.phase =
-                    Phase::Running { handle: handle.clone(), cell: child.cell, join: child.join, since };
+                entry.phase = Phase::Running {
+                    handle: handle.clone(),
+                    cell: child.cell,
+                    join: child.join,
+                    since,
+                };
                 drop(table);
-                waiters.into_iter().for_each(|waiter| drop(waiter.send(Ok(handle.clone()))));
+                waiters
+                    .into_iter()
+                    .for_each(|waiter| drop(waiter.send(Ok(handle.clone()))));
             }
             Err(error) => {
                 tracing::error!(actor = meta.path(), life, %error, "an actor could not be spawned");
@@ -223,7 +259,10 @@ impl<K: Kind> RegistryState<K> {
         let entry = self.children.table().remove(key);
         if let Some(entry) = entry {
             self.node.index.close(entry.meta.path());
-            entry.waiters.into_iter().for_each(|waiter| drop(waiter.send(Err(why.clone()))));
+            entry
+                .waiters
+                .into_iter()
+                .for_each(|waiter| drop(waiter.send(Err(why.clone()))));
         }
         self.children.changed.notify_waiters();
     }
@@ -231,15 +270,28 @@ impl<K: Kind> RegistryState<K> {
     /// A child has ended; `failure` says how, unless it stopped by itself.
     fn child_ended(&self, cell: &ActorCell, failure: Option<(Class, String)>) {
         let mut table = self.children.table();
-        let Some(key) = table.by_actor.remove(&cell.get_id()) else { return };
-        let Some(entry) = table.entries.get_mut(&key) else { return };
-        let Phase::Running { since, .. } = &entry.phase else { return };
+        let Some(key) = table.by_actor.remove(&cell.get_id()) else {
+            return;
+        };
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return;
+        };
+        let Phase::Running { since, .. } = &entry.phase else {
+            return;
+        };
         let now = Instant::now();
         let verdict = failure.map(|(class, text)| {
-            tracing::warn!(actor = entry.meta.path(), class = class.name(), error = text, "an actor failed");
+            tracing::warn!(
+                actor = entry.meta.path(),
+                class = class.name(),
+                error = text,
+                "an actor failed"
+            );
             entry.meta.failed(class.name(), text);
             let (settings, lived) = (&self.node.settings, now.duration_since(*since));
-            entry.record.failed(class, lived, now, settings, &*self.node.entropy)
+            entry
+                .record
+                .failed(class, lived, now, settings, &*self.node.entropy)
         });
         let after = match (entry.ordered, verdict) {
             (Some(ordered), _) => ordered,
@@ -253,9 +305,13 @@ impl<K: Kind> RegistryState<K> {
     /// Waits for the end of a child's task, and reports it to whatever registry there is then.
     fn end(&self, table: &mut Table<K>, key: K::Key, after: After) {
         self.children.set_live(key, None);
-        let Some(entry) = table.entries.get_mut(&key) else { return };
+        let Some(entry) = table.entries.get_mut(&key) else {
+            return;
+        };
         let phase = std::mem::replace(&mut entry.phase, Phase::Ending { after });
-        let Phase::Running { join, .. } = phase else { return };
+        let Phase::Running { join, .. } = phase else {
+            return;
+        };
         entry.meta.stopped("ending");
         self.report_end(join, key, entry.life);
     }
@@ -277,8 +333,12 @@ impl<K: Kind> RegistryState<K> {
         let next = {
             let mut table = self.children.table();
             let closed = table.closed;
-            let Some(entry) = table.entries.get_mut(&key).filter(|entry| entry.life == life) else { return };
-            let Phase::Ending { after } = entry.phase else { return };
+            let Some(entry) = table.entries.get_mut(&key).filter(|entry| entry.life == life) else {
+                return;
+            };
+            let Phase::Ending { after } = entry.phase else {
+                return;
+            };
             let wanted = !entry.waiters.is_empty() && matches!(after, After::Forget);
             match after {
                 _ if closed => After::Forget,
@@ -287,7 +347,9 @@ impl<K: Kind> RegistryState<K> {
                     let until = Instant::now() + wait;
                     entry.phase = Phase::BacksOff { until };
                     entry.meta.stopped("backing_off");
-                    entry.meta.retries_at(Some(self.node.clock.now().plus(wait)), false);
+                    entry
+                        .meta
+                        .retries_at(Some(self.node.clock.now().plus(wait)), false);
                     self.wake_at(until, key, life);
                     let waiters = std::mem::take(&mut entry.waiters);
                     waiters
@@ -304,7 +366,9 @@ impl<K: Kind> RegistryState<K> {
                     entry.meta.stopped("quarantined");
                     entry.meta.retries_at(None, true);
                     let waiters = std::mem::take(&mut entry.waiters);
-                    waiters.into_iter().for_each(|waiter| drop(waiter.send(Err(NotRunning::Quarantined))));
+                    waiters
+                        .into_iter()
+                        .for_each(|waiter| drop(waiter.send(Err(NotRunning::Quarantined))));
                     return;
                 }
                 after => after,
@@ -342,7 +406,7 @@ impl<K: Kind> RegistryState<K> {
                     false
                 }
                 (Phase::Running { .. }, Operation::ClearQuarantine) => false,
-                (Phase::Ending { .. }, _) => {
+                (Phase::Ending { .. } | Phase::Spawning, _) => {
                     return Err(CallError::unavailable("the actor is just ending"));
                 }
                 (Phase::BacksOff { .. } | Phase::Quarantined, Operation::Stop) => {
@@ -366,7 +430,10 @@ impl<K: Kind> RegistryState<K> {
     /// Kills an actor that does not stop in time; does nothing to one that has.
     fn kill_later(&self, cell: Option<ActorCell>) {
         let Some(cell) = cell else { return };
-        let (stopping, wait) = (self.node.stopping.clone(), self.node.settings.stop_session_timeout);
+        let (stopping, wait) = (
+            self.node.stopping.clone(),
+            self.node.settings.stop_session_timeout,
+        );
         self.node.tasks.spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -380,20 +447,28 @@ impl<K: Kind> RegistryState<K> {
         let mut idle = Vec::new();
         for &key in &keys {
             let mut table = self.children.table();
-            let Some(entry) = table.entries.get_mut(&key) else { continue };
+            let Some(entry) = table.entries.get_mut(&key) else {
+                continue;
+            };
             entry.ordered = Some(After::Forget);
             match &mut entry.phase {
                 Phase::Running { cell, .. } if kill => cell.kill(),
                 Phase::Running { handle, .. } => self.children.kind.ask_to_stop(handle),
                 Phase::Ending { after } => *after = After::Forget,
+                Phase::Spawning => {}
                 Phase::BacksOff { .. } | Phase::Quarantined => idle.push(key),
             }
         }
-        idle.into_iter().for_each(|key| self.forget(key, &NotRunning::Stopping));
+        idle.into_iter()
+            .for_each(|key| self.forget(key, &NotRunning::Stopping));
         drop(reply.send(keys));
     }
 }
 
 fn entry_cell<H>(phase: &Phase<H>) -> Option<ActorCell> {
-    if let Phase::Running { cell, .. } = phase { Some(cell.clone()) } else { None }
+    if let Phase::Running { cell, .. } = phase {
+        Some(cell.clone())
+    } else {
+        None
+    }
 }

@@ -107,14 +107,18 @@ impl From<NotRunning> for CallError {
     fn from(why: NotRunning) -> Self {
         let (detail, retry_after) = match why {
             NotRunning::BacksOff(wait) => ("the session failed and is being restarted", wait),
-            NotRunning::Quarantined => {
-                ("the session failed too often and waits for the operator", Duration::from_secs(60))
-            }
+            NotRunning::Quarantined => (
+                "the session failed too often and waits for the operator",
+                Duration::from_secs(60),
+            ),
             NotRunning::NotHere(wait) => ("the instance is moving to another node", wait),
             NotRunning::Stopping => ("this node is being stopped", crate::error::RETRY_AFTER),
             NotRunning::Overloaded => return Self::overloaded(),
             NotRunning::Broken(detail) => return Self::Internal { detail },
         };
-        Self::Unavailable { detail: detail.to_owned(), retry_after }
+        Self::Unavailable {
+            detail: detail.to_owned(),
+            retry_after,
+        }
     }
 }

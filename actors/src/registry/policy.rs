@@ -73,13 +73,17 @@ impl Record {
         }
         self.failures = self.failures.saturating_add(1);
         if class == Class::Panic {
-            self.panics.retain(|&at| now.duration_since(at) < settings.quarantine_window);
+            self.panics
+                .retain(|&at| now.duration_since(at) < settings.quarantine_window);
             self.panics.push_back(now);
             if self.panics.len() >= settings.quarantine_panics as usize {
                 return Verdict::Quarantine;
             }
         }
-        let backoff = Backoff { first: settings.backoff_first, max: settings.backoff_max };
+        let backoff = Backoff {
+            first: settings.backoff_first,
+            max: settings.backoff_max,
+        };
         Verdict::Restart(backoff.wait(self.failures, entropy))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use ractor::{ActorCell, ActorId, ActorRef, Message};
+use ractor::{ActorCell, ActorId, Message};
 use roost_domain::slot::Slot;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use super::policy::Record;
 use super::{Kind, NotRunning};
 use crate::CallError;
 use crate::index::ActorMeta;
+use crate::post::Post;
 
 /// Callers that wait for one child at most.
 const WAITERS_MAX: usize = 128;
@@ -28,13 +29,31 @@ pub(crate) enum Operation {
 /// Messages of a registry.
 pub(crate) enum RegistryMessage<K: Kind> {
     // Orders.
-    Ensure { key: K::Key, seed: K::Seed, reply: Option<EnsureReply<K>> },
-    Operate { key: K::Key, operation: Operation, reply: oneshot::Sender<Result<(), CallError>> },
-    StopSlots { slots: Slots, kill: bool, reply: oneshot::Sender<Vec<K::Key>> },
+    Ensure {
+        key: K::Key,
+        seed: K::Seed,
+        reply: Option<EnsureReply<K>>,
+    },
+    Operate {
+        key: K::Key,
+        operation: Operation,
+        reply: oneshot::Sender<Result<(), CallError>>,
+    },
+    StopSlots {
+        slots: Slots,
+        kill: bool,
+        reply: oneshot::Sender<Vec<K::Key>>,
+    },
     // Facts.
-    ChildGone { key: K::Key, life: u64 },
+    ChildGone {
+        key: K::Key,
+        life: u64,
+    },
     // Timers.
-    RestartDue { key: K::Key, life: u64 },
+    RestartDue {
+        key: K::Key,
+        life: u64,
+    },
 }
 
 impl<K: Kind> Message for RegistryMessage<K> {}
@@ -70,10 +89,20 @@ pub(super) enum After {
 }
 
 pub(super) enum Phase<H> {
-    Running { handle: H, cell: ActorCell, join: JoinHandle<()>, since: Instant },
+    Spawning,
+    Running {
+        handle: H,
+        cell: ActorCell,
+        join: JoinHandle<()>,
+        since: Instant,
+    },
     /// Its join handle is being awaited.
-    Ending { after: After },
-    BacksOff { until: Instant },
+    Ending {
+        after: After,
+    },
+    BacksOff {
+        until: Instant,
+    },
     Quarantined,
 }
 
@@ -127,9 +156,12 @@ impl<K: Kind> Table<K> {
     pub fn keys_in(&self, slots: &Slots) -> Vec<K::Key> {
         match slots {
             Slots::All => self.entries.keys().copied().collect(),
-            Slots::These(slots) => {
-                slots.iter().filter_map(|slot| self.by_slot.get(slot)).flatten().copied().collect()
-            }
+            Slots::These(slots) => slots
+                .iter()
+                .filter_map(|slot| self.by_slot.get(slot))
+                .flatten()
+                .copied()
+                .collect(),
         }
     }
 }
@@ -139,8 +171,8 @@ pub(crate) struct Children<K: Kind> {
     pub(super) kind: K,
     table: Mutex<Table<K>>,
     live: RwLock<HashMap<K::Key, K::Handle>>,
-    registry: RwLock<Option<(ActorRef<RegistryMessage<K>>, Arc<ActorMeta>)>>,
-    /// A child was forgotten.
+    registry: RwLock<Option<Post<RegistryMessage<K>>>>,
+    /// A child was forgotten, or has another handle.
     pub(super) changed: Notify,
 }
 
@@ -153,7 +185,13 @@ impl<K: Kind> Children<K> {
             next_life: 0,
             closed: false,
         };
-        Self { kind, table: Mutex::new(table), live: RwLock::default(), registry: RwLock::default(), changed: Notify::new() }
+        Self {
+            kind,
+            table: Mutex::new(table),
+            live: RwLock::default(),
+            registry: RwLock::default(),
+            changed: Notify::new(),
+        }
     }
 
     pub(super) fn table(&self) -> MutexGuard<'_, Table<K>> {
@@ -167,15 +205,21 @@ impl<K: Kind> Children<K> {
             Some(handle) => live.insert(key, handle),
             None => live.remove(&key),
         };
+        drop(live);
+        self.changed.notify_waiters();
     }
 
-    pub(super) fn set_registry(&self, registry: ActorRef<RegistryMessage<K>>, meta: Arc<ActorMeta>) {
-        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Some((registry, meta));
+    pub(super) fn set_registry(&self, post: Post<RegistryMessage<K>>) {
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Some(post);
     }
 
     /// The live child with this key.
     pub fn handle(&self, key: K::Key) -> Option<K::Handle> {
-        self.live.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned()
     }
 
     /// How many children there are, running or not.
@@ -194,14 +238,26 @@ impl<K: Kind> Children<K> {
             return Ok(handle);
         }
         let (reply, answer) = oneshot::channel();
-        self.ask(deadline, RegistryMessage::Ensure { key, seed, reply: Some(reply) }, answer)
-            .await?
-            .map_err(CallError::from)
+        self.ask(
+            deadline,
+            RegistryMessage::Ensure {
+                key,
+                seed,
+                reply: Some(reply),
+            },
+            answer,
+        )
+        .await?
+        .map_err(CallError::from)
     }
 
     /// Starts a child without waiting for it. `false` when there is no registry to do so now.
     pub fn start(&self, key: K::Key, seed: K::Seed) -> bool {
-        self.cast(RegistryMessage::Ensure { key, seed, reply: None })
+        self.cast(RegistryMessage::Ensure {
+            key,
+            seed,
+            reply: None,
+        })
     }
 
     /// Does what an operator asks for.
@@ -212,7 +268,16 @@ impl<K: Kind> Children<K> {
         deadline: Instant,
     ) -> Result<(), CallError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(deadline, RegistryMessage::Operate { key, operation, reply }, answer).await?
+        self.ask(
+            deadline,
+            RegistryMessage::Operate {
+                key,
+                operation,
+                reply,
+            },
+            answer,
+        )
+        .await?
     }
 
     /// Asks the children of some slots to stop, or kills them. Gives their keys; [`Self::gone`] waits
@@ -224,7 +289,12 @@ impl<K: Kind> Children<K> {
         deadline: Instant,
     ) -> Result<Vec<K::Key>, CallError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(deadline, RegistryMessage::StopSlots { slots, kill, reply }, answer).await
+        self.ask(
+            deadline,
+            RegistryMessage::StopSlots { slots, kill, reply },
+            answer,
+        )
+        .await
     }
 
     /// Slot of a key.
@@ -239,15 +309,26 @@ impl<K: Kind> Children<K> {
 
     /// Waits until none of these children is left.
     pub async fn gone(&self, keys: &[K::Key]) {
+        self.until(|| {
+            let table = self.table();
+            !keys.iter().any(|key| table.entries.contains_key(key))
+        })
+        .await;
+    }
+
+    /// Waits until a child has no handle, or one that `accepts` is true of.
+    pub async fn turned_over(&self, key: K::Key, accepts: impl Fn(&K::Handle) -> bool) {
+        self.until(|| self.handle(key).is_none_or(|handle| accepts(&handle)))
+            .await;
+    }
+
+    async fn until(&self, reached: impl Fn() -> bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            {
-                let table = self.table();
-                if !keys.iter().any(|key| table.entries.contains_key(key)) {
-                    return;
-                }
+            if reached() {
+                return;
             }
             changed.await;
         }
@@ -258,15 +339,16 @@ impl<K: Kind> Children<K> {
         self.table().closed = true;
     }
 
+    #[cfg(test)]
+    pub fn kill_registry(&self) {
+        if let Some(post) = &*self.registry.read().unwrap_or_else(PoisonError::into_inner) {
+            post.kill();
+        }
+    }
+
     pub(super) fn cast(&self, message: RegistryMessage<K>) -> bool {
         let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-        let Some((registry, meta)) = registry.as_ref() else { return false };
-        meta.queued();
-        let sent = registry.cast(message).is_ok();
-        if !sent {
-            meta.not_queued();
-        }
-        sent
+        registry.as_ref().is_some_and(|post| post.cast(message).is_ok())
     }
 
     async fn ask<T>(
@@ -280,6 +362,9 @@ impl<K: Kind> Children<K> {
             return Err(gone());
         }
         let wait = deadline.saturating_duration_since(Instant::now());
-        timeout(wait, answer).await.map_err(|_| CallError::Timeout)?.map_err(|_| gone())
+        timeout(wait, answer)
+            .await
+            .map_err(|_| CallError::Timeout)?
+            .map_err(|_| gone())
     }
 }

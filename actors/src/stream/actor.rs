@@ -54,7 +54,11 @@ impl Actor for StreamsActor {
                 }
             }
         });
-        Ok(StreamsState { streams, meta, _ticker: AbortOnDropHandle::new(ticker) })
+        Ok(StreamsState {
+            streams,
+            meta,
+            _ticker: AbortOnDropHandle::new(ticker),
+        })
     }
 
     async fn handle(

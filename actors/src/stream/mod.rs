@@ -88,7 +88,12 @@ impl Streams {
     }
 
     /// Follows a tenant's log from after a `seq`.
-    pub fn tail(&self, tenant: TenantId, after: i64, filter: EventFilter) -> Result<Subscription, StreamError> {
+    pub fn tail(
+        &self,
+        tenant: TenantId,
+        after: i64,
+        filter: EventFilter,
+    ) -> Result<Subscription, StreamError> {
         Subscription::open(Arc::clone(&self.hub), tenant, after, filter)
     }
 
@@ -121,7 +126,9 @@ impl Streams {
         channels.retain(|_, channel| {
             let followed = channel.subscribers.load(Ordering::Acquire) > 0;
             if !followed {
-                self.hub.bytes.fetch_sub(channel.ring().bytes(), Ordering::Relaxed);
+                self.hub
+                    .bytes
+                    .fetch_sub(channel.ring().bytes(), Ordering::Relaxed);
             }
             followed
         });
@@ -130,8 +137,12 @@ impl Streams {
 
 impl CommitObserver for Streams {
     fn committed(&self, tenant: TenantId, events: &[Arc<Event>]) {
-        let Some(channel) = self.hub.channels().get(&tenant).cloned() else { return };
-        let Some(last) = events.last().map(|event| event.seq) else { return };
+        let Some(channel) = self.hub.channels().get(&tenant).cloned() else {
+            return;
+        };
+        let Some(last) = events.last().map(|event| event.seq) else {
+            return;
+        };
         if channel.subscribers.load(Ordering::Acquire) > 0 {
             let mut ring = channel.ring();
             let before = ring.bytes();
@@ -167,7 +178,11 @@ impl Hub {
     /// Over the limit of all rings together, the largest is emptied: its readers go on in the log.
     fn evict(&self) {
         while self.bytes.load(Ordering::Relaxed) > self.limits.rings_bytes {
-            let largest = self.channels().values().max_by_key(|channel| channel.ring().bytes()).cloned();
+            let largest = self
+                .channels()
+                .values()
+                .max_by_key(|channel| channel.ring().bytes())
+                .cloned();
             let Some(channel) = largest else { return };
             let mut ring = channel.ring();
             if ring.bytes() == 0 {

@@ -51,8 +51,12 @@ impl Ring {
 
     /// Events after a cursor that pass the filter, at most `max` of them and looking at at most `looks`.
     pub fn look(&self, after: i64, filter: &EventFilter, max: usize, looks: usize) -> Look {
-        let Some(first) = self.events.front() else { return Look::NotHere };
-        let Ok(skip) = usize::try_from(after + 1 - first.seq) else { return Look::NotHere };
+        let Some(first) = self.events.front() else {
+            return Look::NotHere;
+        };
+        let Ok(skip) = usize::try_from(after + 1 - first.seq) else {
+            return Look::NotHere;
+        };
         if skip >= self.events.len() {
             return Look::NotHere;
         }

@@ -59,7 +59,15 @@ impl Subscription {
         let channel = hub.join(tenant);
         let head = channel.head.subscribe();
         // Whatever was committed before this moment is in the log only.
-        Ok(Self { hub, channel, head, tenant, filter, cursor: after.max(0), behind: true })
+        Ok(Self {
+            hub,
+            channel,
+            head,
+            tenant,
+            filter,
+            cursor: after.max(0),
+            behind: true,
+        })
     }
 
     /// Everything up to this `seq` was given out or did not pass the filter.

@@ -198,7 +198,7 @@ async fn warm_up(bench: &Bench<'_>, members: &Arc<[Member]>, arguments: &Receive
     let outcome = drive(phase, wait, endpoint, WARM_UP_CONNECTIONS, &tickets, operation).await?;
     outcome.check_all_accepted(phase)?;
     watch
-        .until_or_stuck(phase, wait, |inbox| inbox.seen.len() as u64 >= count)
+        .until_count(phase, wait, outcome.accepted.len(), |inbox| inbox.seen.len())
         .await
 }
 

@@ -35,6 +35,10 @@ pub async fn measure(bench: &mut Bench<'_>, members: &[Member], end: End) -> Res
         End::Kill => Signal::KILL,
     };
     let ended = bench.end_gateway(signal).await?;
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "compared with times that another process wrote"
+    )]
     let started_wall = jiff::Timestamp::now();
     let started = bench.start_gateway().await?;
     let ready = started.elapsed();

@@ -1,6 +1,7 @@
 //! Texts from the API to WhatsApp's server, and proof that none was lost or doubled on the way.
 //!
-//! An accepted message counts as sent when its `message.sent` comes on the tenant's event stream.
+//! An accepted message counts as sent when its `message.sent` comes on the tenant's event stream, or
+//! its `message.delivered`: a receipt that overtakes the server's acknowledgement takes its place.
 //! In the end the peers' phones are asked what they decrypted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -48,7 +49,10 @@ struct Accepted {
 /// What the event stream said.
 #[derive(Debug, Default)]
 struct Log {
+    /// By message, the first event that proves it.
     sent: HashMap<String, Instant>,
+    /// Messages that had a `message.sent`.
+    acknowledged: HashSet<String>,
     repeated: usize,
     failed: HashSet<String>,
     disordered: usize,
@@ -122,7 +126,8 @@ pub async fn measure(
     let members: Arc<[Member]> = members.into();
     let endpoint = bench.gateway.endpoint.clone();
     let wait = bench.setup.options.wait_timeout;
-    let tail = Tail::open(endpoint.clone(), &["message.sent", "message.failed"], None).await?;
+    let types = ["message.sent", "message.delivered", "message.failed"];
+    let tail = Tail::open(endpoint.clone(), &types, None).await?;
     let mut watch = Watch::start(tail, Log::default(), note);
     let run = bench.next_run();
     let operation = |run| {
@@ -145,8 +150,13 @@ pub async fn measure(
     )
     .await?;
     warm.check_all_accepted(phase)?;
-    let done = |log: &Log| warm.accepted.iter().all(|message| log.knows(&message.id));
-    watch.until_or_stuck(phase, wait, done).await?;
+    let known = |log: &Log| {
+        warm.accepted
+            .iter()
+            .filter(|message| log.knows(&message.id))
+            .count()
+    };
+    watch.until_count(phase, wait, warm.accepted.len(), known).await?;
 
     let stats_before = bench.sandbox.stats().await?;
     let before = Readings::take(bench)?;
@@ -215,7 +225,10 @@ fn note(log: &mut Log, arrival: Arrival) {
     };
     if arrival.event.kind == "message.failed" {
         log.failed.insert(message.id);
-    } else if log.sent.insert(message.id, arrival.at).is_some() {
+        return;
+    }
+    log.sent.entry(message.id.clone()).or_insert(arrival.at);
+    if arrival.event.kind == "message.sent" && !log.acknowledged.insert(message.id) {
         log.repeated += 1;
     }
 }
@@ -267,8 +280,17 @@ fn describe(
     outcome.describe_refusals(section);
     after.describe_since(before, section);
     section.notes.push(
-        "gateway CPU includes receipts of the peers and serving one event stream with message.sent and message.failed"
+        "gateway CPU includes receipts of the peers and serving one event stream with message.sent, message.delivered and message.failed"
             .to_owned(),
+    );
+    let overtaken = outcome
+        .accepted
+        .iter()
+        .filter(|message| log.sent.contains_key(&message.id) && !log.acknowledged.contains(&message.id));
+    section.row(
+        "messages delivered without a message.sent",
+        overtaken.count() as f64,
+        "",
     );
     if log.reconnects > 0 {
         section.notes.push(format!(
@@ -302,7 +324,7 @@ async fn verify_log(
     section.must_be_zero(failed, "accepted messages failed");
     section.must_be_zero(
         missing.len(),
-        "accepted messages had neither message.sent nor message.failed",
+        "accepted messages had none of message.sent, message.delivered and message.failed",
     );
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
     for id in missing.iter().take(LOOKED_UP_MAX) {
@@ -434,6 +456,8 @@ mod tests {
             ("message.sent", "msg_1"),
             ("message.sent", "msg_1"),
             ("message.failed", "msg_2"),
+            ("message.delivered", "msg_1"),
+            ("message.delivered", "msg_4"),
         ] {
             let event = json!({
                 "seq": 1,
@@ -449,7 +473,7 @@ mod tests {
             };
             note(&mut log, arrival);
         }
-        assert_eq!((log.sent.len(), log.repeated), (1, 1));
+        assert_eq!((log.sent.len(), log.acknowledged.len(), log.repeated), (2, 1, 1));
         assert!(log.knows("msg_1") && log.knows("msg_2") && log.failed.contains("msg_2"));
         assert!(!log.knows("msg_3"));
     }

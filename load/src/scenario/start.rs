@@ -27,7 +27,12 @@ pub async fn measure(setup: &Setup, arguments: &StartArgs) -> Result<Section> {
         "ms",
         Mark::at_most(200.0, None),
     );
-    section.row("CPU until then", middle(|run| run.cpu_ms), "ms");
+    section.row(
+        "first success of /readyz after the start",
+        middle(|run| run.ready_ms),
+        "ms",
+    );
+    section.row("CPU until ready", middle(|run| run.cpu_ms), "ms");
     section.marked(
         "memory at rest (RSS)",
         middle(|run| run.rss_mib),
@@ -46,6 +51,7 @@ pub async fn measure(setup: &Setup, arguments: &StartArgs) -> Result<Section> {
 
 struct Run {
     first_answer_ms: f64,
+    ready_ms: f64,
     cpu_ms: f64,
     rss_mib: f64,
     pss_mib: f64,
@@ -71,6 +77,13 @@ async fn run(setup: &Setup, rest: Duration) -> Result<Run> {
     let mut process = setup.spawn("gateway", &setup.roost, &arguments, &folder)?;
     within(phase, limit, until_ok(&mut process, addr, "/healthz", phase)).await?;
     let first_answer = process.started.elapsed();
+    within(
+        "waiting for /readyz",
+        limit,
+        until_ok(&mut process, addr, "/readyz", phase),
+    )
+    .await?;
+    let ready = process.started.elapsed();
     let cpu = process.usage()?.cpu;
     tokio::time::sleep(rest).await;
     process.check_alive(phase)?;
@@ -78,6 +91,7 @@ async fn run(setup: &Setup, rest: Duration) -> Result<Run> {
     let ended = process.end(Signal::TERM, limit).await?;
     Ok(Run {
         first_answer_ms: first_answer.as_secs_f64() * 1_000.0,
+        ready_ms: ready.as_secs_f64() * 1_000.0,
         cpu_ms: cpu.as_secs_f64() * 1_000.0,
         rss_mib: usage.rss_bytes as f64 / MIB,
         pss_mib: usage.pss_bytes as f64 / MIB,

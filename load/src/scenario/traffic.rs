@@ -247,19 +247,20 @@ impl<S: Send + 'static> Watch<S> {
         lock(&self.state)
     }
 
-    /// Waits until the state satisfies `done`; it is an error when it does not in time.
-    pub async fn until_or_stuck(
+    /// Waits until `count` events of interest have come; it is an error when they do not in time.
+    pub async fn until_count(
         &mut self,
         phase: &str,
         limit: Duration,
-        done: impl Fn(&S) -> bool,
+        count: usize,
+        come: impl Fn(&S) -> usize,
     ) -> Result<()> {
-        if self.until(limit, done).await? {
+        if self.until(limit, |state| come(state) >= count).await? {
             return Ok(());
         }
         Err(LoadError::Stuck {
             phase: phase.to_owned(),
-            progress: "not every event has come".to_owned(),
+            progress: format!("of {count} events {} have come", come(&self.state())),
             limit,
         })
     }

@@ -308,6 +308,7 @@ impl Exchange<'_> {
                 written &= batch.add(&frame);
                 if batch.out.len() >= BYTES_PER_WRITE {
                     let full = std::mem::take(&mut batch.out);
+                    self.service.counters.bytes_out.add(full.len() as u64);
                     if let Err(error) = self.socket.write(full).await {
                         return ControlFlow::Break(error.into());
                     }

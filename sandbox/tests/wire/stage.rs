@@ -19,6 +19,7 @@ impl Stage {
         Self::with(SandboxConfig::default()).await
     }
 
+    #[allow(clippy::disallowed_methods, reason = "it calls nothing but the sandbox")]
     pub async fn with(config: SandboxConfig) -> Self {
         Self {
             sandbox: Sandbox::start(config).await.unwrap(),

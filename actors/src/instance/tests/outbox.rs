@@ -17,8 +17,16 @@ use crate::backoff::Backoff;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn limits() -> Limits {
-    let backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(300) };
-    Limits { memory: 8, chats: 3, ack_timeout: Duration::from_secs(20), backoff }
+    let backoff = Backoff {
+        first: Duration::from_secs(1),
+        max: Duration::from_secs(300),
+    };
+    Limits {
+        memory: 8,
+        chats: 3,
+        ack_timeout: Duration::from_secs(20),
+        backoff,
+    }
 }
 
 fn id(number: u64) -> MessageId {
@@ -32,11 +40,18 @@ fn item(number: u64, chat: u64, deadline: Instant) -> Item {
         content: Content::text("x"),
         reply_to: None,
     };
-    Item { id: id(number), outgoing: Arc::new(outgoing), deadline }
+    Item {
+        id: id(number),
+        outgoing: Arc::new(outgoing),
+        deadline,
+    }
 }
 
 fn moment(tick: Instant) -> Moment {
-    Moment { tick, wall: Timestamp::from_unix_ms(1_700_000_000_000) }
+    Moment {
+        tick,
+        wall: Timestamp::from_unix_ms(1_700_000_000_000),
+    }
 }
 
 fn dispatched(outbox: &mut Outbox, now: Moment) -> Vec<String> {
@@ -63,7 +78,10 @@ fn a_chat_has_one_message_under_way_and_chats_go_side_by_side() {
     assert_eq!(dispatched(&mut outbox, now), ["W5"]);
     outbox.acked("W3", None, now.wall, &mut changes);
     assert_eq!(dispatched(&mut outbox, now), ["W2"]);
-    assert_eq!(changes.iter().map(|change| change.message).collect::<Vec<_>>(), [Some(id(1)), Some(id(3))]);
+    assert_eq!(
+        changes.iter().map(|change| change.message).collect::<Vec<_>>(),
+        [Some(id(1)), Some(id(3))]
+    );
 }
 
 #[test]
@@ -93,7 +111,9 @@ fn a_message_without_an_ack_is_sent_again_and_given_up_at_its_deadline() {
     outbox.sent(1, "W1", Ok(()), moment(due), &FixedEntropy(1), &mut changes);
     let due = outbox.next_due().unwrap();
     outbox.due(moment(due), &mut changes);
-    let [Change { message, status }] = &changes[..] else { panic!("{changes:?}") };
+    let [Change { message, status }] = &changes[..] else {
+        panic!("{changes:?}")
+    };
     assert_eq!((*message, status.status), (Some(id(1)), MessageStatus::Expired));
     assert_eq!(status.failure, Some(FailureReason::NotAcknowledged));
 }
@@ -109,9 +129,18 @@ fn a_message_that_never_left_expires_for_that_reason() {
 #[test]
 fn refusals_end_a_message_and_let_the_next_go() {
     let table = [
-        (SendError::Rejected(463), FailureReason::Rejected { whatsapp_error: 463 }),
-        (SendError::RecipientNotOnWhatsapp, FailureReason::RecipientNotOnWhatsapp),
-        (SendError::Permanent("no".into()), FailureReason::Engine { detail: "no".into() }),
+        (
+            SendError::Rejected(463),
+            FailureReason::Rejected { whatsapp_error: 463 },
+        ),
+        (
+            SendError::RecipientNotOnWhatsapp,
+            FailureReason::RecipientNotOnWhatsapp,
+        ),
+        (
+            SendError::Permanent("no".into()),
+            FailureReason::Engine { detail: "no".into() },
+        ),
     ];
     for (error, failure) in table {
         let (start, mut outbox, mut changes) = (Instant::now(), Outbox::new(limits()), Vec::new());
@@ -143,7 +172,14 @@ fn results_of_an_earlier_link_are_ignored() {
     outbox.link_down();
     outbox.link_up(2);
     assert_eq!(dispatched(&mut outbox, moment(start)), ["W1"]);
-    outbox.sent(1, "W1", Err(SendError::Permanent("old".into())), moment(start), &FixedEntropy(1), &mut changes);
+    outbox.sent(
+        1,
+        "W1",
+        Err(SendError::Permanent("old".into())),
+        moment(start),
+        &FixedEntropy(1),
+        &mut changes,
+    );
     assert_eq!(changes, []);
     outbox.sent(2, "W1", Ok(()), moment(start), &FixedEntropy(1), &mut changes);
     assert_eq!(outbox.next_due(), Some(start + Duration::from_secs(20)));
@@ -272,14 +308,22 @@ impl World {
                         _ => Ok(()),
                     };
                     let name = format!("W{number}");
-                    self.outbox.sent(generation, &name, result, now, &FixedEntropy(77), &mut self.changes);
+                    self.outbox.sent(
+                        generation,
+                        &name,
+                        result,
+                        now,
+                        &FixedEntropy(77),
+                        &mut self.changes,
+                    );
                 }
             }
             Move::Ack { pick, refused } => {
                 if !self.attempts.is_empty() {
                     let (_, number) = self.attempts[pick % self.attempts.len()];
                     let error = refused.then_some(400);
-                    self.outbox.acked(&format!("W{number}"), error, now.wall, &mut self.changes);
+                    self.outbox
+                        .acked(&format!("W{number}"), error, now.wall, &mut self.changes);
                 }
             }
             Move::Advance => {
@@ -317,7 +361,14 @@ impl World {
             self.step(&Move::Dispatch);
             for (generation, number) in std::mem::take(&mut self.attempts) {
                 let (now, name) = (moment(self.now), format!("W{number}"));
-                self.outbox.sent(generation, &name, Ok(()), now, &FixedEntropy(1), &mut self.changes);
+                self.outbox.sent(
+                    generation,
+                    &name,
+                    Ok(()),
+                    now,
+                    &FixedEntropy(1),
+                    &mut self.changes,
+                );
                 self.outbox.acked(&name, None, now.wall, &mut self.changes);
             }
             self.step(&Move::Advance);

@@ -165,6 +165,8 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
         .attr("type", "retry")
+        // A companion looks for its own message in the chat it was written to.
+        .attrs_from(node, &["recipient"])
         .child(
             Node::new("retry")
                 .attr("count", count.to_string())

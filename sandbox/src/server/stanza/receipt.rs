@@ -121,7 +121,7 @@ fn mirror(service: &Service, reader: &Sender, to: &Jid, node: &Node) {
 fn forward_retry(service: &Arc<Service>, reader: &Sender, author: &Arc<Account>, to: &Jid, node: &Node) {
     service.counters.retry_receipts.one();
     let from = reader.account.jid(reader.device, domain_of(to));
-    let mut forwarded = receipt(&from, node);
+    let mut forwarded = receipt(&from, node).attrs_from(node, &["recipient"]);
     forwarded.content = node.content.clone();
     if to.device == 0 {
         phone::deliver_retry(service, author, reader.clone(), forwarded);

@@ -50,6 +50,9 @@ pub struct StoreConfig {
     pub master_key: MasterKey,
     /// When SQLite counts a commit as durable.
     pub synchronous: Synchronous,
+    /// Size beyond which a SQLite database does not grow: writes are then `Unavailable` until a sweep
+    /// has made room. `None` leaves the disk as the limit.
+    pub sqlite_bytes_max: Option<u64>,
     /// Limits of the writer.
     pub writer: WriterLimits,
     /// Connections for reading.
@@ -69,6 +72,7 @@ impl StoreConfig {
             url: url.into(),
             master_key,
             synchronous: Synchronous::Full,
+            sqlite_bytes_max: None,
             writer: WriterLimits::default(),
             readers_max: 4,
             acquire_timeout: Duration::from_secs(5),

@@ -23,7 +23,7 @@ macro_rules! columns {
 }
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
-    "INSERT INTO event (tenant_id, seq, id, instance_id, chat, type, payload, created_at) \
+    "INSERT {lite:OR ROLLBACK }INTO event (tenant_id, seq, id, instance_id, chat, type, payload, created_at) \
      SELECT r.tenant_id, r.seq, r.id, r.instance_id, r.chat, r.type, r.payload, r.created_at FROM {rows} AS r",
     &[
         Column::Text("tenant_id"),
@@ -74,7 +74,10 @@ pub(crate) fn insert_row(rows: &mut Rows, event: &Event) {
         Some(chat) => rows.id(chat),
         None => rows.opt_text(None),
     };
-    rows.id(event.kind.as_str()).text(event.data.get()).int(event.timestamp.unix_ms()).end();
+    rows.id(event.kind.as_str())
+        .text(event.data.get())
+        .int(event.timestamp.unix_ms())
+        .end();
 }
 
 fn from_row(row: &Row) -> Result<Arc<Event>, StoreError> {
@@ -134,28 +137,60 @@ impl EventLog for SqlStore {
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
         let last = self.last_seq(tenant).await?;
         if last <= after {
-            return Ok(EventBatch { events: Vec::new(), scanned_to: after });
+            return Ok(EventBatch {
+                events: Vec::new(),
+                scanned_to: after,
+            });
         }
         let (rows, looked_to) = if *filter == EventFilter::default() {
-            let args = self.reader().args().text(tenant).int(after).int(last).int(i64::from(limit));
+            let args = self
+                .reader()
+                .args()
+                .text(tenant)
+                .int(after)
+                .int(last)
+                .int(i64::from(limit));
             (self.reader().fetch(&PAGE, args).await?, last)
         } else {
             let args = self.reader().args().text(tenant).int(after).int(SCAN_MAX);
             let end = self.reader().fetch_one(&SCAN_END, args).await?;
             // Without a row the events up to `last` are gone by retention.
-            let end = end.map(|row| row.opt_int(0)).transpose()?.flatten().unwrap_or(last);
-            let args = self.reader().args().text(tenant).int(after).int(end).int(i64::from(limit));
-            let args = args.int(i64::from(!filter.types.is_empty())).int(i64::from(!filter.instances.is_empty()));
-            (self.reader().fetch(&FILTERED, args.rows(self.filter_rows(filter))).await?, end)
+            let end = end
+                .map(|row| row.opt_int(0))
+                .transpose()?
+                .flatten()
+                .unwrap_or(last);
+            let args = self
+                .reader()
+                .args()
+                .text(tenant)
+                .int(after)
+                .int(end)
+                .int(i64::from(limit));
+            let args = args
+                .int(i64::from(!filter.types.is_empty()))
+                .int(i64::from(!filter.instances.is_empty()));
+            (
+                self.reader()
+                    .fetch(&FILTERED, args.rows(self.filter_rows(filter)))
+                    .await?,
+                end,
+            )
         };
         let events: Vec<_> = rows.iter().map(from_row).collect::<Result<_, _>>()?;
         let full = events.len() == limit as usize;
-        let scanned_to = events.last().filter(|_| full).map_or(looked_to, |event| event.seq);
+        let scanned_to = events
+            .last()
+            .filter(|_| full)
+            .map_or(looked_to, |event| event.seq);
         Ok(EventBatch { events, scanned_to })
     }
 
     async fn last_seq(&self, tenant: TenantId) -> Result<i64, StoreError> {
-        let row = self.reader().fetch_one(&LAST_SEQ, self.reader().args().text(tenant)).await?;
+        let row = self
+            .reader()
+            .fetch_one(&LAST_SEQ, self.reader().args().text(tenant))
+            .await?;
         row.ok_or(StoreError::NotFound)?.int(0)
     }
 }

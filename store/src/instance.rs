@@ -3,8 +3,10 @@
 mod write;
 
 use async_trait::async_trait;
-use roost_domain::instance::{HistoryEntry, Instance, InstancePatch, InstanceState, NewInstance, StateChange};
 use roost_domain::instance::DesiredState;
+use roost_domain::instance::{
+    HistoryEntry, Instance, InstancePatch, InstanceState, NewInstance, StateChange,
+};
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::store::{Idempotency, Instances, Outcome, StoreError};
 use roost_domain::{Epoch, InstanceId, Owner, TenantId, Timestamp};
@@ -64,7 +66,7 @@ static HISTORY: Statement = Statement::new(
 );
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
-    "INSERT INTO instance (id, tenant_id, name, state, state_reason, desired_state, created_at, updated_at, \
+    "INSERT {lite:OR ROLLBACK }INTO instance (id, tenant_id, name, state, state_reason, desired_state, created_at, updated_at, \
      epoch, history_count) \
      SELECT r.id, r.tenant_id, r.name, r.state, r.state_reason, r.desired_state, r.created_at, r.updated_at, \
      r.epoch, r.history_count FROM {rows} AS r",
@@ -84,7 +86,7 @@ pub(crate) static INSERT: Statement = Statement::with_rows(
 
 /// Everything that a session changes; name and proxy are the tenant's to change.
 pub(crate) static UPDATE: Statement = Statement::with_rows(
-    "UPDATE instance SET state = r.state, state_reason = r.state_reason, desired_state = r.desired_state, \
+    "UPDATE {lite:OR ROLLBACK }instance SET state = r.state, state_reason = r.state_reason, desired_state = r.desired_state, \
      phone_number = r.phone_number, lid = r.lid, push_name = r.push_name, updated_at = r.updated_at, \
      connected_at = r.connected_at, epoch = r.epoch, history_count = r.history_count \
      FROM {rows} AS r WHERE instance.id = r.id",
@@ -109,8 +111,14 @@ pub(crate) fn from_row(row: &Row, keyring: &Keyring) -> Result<Instance, StoreEr
     let proxy = match row.opt_bytes(9)? {
         None => None,
         Some(sealed) => {
-            let plain = keyring.tenant(tenant_id, &row.bytes(14)?).instance(id).open(Place::Proxy, sealed)?;
-            Some(String::from_utf8(plain).map_err(|_| StoreError::Corrupt("a proxy is not text".to_owned()))?)
+            let plain = keyring
+                .tenant(tenant_id, &row.bytes(14)?)
+                .instance(id)
+                .open(Place::Proxy, sealed)?;
+            Some(
+                String::from_utf8(plain)
+                    .map_err(|_| StoreError::Corrupt("a proxy is not text".to_owned()))?,
+            )
         }
     };
     Ok(Instance {
@@ -133,27 +141,42 @@ pub(crate) fn from_row(row: &Row, keyring: &Keyring) -> Result<Instance, StoreEr
 
 /// A row for [`INSERT`]. The proxy is sealed and written apart.
 pub(crate) fn insert_row(rows: &mut Rows, instance: &Instance, history_count: i64) {
-    rows.id(instance.id).id(instance.tenant_id).text(&instance.name).id(instance.state.as_str());
-    rows.opt_text(instance.state_reason.as_deref()).id(instance.desired_state.as_str());
-    rows.int(instance.created_at.unix_ms()).int(instance.updated_at.unix_ms());
+    rows.id(instance.id)
+        .id(instance.tenant_id)
+        .text(&instance.name)
+        .id(instance.state.as_str());
+    rows.opt_text(instance.state_reason.as_deref())
+        .id(instance.desired_state.as_str());
+    rows.int(instance.created_at.unix_ms())
+        .int(instance.updated_at.unix_ms());
     rows.int(instance.epoch.0).int(history_count).end();
 }
 
 /// A row for [`UPDATE`].
 pub(crate) fn update_row(rows: &mut Rows, instance: &Instance, history_count: i64) {
-    rows.id(instance.id).id(instance.state.as_str()).opt_text(instance.state_reason.as_deref());
+    rows.id(instance.id)
+        .id(instance.state.as_str())
+        .opt_text(instance.state_reason.as_deref());
     rows.id(instance.desired_state.as_str());
     rows.opt_text(instance.phone_number.as_ref().map(ToString::to_string).as_deref());
     rows.opt_text(instance.lid.as_ref().map(ToString::to_string).as_deref());
-    rows.opt_text(instance.push_name.as_deref()).int(instance.updated_at.unix_ms());
-    rows.opt_int(instance.connected_at.map(Timestamp::unix_ms)).int(instance.epoch.0).int(history_count).end();
+    rows.opt_text(instance.push_name.as_deref())
+        .int(instance.updated_at.unix_ms());
+    rows.opt_int(instance.connected_at.map(Timestamp::unix_ms))
+        .int(instance.epoch.0)
+        .int(history_count)
+        .end();
 }
 
 impl SqlStore {
     /// Whether an instance is its tenant's.
     pub(crate) async fn check_instance(&self, tenant: TenantId, id: InstanceId) -> Result<(), StoreError> {
         let args = self.reader().args().text(id).text(tenant);
-        self.reader().fetch_one(&EXISTS, args).await?.map(drop).ok_or(StoreError::NotFound)
+        self.reader()
+            .fetch_one(&EXISTS, args)
+            .await?
+            .map(drop)
+            .ok_or(StoreError::NotFound)
     }
 
     fn instances_of(&self, rows: &[Row], limit: u32) -> Result<Page<Instance, InstanceId>, StoreError> {
@@ -175,12 +198,22 @@ impl Instances for SqlStore {
         new: NewInstance,
         idempotency: Option<Idempotency>,
     ) -> Result<Outcome<Instance>, StoreError> {
-        self.writer().direct(write::Create { tenant, new, idempotency }).await
+        self.writer()
+            .direct(write::Create {
+                tenant,
+                new,
+                idempotency,
+            })
+            .await
     }
 
     async fn instance(&self, tenant: TenantId, id: InstanceId) -> Result<Instance, StoreError> {
         let args = self.reader().args().text(id).text(tenant);
-        let row = self.reader().fetch_one(&BY_ID, args).await?.ok_or(StoreError::NotFound)?;
+        let row = self
+            .reader()
+            .fetch_one(&BY_ID, args)
+            .await?
+            .ok_or(StoreError::NotFound)?;
         from_row(&row, self.keyring())
     }
 
@@ -189,13 +222,21 @@ impl Instances for SqlStore {
         tenant: TenantId,
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        let args = self.reader().args().text(tenant).text(after_text(page.after)).int(i64::from(page.limit) + 1);
+        let args = self
+            .reader()
+            .args()
+            .text(tenant)
+            .text(after_text(page.after))
+            .int(i64::from(page.limit) + 1);
         let rows = self.reader().fetch(&OF_TENANT, args).await?;
         self.instances_of(&rows, page.limit)
     }
 
     async fn instance_count(&self, tenant: TenantId) -> Result<u64, StoreError> {
-        let row = self.reader().fetch_one(&COUNT, self.reader().args().text(tenant)).await?;
+        let row = self
+            .reader()
+            .fetch_one(&COUNT, self.reader().args().text(tenant))
+            .await?;
         let count = row.map(|row| row.int(0)).transpose()?.unwrap_or(0);
         Ok(u64::try_from(count).unwrap_or(0))
     }
@@ -207,12 +248,20 @@ impl Instances for SqlStore {
         patch: InstancePatch,
         at: Timestamp,
     ) -> Result<Instance, StoreError> {
-        self.writer().direct(write::Patch { tenant, id, patch, at }).await
+        self.writer()
+            .direct(write::Patch {
+                tenant,
+                id,
+                patch,
+                at,
+            })
+            .await
     }
 
     async fn delete_instance(&self, owner: Owner, at: Timestamp) -> Result<(), StoreError> {
         // Long queues are failed in bounded transactions first; what is left goes with the instance.
-        self.fail_all_pending(owner, roost_domain::message::FailureReason::InstanceGone, at).await?;
+        self.fail_all_pending(owner, roost_domain::message::FailureReason::InstanceGone, at)
+            .await?;
         self.writer().direct(write::Delete { owner, at }).await
     }
 
@@ -227,7 +276,13 @@ impl Instances for SqlStore {
         page: PageRequest<i64>,
     ) -> Result<Page<HistoryEntry, i64>, StoreError> {
         let before = page.after.unwrap_or(i64::MAX);
-        let args = self.reader().args().text(id).text(tenant).int(before).int(i64::from(page.limit) + 1);
+        let args = self
+            .reader()
+            .args()
+            .text(id)
+            .text(tenant)
+            .int(before)
+            .int(i64::from(page.limit) + 1);
         let rows = self.reader().fetch(&HISTORY, args).await?;
         if rows.is_empty() {
             self.check_instance(tenant, id).await?;
@@ -254,7 +309,11 @@ impl Instances for SqlStore {
         &self,
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        let args = self.reader().args().text(after_text(page.after)).int(i64::from(page.limit) + 1);
+        let args = self
+            .reader()
+            .args()
+            .text(after_text(page.after))
+            .int(i64::from(page.limit) + 1);
         let rows = self.reader().fetch(&RUNNING, args).await?;
         self.instances_of(&rows, page.limit)
     }

@@ -57,17 +57,26 @@ static CLEAR: Statement = Statement::with_rows(
      (SELECT s.instance_id, s.collection, s.key FROM {rows} AS r CROSS JOIN link_state AS s \
      WHERE s.instance_id = r.instance_id AND s.collection = r.collection AND s.key >= r.low \
      AND (r.high IS NULL OR s.key < r.high))",
-    &[Column::Text("instance_id"), Column::Int("collection"), Column::Text("low"), Column::Text("high")],
+    &[
+        Column::Text("instance_id"),
+        Column::Int("collection"),
+        Column::Text("low"),
+        Column::Text("high"),
+    ],
 );
 
 static DELETE: Statement = Statement::with_rows(
     "DELETE FROM link_state WHERE (instance_id, collection, key) IN \
      (SELECT r.instance_id, r.collection, r.key FROM {rows} AS r)",
-    &[Column::Text("instance_id"), Column::Int("collection"), Column::Text("key")],
+    &[
+        Column::Text("instance_id"),
+        Column::Int("collection"),
+        Column::Text("key"),
+    ],
 );
 
 static PUT: Statement = Statement::with_rows(
-    "INSERT INTO link_state (instance_id, collection, key, tenant_id, value, expires_at) \
+    "INSERT {lite:OR ROLLBACK }INTO link_state (instance_id, collection, key, tenant_id, value, expires_at) \
      SELECT r.instance_id, r.collection, r.key, r.tenant_id, r.value, r.expires_at FROM {rows} AS r WHERE true \
      ON CONFLICT (instance_id, collection, key) DO UPDATE SET value = excluded.value, \
      expires_at = excluded.expires_at",
@@ -130,7 +139,8 @@ impl LinkDraft {
     }
 
     fn clear(&mut self, instance: InstanceId, collection: i16, prefix: &str) {
-        self.keys.retain(|key, _| !(key.0 == instance && key.1 == collection && key.2.starts_with(prefix)));
+        self.keys
+            .retain(|key, _| !(key.0 == instance && key.1 == collection && key.2.starts_with(prefix)));
         self.cleared.insert((instance, collection, prefix.to_owned()));
     }
 
@@ -157,7 +167,9 @@ impl LinkDraft {
             let rows = if sealed.is_some() { &mut puts } else { &mut deletes };
             rows.id(instance).int(i64::from(*collection)).text(key);
             if let Some(sealed) = sealed {
-                rows.id(sealed.tenant).bytes(&sealed.value).opt_int(sealed.expires_at.map(Timestamp::unix_ms));
+                rows.id(sealed.tenant)
+                    .bytes(&sealed.value)
+                    .opt_int(sealed.expires_at.map(Timestamp::unix_ms));
                 put = true;
             } else {
                 deleted = true;
@@ -192,10 +204,25 @@ impl Apply {
         let ops: Result<Vec<_>, StoreError> = ops
             .into_iter()
             .map(|op| match op {
-                StateOp::Put { collection, key, value, expires_at } => {
+                StateOp::Put {
+                    collection,
+                    key,
+                    value,
+                    expires_at,
+                } => {
                     let (collection, key) = (collection as i16, storable(key));
-                    let sealed = instance_key.seal(Place::LinkState { collection, key: &key }, &value)?;
-                    let sealed = Sealed { tenant: owner.tenant, value: sealed.into(), expires_at };
+                    let sealed = instance_key.seal(
+                        Place::LinkState {
+                            collection,
+                            key: &key,
+                        },
+                        &value,
+                    )?;
+                    let sealed = Sealed {
+                        tenant: owner.tenant,
+                        value: sealed.into(),
+                        expires_at,
+                    };
                     Ok(Op::Set(collection, key, Some(sealed)))
                 }
                 StateOp::Delete { collection, key } => Ok(Op::Set(collection as i16, storable(key), None)),
@@ -247,7 +274,13 @@ impl SqlStore {
         rows.iter()
             .map(|row| {
                 let key = row.text(0)?;
-                let value = instance_key.open(Place::LinkState { collection, key: &key }, row.bytes(1)?)?;
+                let value = instance_key.open(
+                    Place::LinkState {
+                        collection,
+                        key: &key,
+                    },
+                    row.bytes(1)?,
+                )?;
                 Ok((key, value.into()))
             })
             .collect()
@@ -256,11 +289,25 @@ impl SqlStore {
 
 #[async_trait]
 impl LinkState for SqlStore {
-    async fn get(&self, owner: Owner, collection: Collection, key: &str) -> Result<Option<Bytes>, StoreError> {
+    async fn get(
+        &self,
+        owner: Owner,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Option<Bytes>, StoreError> {
         let collection = collection as i16;
-        let args = self.reader().args().text(owner.instance).int(i64::from(collection)).text(key);
+        let args = self
+            .reader()
+            .args()
+            .text(owner.instance)
+            .int(i64::from(collection))
+            .text(key);
         let rows = self.reader().fetch(&GET, args.text(owner.tenant)).await?;
-        Ok(self.open_values(owner, collection, &rows).await?.pop().map(|(_, value)| value))
+        Ok(self
+            .open_values(owner, collection, &rows)
+            .await?
+            .pop()
+            .map(|(_, value)| value))
     }
 
     async fn get_many(
@@ -277,7 +324,12 @@ impl LinkState for SqlStore {
             for key in distinct {
                 rows.text(key).end();
             }
-            let args = self.reader().args().text(owner.instance).int(i64::from(collection)).text(owner.tenant);
+            let args = self
+                .reader()
+                .args()
+                .text(owner.instance)
+                .int(i64::from(collection))
+                .text(owner.tenant);
             let rows = self.reader().fetch(&GET_MANY, args.rows(rows)).await?;
             found.extend(self.open_values(owner, collection, &rows).await?);
         }
@@ -292,7 +344,12 @@ impl LinkState for SqlStore {
         limit: u32,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
         let collection = collection as i16;
-        let args = self.reader().args().text(owner.instance).int(i64::from(collection)).text(owner.tenant);
+        let args = self
+            .reader()
+            .args()
+            .text(owner.instance)
+            .int(i64::from(collection))
+            .text(owner.tenant);
         let args = args.text(prefix).int(i64::from(limit));
         let rows = match after_prefix(prefix) {
             Some(end) => self.reader().fetch(&SCAN_BETWEEN, args.text(end)).await?,
@@ -302,7 +359,12 @@ impl LinkState for SqlStore {
     }
 
     async fn last_key(&self, owner: Owner, collection: Collection) -> Result<Option<String>, StoreError> {
-        let args = self.reader().args().text(owner.instance).int(i64::from(collection as i16)).text(owner.tenant);
+        let args = self
+            .reader()
+            .args()
+            .text(owner.instance)
+            .int(i64::from(collection as i16))
+            .text(owner.tenant);
         let row = self.reader().fetch_one(&LAST_KEY, args).await?;
         row.map(|row| row.text(0)).transpose()
     }

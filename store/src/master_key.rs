@@ -88,12 +88,22 @@ impl MasterKey {
     /// The key in a file.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
         let file = File::open(path).map_err(|source| file_error(path, source))?;
-        let mode = file.metadata().map_err(|source| file_error(path, source))?.permissions().mode() & 0o777;
+        let mode = file
+            .metadata()
+            .map_err(|source| file_error(path, source))?
+            .permissions()
+            .mode()
+            & 0o777;
         if mode & 0o077 != 0 {
-            return Err(MasterKeyError::Mode { path: path.to_owned(), mode });
+            return Err(MasterKeyError::Mode {
+                path: path.to_owned(),
+                mode,
+            });
         }
         let mut text = Zeroizing::new(String::new());
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(|source| file_error(path, source))?;
+        file.take(FILE_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(|source| file_error(path, source))?;
         Self::from_text(&text)
     }
 
@@ -102,12 +112,19 @@ impl MasterKey {
     fn create(path: &Path, entropy: &dyn Entropy) -> std::io::Result<()> {
         let mut bytes = Zeroizing::new([0; 32]);
         entropy.fill(&mut *bytes);
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:032x}", entropy.bits()));
         let draft = folder.join(name);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
         let text = Zeroizing::new(format!("{}\n", STANDARD.encode(*bytes)));
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         let linked = written.and_then(|()| match std::fs::hard_link(&draft, path) {
@@ -125,5 +142,8 @@ impl MasterKey {
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> MasterKeyError {
-    MasterKeyError::File { path: path.to_owned(), source }
+    MasterKeyError::File {
+        path: path.to_owned(),
+        source,
+    }
 }

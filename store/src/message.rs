@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use roost_domain::message::{
-    Chat, Content, Direction, FailureReason, Inbound, Message, MessageFilter, MessageStatus, NewMessage, Origin,
-    Quoted, Sender, StatusChange,
+    Chat, Content, Direction, FailureReason, Inbound, Message, MessageFilter, MessageStatus, NewMessage,
+    Origin, Quoted, Sender, StatusChange,
 };
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::store::{Idempotency, Messages, Outcome, StoreError};
@@ -78,7 +78,7 @@ static PENDING_COUNT: Statement = Statement::new(
 );
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
-    "INSERT INTO message (id, tenant_id, instance_id, direction, chat, sender, whatsapp_id, status, failure, \
+    "INSERT {lite:OR ROLLBACK }INTO message (id, tenant_id, instance_id, direction, chat, sender, whatsapp_id, status, failure, \
      body, created_at, sent_at, delivered_at, read_at, failed_at, edited_at, revoked_at, expires_at) \
      SELECT r.id, r.tenant_id, r.instance_id, r.direction, r.chat, r.sender, r.whatsapp_id, r.status, r.failure, \
      r.body, r.created_at, r.sent_at, r.delivered_at, r.read_at, r.failed_at, r.edited_at, r.revoked_at, \
@@ -106,7 +106,7 @@ pub(crate) static INSERT: Statement = Statement::with_rows(
 );
 
 pub(crate) static UPDATE: Statement = Statement::with_rows(
-    "UPDATE message SET status = r.status, failure = r.failure, sent_at = r.sent_at, \
+    "UPDATE {lite:OR ROLLBACK }message SET status = r.status, failure = r.failure, sent_at = r.sent_at, \
      delivered_at = r.delivered_at, read_at = r.read_at, failed_at = r.failed_at, edited_at = r.edited_at, \
      revoked_at = r.revoked_at FROM {rows} AS r WHERE message.id = r.id",
     &[
@@ -123,7 +123,7 @@ pub(crate) static UPDATE: Statement = Statement::with_rows(
 );
 
 pub(crate) static UPDATE_BODY: Statement = Statement::with_rows(
-    "UPDATE message SET body = r.body FROM {rows} AS r WHERE message.id = r.id",
+    "UPDATE {lite:OR ROLLBACK }message SET body = r.body FROM {rows} AS r WHERE message.id = r.id",
     &[Column::Text("id"), Column::Text("body")],
 );
 
@@ -157,12 +157,20 @@ fn body(message: &Message) -> Result<String, StoreError> {
 
 fn unreadable(error: serde_json::Error) -> StoreError {
     // The position only: serde's own words may quote what the message says.
-    StoreError::Corrupt(format!("a message's stored JSON is wrong at line {} column {}", error.line(), error.column()))
+    StoreError::Corrupt(format!(
+        "a message's stored JSON is wrong at line {} column {}",
+        error.line(),
+        error.column()
+    ))
 }
 
 pub(crate) fn from_row(row: &Row) -> Result<Message, StoreError> {
     let body: Body<'_> = serde_json::from_str(row.str(9)?).map_err(unreadable)?;
-    let failure = row.opt_str(8)?.map(serde_json::from_str::<FailureReason>).transpose().map_err(unreadable)?;
+    let failure = row
+        .opt_str(8)?
+        .map(serde_json::from_str::<FailureReason>)
+        .transpose()
+        .map_err(unreadable)?;
     Ok(Message {
         id: row.parse(0)?,
         tenant_id: row.parse(1)?,
@@ -192,7 +200,12 @@ pub(crate) fn from_row(row: &Row) -> Result<Message, StoreError> {
 }
 
 fn failure_json(message: &Message) -> Result<Option<String>, StoreError> {
-    message.failure.as_ref().map(serde_json::to_string).transpose().map_err(unreadable)
+    message
+        .failure
+        .as_ref()
+        .map(serde_json::to_string)
+        .transpose()
+        .map_err(unreadable)
 }
 
 fn ms(time: Option<Timestamp>) -> Option<i64> {
@@ -201,25 +214,42 @@ fn ms(time: Option<Timestamp>) -> Option<i64> {
 
 /// A row for [`INSERT`].
 pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<(), StoreError> {
-    rows.id(message.id).id(message.tenant_id).id(message.instance_id).id(message.direction.as_str());
+    rows.id(message.id)
+        .id(message.tenant_id)
+        .id(message.instance_id)
+        .id(message.direction.as_str());
     rows.id(&message.chat.id);
     match &message.sender {
         Some(sender) => rows.id(&sender.id),
         None => rows.id(""),
     };
     rows.text(&message.whatsapp_id).id(message.status.as_str());
-    rows.opt_text(failure_json(message)?.as_deref()).text(&body(message)?);
-    rows.int(message.created_at.unix_ms()).opt_int(ms(message.sent_at)).opt_int(ms(message.delivered_at));
-    rows.opt_int(ms(message.read_at)).opt_int(ms(message.failed_at)).opt_int(ms(message.edited_at));
-    rows.opt_int(ms(message.revoked_at)).opt_int(ms(message.expires_at)).end();
+    rows.opt_text(failure_json(message)?.as_deref())
+        .text(&body(message)?);
+    rows.int(message.created_at.unix_ms())
+        .opt_int(ms(message.sent_at))
+        .opt_int(ms(message.delivered_at));
+    rows.opt_int(ms(message.read_at))
+        .opt_int(ms(message.failed_at))
+        .opt_int(ms(message.edited_at));
+    rows.opt_int(ms(message.revoked_at))
+        .opt_int(ms(message.expires_at))
+        .end();
     Ok(())
 }
 
 /// A row for [`UPDATE`].
 pub(crate) fn update_row(rows: &mut Rows, message: &Message) -> Result<(), StoreError> {
-    rows.id(message.id).id(message.status.as_str()).opt_text(failure_json(message)?.as_deref());
-    rows.opt_int(ms(message.sent_at)).opt_int(ms(message.delivered_at)).opt_int(ms(message.read_at));
-    rows.opt_int(ms(message.failed_at)).opt_int(ms(message.edited_at)).opt_int(ms(message.revoked_at)).end();
+    rows.id(message.id)
+        .id(message.status.as_str())
+        .opt_text(failure_json(message)?.as_deref());
+    rows.opt_int(ms(message.sent_at))
+        .opt_int(ms(message.delivered_at))
+        .opt_int(ms(message.read_at));
+    rows.opt_int(ms(message.failed_at))
+        .opt_int(ms(message.edited_at))
+        .opt_int(ms(message.revoked_at))
+        .end();
     Ok(())
 }
 
@@ -239,7 +269,14 @@ impl SqlStore {
     ) -> Result<u64, StoreError> {
         let mut total = 0;
         loop {
-            let failed = self.writer().direct(write::FailPending { owner, reason: reason.clone(), at }).await?;
+            let failed = self
+                .writer()
+                .direct(write::FailPending {
+                    owner,
+                    reason: reason.clone(),
+                    at,
+                })
+                .await?;
             total += failed;
             if failed < u64::from(write::PENDING_BATCH) {
                 return Ok(total);
@@ -256,7 +293,13 @@ impl Messages for SqlStore {
         new: NewMessage,
         idempotency: Option<Idempotency>,
     ) -> Result<Outcome<Message>, StoreError> {
-        self.writer().planned(write::Accept { owner, new, idempotency }).await
+        self.writer()
+            .planned(write::Accept {
+                owner,
+                new,
+                idempotency,
+            })
+            .await
     }
 
     async fn record_inbound(&self, owner: Owner, batch: Vec<Inbound>) -> Result<(), StoreError> {
@@ -273,7 +316,12 @@ impl Messages for SqlStore {
         self.writer().planned(write::Advance { owner, changes }).await
     }
 
-    async fn fail_pending(&self, owner: Owner, reason: FailureReason, at: Timestamp) -> Result<u64, StoreError> {
+    async fn fail_pending(
+        &self,
+        owner: Owner,
+        reason: FailureReason,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.fail_all_pending(owner, reason, at).await
     }
 
@@ -283,7 +331,11 @@ impl Messages for SqlStore {
 
     async fn message(&self, tenant: TenantId, id: MessageId) -> Result<Message, StoreError> {
         let args = self.reader().args().text(id).text(tenant);
-        let row = self.reader().fetch_one(&BY_ID, args).await?.ok_or(StoreError::NotFound)?;
+        let row = self
+            .reader()
+            .fetch_one(&BY_ID, args)
+            .await?
+            .ok_or(StoreError::NotFound)?;
         from_row(&row)
     }
 
@@ -294,7 +346,12 @@ impl Messages for SqlStore {
         whatsapp_id: &str,
     ) -> Result<Option<Message>, StoreError> {
         let args = self.reader().args().text(instance).text(whatsapp_id).text(tenant);
-        self.reader().fetch_one(&BY_WHATSAPP_ID, args).await?.as_ref().map(from_row).transpose()
+        self.reader()
+            .fetch_one(&BY_WHATSAPP_ID, args)
+            .await?
+            .as_ref()
+            .map(from_row)
+            .transpose()
     }
 
     async fn messages(
@@ -306,7 +363,13 @@ impl Messages for SqlStore {
     ) -> Result<Page<Message, MessageId>, StoreError> {
         // `~` comes after every id.
         let before = page.after.map_or_else(|| "~".to_owned(), |id| id.to_string());
-        let args = self.reader().args().text(instance).text(tenant).text(before).int(i64::from(page.limit) + 1);
+        let args = self
+            .reader()
+            .args()
+            .text(instance)
+            .text(tenant)
+            .text(before)
+            .int(i64::from(page.limit) + 1);
         let args = args.opt_text(filter.direction.map(Direction::as_str));
         let args = args.opt_text(filter.status.map(MessageStatus::as_str));
         let rows = match filter.chat {
@@ -328,8 +391,19 @@ impl Messages for SqlStore {
     ) -> Result<Vec<Message>, StoreError> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let limit = i64::from(limit.min(PAGE_ROWS_MAX));
-        let args = self.reader().args().text(owner.instance).text(owner.tenant).text(after).int(limit);
-        self.reader().fetch(&PENDING, args).await?.iter().map(from_row).collect()
+        let args = self
+            .reader()
+            .args()
+            .text(owner.instance)
+            .text(owner.tenant)
+            .text(after)
+            .int(limit);
+        self.reader()
+            .fetch(&PENDING, args)
+            .await?
+            .iter()
+            .map(from_row)
+            .collect()
     }
 
     async fn pending_count(&self, owner: Owner) -> Result<u64, StoreError> {

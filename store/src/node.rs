@@ -83,7 +83,9 @@ impl Direct for NextEpoch {
     async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<Epoch, StoreError>, Failure> {
         let args = transaction.args();
         let rows = transaction.fetch(&NEXT_EPOCH, args).await?;
-        let epoch = rows.first().ok_or_else(|| StoreError::Corrupt("the epoch did not come back".to_owned()))?;
+        let epoch = rows
+            .first()
+            .ok_or_else(|| StoreError::Corrupt("the epoch did not come back".to_owned()))?;
         Ok(Ok(Epoch(epoch.int(0)?)))
     }
 }
@@ -122,7 +124,9 @@ impl Direct for Sweep {
                 transaction.args().text(MessageId::from_parts(ms, 0))
             }
         };
-        Ok(Ok(transaction.execute(self.statement, args.int(SWEEP_ROWS)).await?))
+        Ok(Ok(transaction
+            .execute(self.statement, args.int(SWEEP_ROWS))
+            .await?))
     }
 }
 
@@ -142,7 +146,15 @@ impl Node for SqlStore {
         let mut total = 0;
         for (statement, until) in &SWEEPS {
             for _ in 0..SWEEP_STATEMENTS {
-                let removed = self.writer().direct(Sweep { statement, until, now, oldest }).await?;
+                let removed = self
+                    .writer()
+                    .direct(Sweep {
+                        statement,
+                        until,
+                        now,
+                        oldest,
+                    })
+                    .await?;
                 total += removed;
                 if removed < SWEEP_ROWS.unsigned_abs() {
                     break;

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roost_domain::store::CommitObserver;
 use roost_domain::time::{Clock, Entropy};
@@ -12,6 +13,7 @@ use sqlx::ConnectOptions;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use tokio::time::Instant;
 
 use crate::crypto::Keyring;
 use crate::database::{Address, Args, Connection, Reader, Statement};
@@ -23,6 +25,18 @@ use crate::{StoreConfig, Synchronous};
 const STATEMENTS_MAX: usize = 200;
 /// Rows that SQLite's thread may run ahead of its reader.
 const ROWS_AHEAD: usize = 2048;
+
+/// SQLite's page cache per connection, in its own notation: 16 MiB, filled as it is needed.
+const CACHE: &str = "-16384";
+/// Bytes of a page.
+const PAGE_BYTES: u32 = 4096;
+/// Pages in SQLite's write-ahead log before they are copied back: pages that are written
+/// often are copied once for many commits.
+const CHECKPOINT_PAGES: &str = "4000";
+
+/// How long to wait for a process that is just ending, and between looks.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 static MASTER_KEY_CHECK: Statement = Statement::new("SELECT value FROM meta WHERE name = 'master_key_check'");
 
@@ -54,7 +68,9 @@ pub enum OpenError {
     #[error("the master key is not the one this database was written under")]
     WrongMasterKey,
     /// The database was migrated by a later release.
-    #[error("the database has schema version {found}, and this release knows versions up to {known}: use the release that migrated it, or a later one")]
+    #[error(
+        "the database has schema version {found}, and this release knows versions up to {known}: use the release that migrated it, or a later one"
+    )]
     NewerSchema {
         /// Version in the database.
         found: i64,
@@ -92,15 +108,27 @@ impl SqlStore {
         observer: Arc<dyn CommitObserver>,
     ) -> Result<Self, OpenError> {
         let address = address(&config)?;
-        let lock = lock(&address)?;
+        let lock = lock(&address).await?;
         let keyring = Arc::new(Keyring::new(&config.master_key, entropy.clone()));
         let mut connection = address.connect().await?;
         prepare(&mut connection, &keyring).await?;
         let reader = Reader::new(&address, &config);
-        let parts =
-            Parts { address, connection, clock: clock.clone(), entropy, keyring: keyring.clone(), observer, lock };
+        let parts = Parts {
+            address,
+            connection,
+            clock: clock.clone(),
+            entropy,
+            keyring: keyring.clone(),
+            observer,
+            lock,
+        };
         let writer = Writer::start(parts, &config);
-        Ok(Self { reader, writer, keyring, clock })
+        Ok(Self {
+            reader,
+            writer,
+            keyring,
+            clock,
+        })
     }
 
     /// Commits what is queued, refuses what comes later, and lets go of the database.
@@ -129,7 +157,7 @@ impl SqlStore {
 /// Migrates a database and leaves it alone: what `roost migrate` does.
 pub async fn migrate(config: &StoreConfig, entropy: Arc<dyn Entropy>) -> Result<Migrated, OpenError> {
     let address = address(config)?;
-    let lock = lock(&address)?;
+    let lock = lock(&address).await?;
     let keyring = Keyring::new(&config.master_key, entropy);
     let mut connection = address.connect().await?;
     let migrated = prepare(&mut connection, &keyring).await?;
@@ -141,9 +169,16 @@ pub async fn migrate(config: &StoreConfig, entropy: Arc<dyn Entropy>) -> Result<
 /// Checks schema and master key, then migrates.
 async fn prepare(connection: &mut Connection, keyring: &Keyring) -> Result<Migrated, OpenError> {
     let before = schema::ledger(connection).await?;
-    let found = before.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let found = before
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
     if found > schema::latest() {
-        return Err(OpenError::NewerSchema { found, known: schema::latest() });
+        return Err(OpenError::NewerSchema {
+            found,
+            known: schema::latest(),
+        });
     }
     if !before.is_empty() {
         check_master_key(connection, keyring).await?;
@@ -154,7 +189,11 @@ async fn prepare(connection: &mut Connection, keyring: &Keyring) -> Result<Migra
     // Another node may have been first with another key.
     check_master_key(connection, keyring).await?;
     let ledger = schema::ledger(connection).await?;
-    let applied = ledger.iter().filter(|migration| !before.contains(migration)).cloned().collect();
+    let applied = ledger
+        .iter()
+        .filter(|migration| !before.contains(migration))
+        .cloned()
+        .collect();
     Ok(Migrated { applied, ledger })
 }
 
@@ -179,10 +218,14 @@ fn address(config: &StoreConfig) -> Result<Address, OpenError> {
             .disable_statement_logging();
         return Ok(Address::Postgres(Box::new(options)));
     }
-    let path = url.strip_prefix("sqlite:").ok_or_else(|| OpenError::Url("unknown scheme".to_owned()))?;
+    let path = url
+        .strip_prefix("sqlite:")
+        .ok_or_else(|| OpenError::Url("unknown scheme".to_owned()))?;
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.contains('?') || path == ":memory:" {
-        return Err(OpenError::Url("the path of the SQLite file is missing or not a plain path".to_owned()));
+        return Err(OpenError::Url(
+            "the path of the SQLite file is missing or not a plain path".to_owned(),
+        ));
     }
     let synchronous = match config.synchronous {
         Synchronous::Full => SqliteSynchronous::Full,
@@ -192,18 +235,32 @@ fn address(config: &StoreConfig) -> Result<Address, OpenError> {
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
+        .page_size(PAGE_BYTES)
         .synchronous(synchronous)
         .foreign_keys(false)
+        // What undoes a single statement must not go through a file.
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", CACHE)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         .busy_timeout(config.busy_timeout)
         .statement_cache_capacity(STATEMENTS_MAX)
         .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging();
+    let options = match config.sqlite_bytes_max {
+        None => options,
+        Some(bytes) => options.pragma(
+            "max_page_count",
+            (bytes / u64::from(PAGE_BYTES)).max(1).to_string(),
+        ),
+    };
     Ok(Address::Sqlite(Box::new(options)))
 }
 
 /// Takes a SQLite database for this process. PostgreSQL serves many nodes.
-fn lock(address: &Address) -> Result<Option<File>, OpenError> {
-    let Address::Sqlite(options) = address else { return Ok(None) };
+async fn lock(address: &Address) -> Result<Option<File>, OpenError> {
+    let Address::Sqlite(options) = address else {
+        return Ok(None);
+    };
     let path = options.get_filename();
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|source| folder_error(folder, source))?;
@@ -217,13 +274,26 @@ fn lock(address: &Address) -> Result<Option<File>, OpenError> {
         .truncate(false)
         .open(&lock_path)
         .map_err(|source| folder_error(&lock_path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(folder_error(&lock_path, source)),
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(folder_error(&lock_path, source)),
+        }
     }
 }
 
 fn folder_error(path: &Path, source: std::io::Error) -> OpenError {
-    OpenError::Folder { path: path.to_owned(), source }
+    OpenError::Folder {
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -14,7 +14,9 @@ static BY_KEY: Statement = Statement::new(
 );
 
 pub(crate) fn fingerprint(row: &Row, at: usize) -> Result<[u8; 32], StoreError> {
-    row.bytes(at)?.try_into().map_err(|_| StoreError::Corrupt("a fingerprint has the wrong length".to_owned()))
+    row.bytes(at)?
+        .try_into()
+        .map_err(|_| StoreError::Corrupt("a fingerprint has the wrong length".to_owned()))
 }
 
 pub(crate) fn status(row: &Row, at: usize) -> Result<u16, StoreError> {
@@ -57,11 +59,16 @@ impl Replies for SqlStore {
     ) -> Result<Option<Replay>, StoreError> {
         let now = self.clock().now().unix_ms();
         let args = self.reader().args().text(tenant).text(key).int(now);
-        let Some(row) = self.reader().fetch_one(&BY_KEY, args).await? else { return Ok(None) };
+        let Some(row) = self.reader().fetch_one(&BY_KEY, args).await? else {
+            return Ok(None);
+        };
         if self::fingerprint(&row, 0)? != *fingerprint {
             return Err(StoreError::IdempotencyKeyReused);
         }
-        Ok(Some(Replay { status: status(&row, 1)?, body: row.text(2)? }))
+        Ok(Some(Replay {
+            status: status(&row, 1)?,
+            body: row.text(2)?,
+        }))
     }
 
     async fn keep_reply(
@@ -70,6 +77,12 @@ impl Replies for SqlStore {
         idempotency: Idempotency,
         body: String,
     ) -> Result<(), StoreError> {
-        self.writer().planned(Keep { tenant, idempotency: Some(idempotency), body }).await
+        self.writer()
+            .planned(Keep {
+                tenant,
+                idempotency: Some(idempotency),
+                body,
+            })
+            .await
     }
 }

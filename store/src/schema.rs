@@ -47,7 +47,9 @@ pub(crate) fn latest() -> i64 {
 pub(crate) async fn has_table(connection: &mut Connection, name: &str) -> Result<bool, sqlx::Error> {
     let args = Args::new(connection.dialect()).text(name);
     let rows = connection.fetch(&TABLES, args).await?;
-    Ok(rows.first().is_some_and(|row| row.int(0).is_ok_and(|count| count > 0)))
+    Ok(rows
+        .first()
+        .is_some_and(|row| row.int(0).is_ok_and(|count| count > 0)))
 }
 
 /// Migrations in the database's ledger; none when it is empty.
@@ -57,7 +59,12 @@ pub(crate) async fn ledger(connection: &mut Connection) -> Result<Vec<AppliedMig
     }
     let args = Args::new(connection.dialect());
     let rows = connection.fetch(&LEDGER, args).await?;
-    let read = |row: &crate::database::Row| Some(AppliedMigration { version: row.int(0).ok()?, name: row.text(1).ok()? });
+    let read = |row: &crate::database::Row| {
+        Some(AppliedMigration {
+            version: row.int(0).ok()?,
+            name: row.text(1).ok()?,
+        })
+    };
     Ok(rows.iter().filter_map(read).collect())
 }
 
@@ -70,7 +77,13 @@ pub(crate) async fn apply(connection: &mut Connection) -> Result<(), MigrateErro
             Dialect::Sqlite => sqlite,
             Dialect::Postgres => postgres,
         };
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
     });
     let migrator = Migrator::with_migrations(migrations.collect());
     match connection {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use roost_domain::TenantId;
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::store::{StoreError, Tenants};
 use roost_domain::tenant::{ApiKey, Principal, Tenant};
-use roost_domain::TenantId;
 
 use crate::SqlStore;
 use crate::crypto::{SALT_BYTES, TenantKey};
@@ -34,7 +34,11 @@ static KEY_BY_PREFIX: Statement =
     Statement::new("SELECT id, tenant_id, name, prefix, hash, created_at FROM api_key WHERE prefix = $1");
 
 fn from_row(row: &Row) -> Result<Tenant, StoreError> {
-    Ok(Tenant { id: row.parse(0)?, name: row.text(1)?, created_at: row.time(2)? })
+    Ok(Tenant {
+        id: row.parse(0)?,
+        name: row.text(1)?,
+        created_at: row.time(2)?,
+    })
 }
 
 fn key_from_row(row: &Row) -> Result<ApiKey, StoreError> {
@@ -45,13 +49,18 @@ fn key_from_row(row: &Row) -> Result<ApiKey, StoreError> {
         principal,
         name: row.text(2)?,
         prefix: row.text(3)?,
-        hash: hash.try_into().map_err(|_| StoreError::Corrupt("a key's hash has the wrong length".to_owned()))?,
+        hash: hash
+            .try_into()
+            .map_err(|_| StoreError::Corrupt("a key's hash has the wrong length".to_owned()))?,
         created_at: row.time(5)?,
     })
 }
 
 /// A tenant's key, inside a transaction.
-pub(crate) async fn key(transaction: &mut Transaction<'_>, tenant: TenantId) -> Result<Arc<TenantKey>, Failure> {
+pub(crate) async fn key(
+    transaction: &mut Transaction<'_>,
+    tenant: TenantId,
+) -> Result<Arc<TenantKey>, Failure> {
     if let Some(key) = transaction.keyring.cached(tenant) {
         return Ok(key);
     }
@@ -67,7 +76,10 @@ impl SqlStore {
         if let Some(key) = self.keyring().cached(tenant) {
             return Ok(key);
         }
-        let row = self.reader().fetch_one(&SALT, self.reader().args().text(tenant)).await?;
+        let row = self
+            .reader()
+            .fetch_one(&SALT, self.reader().args().text(tenant))
+            .await?;
         let salt = row.ok_or(StoreError::NotFound)?.bytes(0)?;
         Ok(self.keyring().tenant(tenant, &salt))
     }
@@ -84,8 +96,14 @@ impl Direct for Create {
 
     async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<(), StoreError>, Failure> {
         let tenant = &self.tenant;
-        let args = transaction.args().text(tenant.id).text(&tenant.name).bytes(self.salt.to_vec());
-        transaction.execute(&INSERT, args.int(tenant.created_at.unix_ms())).await?;
+        let args = transaction
+            .args()
+            .text(tenant.id)
+            .text(&tenant.name)
+            .bytes(self.salt.to_vec());
+        transaction
+            .execute(&INSERT, args.int(tenant.created_at.unix_ms()))
+            .await?;
         let args = transaction.args().text(tenant.id);
         transaction.execute(&INSERT_LOG, args).await?;
         Ok(Ok(()))
@@ -111,9 +129,15 @@ impl Direct for CreateKey {
                 return Ok(Err(StoreError::NotFound));
             }
         }
-        let args = transaction.args().text(self.key.id).opt_text(tenant).text(&self.key.name);
+        let args = transaction
+            .args()
+            .text(self.key.id)
+            .opt_text(tenant)
+            .text(&self.key.name);
         let args = args.text(&self.key.prefix).bytes(self.key.hash.to_vec());
-        transaction.execute(&INSERT_KEY, args.int(self.key.created_at.unix_ms())).await?;
+        transaction
+            .execute(&INSERT_KEY, args.int(self.key.created_at.unix_ms()))
+            .await?;
         Ok(Ok(()))
     }
 }
@@ -122,11 +146,19 @@ impl Direct for CreateKey {
 impl Tenants for SqlStore {
     async fn create_tenant(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let salt = self.keyring().new_salt();
-        self.writer().direct(Create { tenant: tenant.clone(), salt }).await
+        self.writer()
+            .direct(Create {
+                tenant: tenant.clone(),
+                salt,
+            })
+            .await
     }
 
     async fn tenant(&self, tenant: TenantId) -> Result<Tenant, StoreError> {
-        let row = self.reader().fetch_one(&BY_ID, self.reader().args().text(tenant)).await?;
+        let row = self
+            .reader()
+            .fetch_one(&BY_ID, self.reader().args().text(tenant))
+            .await?;
         from_row(&row.ok_or(StoreError::NotFound)?)
     }
 
@@ -143,7 +175,10 @@ impl Tenants for SqlStore {
     }
 
     async fn key_by_prefix(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError> {
-        let row = self.reader().fetch_one(&KEY_BY_PREFIX, self.reader().args().text(prefix)).await?;
+        let row = self
+            .reader()
+            .fetch_one(&KEY_BY_PREFIX, self.reader().args().text(prefix))
+            .await?;
         row.as_ref().map(key_from_row).transpose()
     }
 

@@ -3,6 +3,11 @@
 //! Set `ROOST_TEST_POSTGRES_URL` (a URL of a role that may create databases) to use a server that is
 //! running. Needs nothing beyond `std`, so that every test binary can use it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "runs in tests, outside any runtime and configuration"
+)]
+
 use std::io::{Error, ErrorKind, Result};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -73,7 +78,12 @@ impl PostgresServer {
         let (server, port) = result?;
         let mut started = Self {
             url: format!("postgres://roost@127.0.0.1:{port}/postgres"),
-            private: Some(Private { server, bin, folder, user }),
+            private: Some(Private {
+                server,
+                bin,
+                folder,
+                user,
+            }),
         };
         started.await_ready(port)?;
         Ok(started)
@@ -98,7 +108,9 @@ impl PostgresServer {
     }
 
     fn await_ready(&mut self, port: u16) -> Result<()> {
-        let Some(private) = &mut self.private else { return Ok(()) };
+        let Some(private) = &mut self.private else {
+            return Ok(());
+        };
         let deadline = Instant::now() + START_LIMIT;
         loop {
             if let Some(status) = private.server.try_wait()? {
@@ -124,7 +136,10 @@ impl Drop for PostgresServer {
         let Some(private) = &mut self.private else { return };
         let data = private.folder.join("data");
         let mut stop = Command::new(private.bin.join("pg_ctl"));
-        stop.args(["stop", "-m", "immediate", "-D"]).arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
+        stop.args(["stop", "-m", "immediate", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         become_user(&mut stop, private.user, &private.folder);
         let _ = stop.status();
         let deadline = Instant::now() + STOP_LIMIT;
@@ -145,15 +160,23 @@ fn launch(
 ) -> Result<(Child, u16)> {
     let data = folder.join("data");
     let mut init = Command::new(bin.join("initdb"));
-    init.args(["-A", "trust", "-U", "roost", "-E", "UTF8", "--no-sync", "-D"]).arg(&data);
+    init.args(["-A", "trust", "-U", "roost", "-E", "UTF8", "--no-sync", "-D"])
+        .arg(&data);
     become_user(&mut init, user, folder);
     let output = init.output()?;
     if !output.status.success() {
-        return Err(Error::other(format!("initdb failed: {}", String::from_utf8_lossy(&output.stderr))));
+        return Err(Error::other(format!(
+            "initdb failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )));
     }
     // PostgreSQL cannot choose its port itself; whoever takes this one in between makes the start fail.
     let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-    let safe = if durability == Durability::Full { "on" } else { "off" };
+    let safe = if durability == Durability::Full {
+        "on"
+    } else {
+        "off"
+    };
     let log = std::fs::File::create(folder.join("log"))?;
     let mut server = Command::new(bin.join("postgres"));
     server.arg("-D").arg(&data);
@@ -193,13 +216,22 @@ fn postgres_user() -> Result<(u32, u32)> {
         let gid = fields.next()?.parse().ok()?;
         (name == "postgres").then_some((uid, gid))
     });
-    ids.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no user `postgres` to run the server as"))
+    ids.ok_or_else(|| {
+        Error::new(
+            ErrorKind::NotFound,
+            "there is no user `postgres` to run the server as",
+        )
+    })
 }
 
 /// Where the newest installed server is.
 fn installed() -> Result<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = Vec::new();
-    for version in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+    for version in std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let bin = version.path().join("bin");
         if let Ok(number) = version.file_name().to_string_lossy().parse()
             && bin.join("postgres").exists()

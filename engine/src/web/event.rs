@@ -16,8 +16,8 @@ use roost_domain::time::Clock;
 use whatsapp_rust::Client;
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::types::events::{
-    ConnectFailure, ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut, MessageBatch,
-    PairSuccess, Receipt, ServerAck,
+    ConnectFailure, ConnectFailureReason, Event, EventHandler, EventInterest, EventKind, LoggedOut,
+    MessageBatch, PairSuccess, Receipt, ServerAck,
 };
 use whatsapp_rust::types::presence::ReceiptType;
 
@@ -88,7 +88,9 @@ impl Events {
     pub(super) fn attach(self: &Arc<Self>, client: &Arc<Client>) {
         // Weak: the client owns its listeners.
         let _ = self.client.set(Arc::downgrade(client));
-        client.subscribe(EventInterest::of(&KINDS), Arc::clone(self) as _).detach();
+        client
+            .subscribe(EventInterest::of(&KINDS), Arc::clone(self) as _)
+            .detach();
     }
 
     fn client(&self) -> Option<Arc<Client>> {
@@ -134,18 +136,18 @@ impl Events {
                 code: code.to_owned(),
                 valid_for,
             }),
-            Some(PairingMethod::Code { .. }) => {
-                if !self.code_requested.swap(true, Ordering::AcqRel) {
-                    self.request_code();
-                }
+            Some(PairingMethod::Code { .. }) if !self.code_requested.swap(true, Ordering::AcqRel) => {
+                self.request_code();
             }
-            // The library never says so to a paired device.
-            None => {}
+            // Once is enough; and to a paired device the library never says so.
+            Some(PairingMethod::Code { .. }) | None => {}
         }
     }
 
     fn request_code(&self) {
-        let Some(PairingMethod::Code { phone_number }) = &self.pairing else { return };
+        let Some(PairingMethod::Code { phone_number }) = &self.pairing else {
+            return;
+        };
         let Some(client) = self.client() else { return };
         let options = PairCodeOptions {
             phone_number: phone_number.digits().to_owned(),
@@ -233,7 +235,10 @@ impl Events {
         if ack.class.as_deref() != Some("message") {
             return;
         }
-        let error = ack.error.as_deref().map(|number| number.parse().unwrap_or(UNKNOWN_ERROR));
+        let error = ack
+            .error
+            .as_deref()
+            .map(|number| number.parse().unwrap_or(UNKNOWN_ERROR));
         self.reporter.fact(LinkFact::ServerAck {
             whatsapp_id: ack.id.clone(),
             error,
@@ -291,14 +296,21 @@ fn end_of(event: &Event) -> Option<LinkEnd> {
 }
 
 fn logged_out(out: &LoggedOut) -> LinkEnd {
-    let text = out.logout_message.as_ref().and_then(|message| message.header.clone().or(message.subtext.clone()));
+    let text = out
+        .logout_message
+        .as_ref()
+        .and_then(|message| message.header.clone().or(message.subtext.clone()));
     if out.reason == ConnectFailureReason::AccountLocked {
         return LinkEnd::Banned {
             reason: text.unwrap_or_else(|| "WhatsApp has locked the account".to_owned()),
             lasts: None,
         };
     }
-    let default = if out.on_connect { "WhatsApp no longer knows this device" } else { "the device was unlinked" };
+    let default = if out.on_connect {
+        "WhatsApp no longer knows this device"
+    } else {
+        "the device was unlinked"
+    };
     LinkEnd::LoggedOut {
         reason: text.unwrap_or_else(|| default.to_owned()),
     }
@@ -308,14 +320,18 @@ fn refused(failure: &ConnectFailure) -> LinkEnd {
     let reason = format!(
         "WhatsApp refused the login: {:?}{}",
         failure.reason,
-        failure.message.as_deref().map(|message| format!(", {message}")).unwrap_or_default()
+        failure
+            .message
+            .as_deref()
+            .map(|message| format!(", {message}"))
+            .unwrap_or_default()
     );
     match failure.reason {
         ConnectFailureReason::TempBanned => LinkEnd::Banned { reason, lasts: None },
         ConnectFailureReason::BadUserAgent => LinkEnd::Outdated,
-        ConnectFailureReason::CatExpired | ConnectFailureReason::CatInvalid | ConnectFailureReason::ClientUnknown => {
-            LinkEnd::LoggedOut { reason }
-        }
+        ConnectFailureReason::CatExpired
+        | ConnectFailureReason::CatInvalid
+        | ConnectFailureReason::ClientUnknown => LinkEnd::LoggedOut { reason },
         _ => LinkEnd::Lost { reason },
     }
 }

@@ -26,7 +26,9 @@ impl CommitHook {
     /// Commits messages, or ends the link: what is not committed comes again on the next one.
     pub(super) async fn commit(&self, client: &Client, batch: &[InboundMessage]) -> anyhow::Result<()> {
         // A panic here would be swallowed by the library's task, and the link would go deaf.
-        let committed = AssertUnwindSafe(self.try_commit(client, batch)).catch_unwind().await;
+        let committed = AssertUnwindSafe(self.try_commit(client, batch))
+            .catch_unwind()
+            .await;
         match committed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
@@ -36,7 +38,9 @@ impl CommitHook {
             }
             Err(_) => {
                 let reason = "committing inbound messages panicked".to_owned();
-                self.reporter.end(LinkEnd::Broken { reason: reason.clone() });
+                self.reporter.end(LinkEnd::Broken {
+                    reason: reason.clone(),
+                });
                 Err(anyhow!(reason))
             }
         }
@@ -50,7 +54,9 @@ impl CommitHook {
         if facts.is_empty() {
             return Ok(());
         }
-        let Some(observer) = self.reporter.observer() else { bail!("the link is over") };
+        let Some(observer) = self.reporter.observer() else {
+            bail!("the link is over")
+        };
         Ok(observer.inbound(facts).await?)
     }
 }
@@ -71,11 +77,20 @@ struct ClientNames<'a>(&'a Client);
 #[async_trait]
 impl Names for ClientNames<'_> {
     async fn other_name(&self, jid: &Jid) -> anyhow::Result<Option<Jid>> {
-        let Some(entry) = self.0.get_lid_pn_entry(jid).await? else { return Ok(None) };
-        Ok(Some(if jid.is_lid() { Jid::pn(&*entry.phone_number) } else { Jid::lid(&*entry.lid) }))
+        let Some(entry) = self.0.get_lid_pn_entry(jid).await? else {
+            return Ok(None);
+        };
+        Ok(Some(if jid.is_lid() {
+            Jid::pn(&*entry.phone_number)
+        } else {
+            Jid::lid(&*entry.lid)
+        }))
     }
 
     fn is_own(&self, jid: &Jid) -> bool {
-        [self.0.pn(), self.0.lid()].iter().flatten().any(|own| own.is_same_chat_as(jid))
+        [self.0.pn(), self.0.lid()]
+            .iter()
+            .flatten()
+            .any(|own| own.is_same_chat_as(jid))
     }
 }

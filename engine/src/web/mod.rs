@@ -36,7 +36,7 @@ use roost_domain::time::{Clock, Entropy};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use whatsapp_rust::CacheConfig;
-use whatsapp_rust::bot::Bot;
+use whatsapp_rust::bot::{Bot, BotBuilderError};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
@@ -94,11 +94,18 @@ impl WebEngine {
     fn proxy(&self, text: Option<&str>) -> Result<Option<Proxy>, OpenError> {
         let Some(text) = text else { return Ok(None) };
         let proxy = Proxy::parse(text).map_err(OpenError::Proxy)?;
-        proxy.check().map_err(|error| OpenError::Endpoint(error.to_string()))?;
+        proxy
+            .check()
+            .map_err(|error| OpenError::Endpoint(error.to_string()))?;
         Ok(Some(proxy))
     }
 
-    fn transports(&self, proxy: Option<Proxy>, runtime: &LinkRuntime, reporter: &Arc<Reporter>) -> Transports {
+    fn transports(
+        &self,
+        proxy: Option<Proxy>,
+        runtime: &LinkRuntime,
+        reporter: &Arc<Reporter>,
+    ) -> Transports {
         Transports {
             endpoint: self.endpoint.clone(),
             dialer: Dialer {
@@ -123,7 +130,11 @@ const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 #[async_trait]
 impl Engine for WebEngine {
-    async fn open(&self, spec: LinkSpec, observer: Arc<dyn LinkObserver>) -> Result<Arc<dyn Link>, OpenError> {
+    async fn open(
+        &self,
+        spec: LinkSpec,
+        observer: Arc<dyn LinkObserver>,
+    ) -> Result<Arc<dyn Link>, OpenError> {
         let proxy = self.proxy(spec.proxy.as_deref())?;
         let reporter = Arc::new(Reporter::new(observer));
         let backend = Arc::new(Backend::new(
@@ -134,7 +145,9 @@ impl Engine for WebEngine {
         ));
         let device = match backend.open().await {
             Ok(device) => device,
-            Err(DeviceError::Store(StoreError::Fenced)) => return Ok(WebLink::ended(reporter, LinkEnd::Fenced)),
+            Err(DeviceError::Store(StoreError::Fenced)) => {
+                return Ok(WebLink::ended(reporter, LinkEnd::Fenced));
+            }
             Err(error) => return Err(not_opened(error)),
         };
         let paired = device.is_some_and(|device| device.pn.is_some());
@@ -153,21 +166,14 @@ impl Engine for WebEngine {
             Arc::clone(&self.clock),
             pairing,
         ));
-        let props = DevicePropsOverride::new()
-            .with_os(self.config.device_name.as_str())
-            .with_platform_type(PlatformType::DESKTOP);
-        let bot = Bot::builder()
-            .with_backend_arc(Arc::clone(&backend) as _)
-            .with_transport_factory(transports)
-            .with_http_client(LinkHttp::new(Arc::clone(&self.http), proxy))
-            .with_runtime(runtime.clone())
-            .with_version(self.config.client_version)
-            .with_device_props(props)
-            .with_wanted_pre_key_count(self.config.prekeys)
-            .with_cache_config(caches())
-            .with_inbound_durability_hook(Hook(hook))
-            .skip_history_sync()
-            .build()
+        let bot = self
+            .bot(
+                Arc::clone(&backend),
+                transports,
+                proxy,
+                runtime.clone(),
+                Hook(hook),
+            )
             .await;
         let bot = match bot {
             Ok(bot) => bot,
@@ -195,20 +201,46 @@ impl Engine for WebEngine {
 }
 
 impl WebEngine {
+    /// Builds the library's client. It does not dial yet.
+    async fn bot(
+        &self,
+        backend: Arc<Backend>,
+        transports: Transports,
+        proxy: Option<Proxy>,
+        runtime: LinkRuntime,
+        hook: Hook,
+    ) -> Result<Bot, BotBuilderError> {
+        // Not kept with the device: to be said at every start.
+        let props = DevicePropsOverride::new()
+            .with_os(self.config.device_name.as_str())
+            .with_platform_type(PlatformType::DESKTOP);
+        // History is skipped, so there is nothing to take secrets from.
+        let caches = CacheConfig {
+            seed_msg_secrets_from_history: false,
+            ..CacheConfig::default()
+        };
+        Bot::builder()
+            .with_backend_arc(backend as _)
+            .with_transport_factory(transports)
+            .with_http_client(LinkHttp::new(Arc::clone(&self.http), proxy))
+            .with_runtime(runtime)
+            .with_version(self.config.client_version)
+            .with_device_props(props)
+            .with_wanted_pre_key_count(self.config.prekeys)
+            .with_cache_config(caches)
+            .with_inbound_durability_hook(hook)
+            .skip_history_sync()
+            .build()
+            .await
+    }
+
     /// A part of the probe interval, so that links that came up together are not probed together.
     fn jitter(&self) -> Duration {
         let mut byte = [0];
         self.entropy.fill(&mut byte);
-        self.config.probe_interval.mul_f64(f64::from(byte[0]) / 256.0 / 2.0)
-    }
-}
-
-/// Caches of one client. The defaults hold a heavy user's phone; thousands of clients share this
-/// process, and what falls out is read from the store again.
-fn caches() -> CacheConfig {
-    CacheConfig {
-        seed_msg_secrets_from_history: false,
-        ..CacheConfig::default()
+        self.config
+            .probe_interval
+            .mul_f64(f64::from(byte[0]) / 256.0 / 2.0)
     }
 }
 

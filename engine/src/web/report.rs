@@ -136,7 +136,10 @@ impl Reporter {
 
     /// The best known reason for a connection that ended without one.
     pub(super) fn trouble(&self) -> String {
-        self.lock().trouble.clone().unwrap_or_else(|| "the connection was closed".to_owned())
+        self.lock()
+            .trouble
+            .clone()
+            .unwrap_or_else(|| "the connection was closed".to_owned())
     }
 
     /// Says the last word. Nothing follows.
@@ -150,14 +153,18 @@ impl Reporter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// Called with the lock held, so that facts keep their order. False when the observer panicked: the
 /// library's tasks would swallow that.
 fn tell(state: &State, fact: LinkFact) -> bool {
-    let Some(observer) = &state.observer else { return true };
+    let Some(observer) = &state.observer else {
+        return true;
+    };
     catch_unwind(AssertUnwindSafe(|| observer.fact(fact)))
         .inspect_err(|_| tracing::error!("a link's observer panicked"))
         .is_ok()

@@ -43,12 +43,6 @@ impl LinkRuntime {
         });
     }
 
-    /// How many tasks run.
-    #[cfg(test)]
-    pub(super) fn task_count(&self) -> usize {
-        self.tasks.len()
-    }
-
     /// Ends every task and waits until they are gone; false when one still runs at the deadline.
     pub(super) async fn stop(&self, deadline: Duration) -> bool {
         self.stop.cancel();
@@ -79,7 +73,9 @@ impl Runtime for LinkRuntime {
         let (tasks, blocking) = (self.tasks.clone(), Arc::clone(&self.blocking));
         Box::pin(async move {
             // The semaphore is never closed; without a permit the job would run uncounted.
-            let Ok(_permit) = blocking.acquire_owned().await else { return };
+            let Ok(_permit) = blocking.acquire_owned().await else {
+                return;
+            };
             // A job that panics drops its channel, which is what its caller waits on.
             let _ = tasks.spawn_blocking(job).await;
         })

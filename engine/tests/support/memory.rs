@@ -42,7 +42,11 @@ impl Memory {
 
     /// Somebody else takes the instance over.
     pub fn take_over(&self, owner: Owner) {
-        self.inner.lock().unwrap().epochs.insert(owner.instance, owner.epoch);
+        self.inner
+            .lock()
+            .unwrap()
+            .epochs
+            .insert(owner.instance, owner.epoch);
     }
 
     /// Forgets the units counted so far, and returns them.
@@ -51,12 +55,21 @@ impl Memory {
     }
 
     pub fn row(&self, owner: Owner, collection: Collection, key: &str) -> Option<Row> {
-        self.inner.lock().unwrap().rows.get(&(owner.instance, collection, key.to_owned())).cloned()
+        self.inner
+            .lock()
+            .unwrap()
+            .rows
+            .get(&(owner.instance, collection, key.to_owned()))
+            .cloned()
     }
 
     pub fn count(&self, owner: Owner, collection: Collection) -> usize {
         let inner = self.inner.lock().unwrap();
-        inner.rows.keys().filter(|(instance, kind, _)| *instance == owner.instance && *kind == collection).count()
+        inner
+            .rows
+            .keys()
+            .filter(|(instance, kind, _)| *instance == owner.instance && *kind == collection)
+            .count()
     }
 }
 
@@ -74,10 +87,18 @@ impl Inner {
 
 #[async_trait]
 impl LinkState for Memory {
-    async fn get(&self, owner: Owner, collection: Collection, key: &str) -> Result<Option<Bytes>, StoreError> {
+    async fn get(
+        &self,
+        owner: Owner,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Option<Bytes>, StoreError> {
         let inner = self.inner.lock().unwrap();
         inner.check(owner)?;
-        Ok(inner.rows.get(&(owner.instance, collection, key.to_owned())).map(|(value, _)| value.clone()))
+        Ok(inner
+            .rows
+            .get(&(owner.instance, collection, key.to_owned()))
+            .map(|(value, _)| value.clone()))
     }
 
     async fn get_many(
@@ -116,10 +137,16 @@ impl LinkState for Memory {
     }
 
     async fn last_key(&self, owner: Owner, collection: Collection) -> Result<Option<String>, StoreError> {
-        Ok(self.scan(owner, collection, "", u32::MAX).await?.pop().map(|(key, _)| key))
+        Ok(self
+            .scan(owner, collection, "", u32::MAX)
+            .await?
+            .pop()
+            .map(|(key, _)| key))
     }
 
     async fn apply(&self, owner: Owner, ops: Vec<StateOp>) -> Result<(), StoreError> {
+        // A database takes its time; others get their turn meanwhile.
+        tokio::task::yield_now().await;
         let mut inner = self.inner.lock().unwrap();
         inner.check(owner)?;
         for op in &ops {
@@ -130,7 +157,9 @@ impl LinkState for Memory {
                     value,
                     expires_at,
                 } => {
-                    inner.rows.insert((owner.instance, collection, key), (value, expires_at));
+                    inner
+                        .rows
+                        .insert((owner.instance, collection, key), (value, expires_at));
                 }
                 StateOp::Delete { collection, key } => {
                     inner.rows.remove(&(owner.instance, collection, key));

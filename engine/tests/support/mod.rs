@@ -4,16 +4,17 @@
 #![allow(dead_code, reason = "each test binary uses its share")]
 
 pub mod memory;
+pub mod proxy;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use roost_domain::Timestamp;
 use roost_domain::engine::{LinkEnd, LinkFact, LinkObserver, NotCommitted};
 use roost_domain::message::Inbound;
 use roost_domain::time::{Clock, Entropy};
-use roost_domain::Timestamp;
 use tokio::sync::watch;
 
 /// Until when a test waits for what must happen.
@@ -82,12 +83,19 @@ impl Recorder {
         };
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; facts: {:?}; inbound: {:?}", self.facts(), self.inbound()),
+            Err(_) => panic!(
+                "waited in vain for {what}; facts: {:?}; inbound: {:?}",
+                self.facts(),
+                self.inbound()
+            ),
         }
     }
 
     pub async fn fact<T>(&self, what: &str, pick: impl Fn(&LinkFact) -> Option<T>) -> T {
-        self.wait(what, |recorder| recorder.facts.lock().unwrap().iter().find_map(&pick)).await
+        self.wait(what, |recorder| {
+            recorder.facts.lock().unwrap().iter().find_map(&pick)
+        })
+        .await
     }
 
     pub async fn end(&self) -> LinkEnd {
@@ -99,7 +107,16 @@ impl Recorder {
     }
 
     pub async fn message(&self, what: &str, pick: impl Fn(&Inbound) -> bool) -> Inbound {
-        self.wait(what, |recorder| recorder.inbound.lock().unwrap().iter().find(|inbound| pick(inbound)).cloned()).await
+        self.wait(what, |recorder| {
+            recorder
+                .inbound
+                .lock()
+                .unwrap()
+                .iter()
+                .find(|inbound| pick(inbound))
+                .cloned()
+        })
+        .await
     }
 }
 

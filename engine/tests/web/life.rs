@@ -9,13 +9,16 @@ use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::support::memory::owner;
+use crate::support::proxy::{Manner, Proxy};
 use crate::world::{FRIEND, OWN, World, address};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_connection_ends_the_link_and_the_next_one_connects() {
     let world = World::new().await;
     let open = world.paired().await;
-    world.post(&format!("accounts/{OWN}/disconnect-devices"), json!({})).await;
+    world
+        .post(&format!("accounts/{OWN}/disconnect-devices"), json!({}))
+        .await;
     assert!(matches!(open.said.end().await, LinkEnd::Lost { .. }));
     let open = world.open(None).await;
     open.connected().await;
@@ -32,8 +35,17 @@ async fn what_came_while_away_arrives_on_the_next_link_in_order() {
     }
     let open = world.open(None).await;
     open.connected().await;
-    open.said.wait("all messages", |said| (said.inbound().len() >= ids.len()).then_some(())).await;
-    let got: Vec<String> = open.said.inbound().into_iter().map(|inbound| inbound.whatsapp_id).collect();
+    open.said
+        .wait("all messages", |said| {
+            (said.inbound().len() >= ids.len()).then_some(())
+        })
+        .await;
+    let got: Vec<String> = open
+        .said
+        .inbound()
+        .into_iter()
+        .map(|inbound| inbound.whatsapp_id)
+        .collect();
     assert_eq!(got, ids);
     open.link.close().await;
     assert_eq!(world.state.count(world.owner, Collection::PendingInbound), 0);
@@ -44,7 +56,9 @@ async fn what_is_not_committed_comes_again_on_the_next_link() {
     let world = World::new().await;
     let open = world.paired().await;
     let before = world.friend_sends(json!({"text": "kept"})).await;
-    open.said.message("the first text", |inbound| inbound.whatsapp_id == before).await;
+    open.said
+        .message("the first text", |inbound| inbound.whatsapp_id == before)
+        .await;
     open.said.refuse();
     let id = world.friend_sends(json!({"text": "not committed"})).await;
     assert!(matches!(open.said.end().await, LinkEnd::Lost { .. }));
@@ -53,8 +67,15 @@ async fn what_is_not_committed_comes_again_on_the_next_link() {
         let open = world.open(None).await;
         open.connected().await;
         let probe = world.friend_sends(json!({"text": "probe"})).await;
-        open.said.message("the probe", |inbound| inbound.whatsapp_id == probe).await;
-        let again = open.said.inbound().iter().filter(|inbound| inbound.whatsapp_id == id).count();
+        open.said
+            .message("the probe", |inbound| inbound.whatsapp_id == probe)
+            .await;
+        let again = open
+            .said
+            .inbound()
+            .iter()
+            .filter(|inbound| inbound.whatsapp_id == id)
+            .count();
         open.link.close().await;
         if again == 0 {
             assert_eq!(world.state.count(world.owner, Collection::PendingInbound), 0);
@@ -96,7 +117,9 @@ async fn a_database_that_is_away_fails_sends_and_comes_back() {
     };
     open.link.send(&message("before", "3EB0A1")).await.unwrap();
     world.received(FRIEND, "before").await;
-    world.state.set_trouble(Some(StoreError::Unavailable("the test says so".to_owned())));
+    world
+        .state
+        .set_trouble(Some(StoreError::Unavailable("the test says so".to_owned())));
     let _ = open.link.send(&message("during", "3EB0A2")).await;
     world.state.set_trouble(None);
     open.link.send(&message("during", "3EB0A2")).await.unwrap();
@@ -108,7 +131,9 @@ async fn a_database_that_is_away_fails_sends_and_comes_back() {
 async fn an_endpoint_where_nobody_listens_is_lost_with_its_reason() {
     let world = World::with(|config| config.endpoint = "ws://127.0.0.1:1/ws/chat".to_owned()).await;
     let open = world.open(Some(roost_domain::instance::PairingMethod::Qr)).await;
-    let LinkEnd::Lost { reason } = open.said.end().await else { panic!("{:?}", open.said.facts()) };
+    let LinkEnd::Lost { reason } = open.said.end().await else {
+        panic!("{:?}", open.said.facts())
+    };
     assert!(reason.contains("127.0.0.1:1"), "{reason}");
 }
 
@@ -120,7 +145,9 @@ async fn closing_during_the_handshake_is_quick_and_leaves_nothing() {
     let before = Handle::current().metrics().num_alive_tasks();
     let open = world.open(Some(roost_domain::instance::PairingMethod::Qr)).await;
     let (_stream, _) = silent.accept().await.unwrap();
-    tokio::time::timeout(Duration::from_secs(15), open.link.close()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(15), open.link.close())
+        .await
+        .unwrap();
     open.link.close().await;
     assert_eq!(open.said.end().await, LinkEnd::Closed);
     no_more_tasks_than(before).await;
@@ -162,7 +189,46 @@ async fn no_more_tasks_than(limit: usize) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(20), fewer).await.is_err() {
-        panic!("{} tasks, {limit} expected", Handle::current().metrics().num_alive_tasks());
+    if tokio::time::timeout(Duration::from_secs(20), fewer)
+        .await
+        .is_err()
+    {
+        panic!(
+            "{} tasks, {limit} expected",
+            Handle::current().metrics().num_alive_tasks()
+        );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_goes_deaf_is_lost() {
+    let world = World::with(|config| {
+        config.probe_interval = Duration::from_millis(300);
+        config.probe_timeout = Duration::from_millis(300);
+    })
+    .await;
+    world.paired().await.link.close().await;
+    let proxy = Proxy::http(Manner::Open).await;
+    let open = world
+        .open_with(None, Some(format!("http://{}", proxy.address)))
+        .await;
+    open.connected().await;
+    proxy.frozen.cancel();
+    let LinkEnd::Lost { reason } = open.said.end().await else {
+        panic!("{:?}", open.said.facts())
+    };
+    assert!(reason.contains("no longer answers"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_lets_the_device_in_is_given_up() {
+    let world = World::with(|config| config.login_timeout = Duration::from_millis(500)).await;
+    let proxy = Proxy::http(Manner::Open).await;
+    let first = World::paired(&world).await;
+    first.link.close().await;
+    proxy.frozen.cancel();
+    let open = world
+        .open_with(None, Some(format!("http://{}", proxy.address)))
+        .await;
+    assert!(matches!(open.said.end().await, LinkEnd::Lost { .. }));
 }

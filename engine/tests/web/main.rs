@@ -1,4 +1,9 @@
 //! The web engine against the sandbox, on the real wire.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails where it panics, and runs on real time"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,5 +11,6 @@ mod support;
 mod life;
 mod messages;
 mod pairing;
-mod timing;
+mod proxy;
+mod store;
 mod world;

@@ -25,20 +25,29 @@ async fn a_text_is_sent_acknowledged_delivered_and_read() {
     assert_eq!(got["whatsapp_id"], message.whatsapp_id);
     open.said
         .fact("the acknowledgement", |fact| match fact {
-            LinkFact::ServerAck { whatsapp_id, error: None, .. } if *whatsapp_id == message.whatsapp_id => Some(()),
+            LinkFact::ServerAck {
+                whatsapp_id,
+                error: None,
+                ..
+            } if *whatsapp_id == message.whatsapp_id => Some(()),
             _ => None,
         })
         .await;
     let receipt = |wanted: MessageStatus| {
         let id = message.whatsapp_id.clone();
         move |fact: &LinkFact| match fact {
-            LinkFact::Receipt { whatsapp_ids, status, inbound: false, .. } if *status == wanted => {
-                whatsapp_ids.contains(&id).then_some(())
-            }
+            LinkFact::Receipt {
+                whatsapp_ids,
+                status,
+                inbound: false,
+                ..
+            } if *status == wanted => whatsapp_ids.contains(&id).then_some(()),
             _ => None,
         }
     };
-    open.said.fact("the delivery", receipt(MessageStatus::Delivered)).await;
+    open.said
+        .fact("the delivery", receipt(MessageStatus::Delivered))
+        .await;
     let read = json!({"whatsapp_id": message.whatsapp_id});
     world.post(&format!("accounts/{FRIEND}/read"), read).await;
     open.said.fact("the reading", receipt(MessageStatus::Read)).await;
@@ -50,16 +59,36 @@ async fn what_a_friend_writes_arrives_with_both_names() {
     let world = World::new().await;
     let open = world.paired().await;
     let id = world.friend_sends(json!({"text": "hi"})).await;
-    let inbound = open.said.message("the text", |inbound| inbound.whatsapp_id == id).await;
-    assert_eq!(inbound.body, InboundBody::Message { content: Content::text("hi"), reply_to: None });
+    let inbound = open
+        .said
+        .message("the text", |inbound| inbound.whatsapp_id == id)
+        .await;
+    assert_eq!(
+        inbound.body,
+        InboundBody::Message {
+            content: Content::text("hi"),
+            reply_to: None
+        }
+    );
     assert!(!inbound.from_me);
     assert_eq!(inbound.chat.id, address(FRIEND));
-    assert_eq!(inbound.chat.phone_number.as_ref().map(|number| number.digits()), Some(FRIEND));
+    assert_eq!(
+        inbound.chat.phone_number.as_ref().map(|number| number.digits()),
+        Some(FRIEND)
+    );
     assert!(inbound.chat.lid.is_some());
     assert_eq!(inbound.sender.id, address(FRIEND));
-    assert_eq!(inbound.sender.push_name.as_deref(), Some(format!("Phone {FRIEND}").as_str()));
-    let by_lid = world.friend_sends(json!({"text": "by lid", "addressing": "lid"})).await;
-    let inbound = open.said.message("the text by LID", |inbound| inbound.whatsapp_id == by_lid).await;
+    assert_eq!(
+        inbound.sender.push_name.as_deref(),
+        Some(format!("Phone {FRIEND}").as_str())
+    );
+    let by_lid = world
+        .friend_sends(json!({"text": "by lid", "addressing": "lid"}))
+        .await;
+    let inbound = open
+        .said
+        .message("the text by LID", |inbound| inbound.whatsapp_id == by_lid)
+        .await;
     assert_eq!(inbound.chat.id, address(FRIEND));
     open.link.close().await;
 }
@@ -72,12 +101,24 @@ async fn edits_revocations_and_reactions_name_their_message() {
     world.friend_sends(json!({"edit_of": id, "text": "second"})).await;
     world.friend_sends(json!({"react_to": id, "emoji": "👍"})).await;
     world.friend_sends(json!({"revoke_of": id})).await;
-    let edit = InboundBody::Edit { target: id.clone(), content: Content::text("second") };
-    open.said.message("the edit", |inbound| inbound.body == edit).await;
-    let reaction = InboundBody::Reaction { target: id.clone(), emoji: Some("👍".to_owned()) };
-    open.said.message("the reaction", |inbound| inbound.body == reaction).await;
+    let edit = InboundBody::Edit {
+        target: id.clone(),
+        content: Content::text("second"),
+    };
+    open.said
+        .message("the edit", |inbound| inbound.body == edit)
+        .await;
+    let reaction = InboundBody::Reaction {
+        target: id.clone(),
+        emoji: Some("👍".to_owned()),
+    };
+    open.said
+        .message("the reaction", |inbound| inbound.body == reaction)
+        .await;
     let revoke = InboundBody::Revoke { target: id.clone() };
-    open.said.message("the revocation", |inbound| inbound.body == revoke).await;
+    open.said
+        .message("the revocation", |inbound| inbound.body == revoke)
+        .await;
     open.link.close().await;
 }
 
@@ -86,7 +127,10 @@ async fn a_reply_quotes_in_both_directions() {
     let world = World::new().await;
     let open = world.paired().await;
     let id = world.friend_sends(json!({"text": "question"})).await;
-    let inbound = open.said.message("the question", |inbound| inbound.whatsapp_id == id).await;
+    let inbound = open
+        .said
+        .message("the question", |inbound| inbound.whatsapp_id == id)
+        .await;
     let mut answer = outgoing(7, "answer");
     answer.reply_to = Some(Quoted {
         message_id: None,
@@ -96,9 +140,20 @@ async fn a_reply_quotes_in_both_directions() {
     });
     open.link.send(&answer).await.unwrap();
     world.received(FRIEND, "answer").await;
-    let back = world.friend_sends(json!({"text": "thanks", "reply_to": answer.whatsapp_id})).await;
-    let inbound = open.said.message("the reply", |inbound| inbound.whatsapp_id == back).await;
-    let InboundBody::Message { reply_to: Some(quoted), .. } = inbound.body else { panic!("{:?}", inbound.body) };
+    let back = world
+        .friend_sends(json!({"text": "thanks", "reply_to": answer.whatsapp_id}))
+        .await;
+    let inbound = open
+        .said
+        .message("the reply", |inbound| inbound.whatsapp_id == back)
+        .await;
+    let InboundBody::Message {
+        reply_to: Some(quoted),
+        ..
+    } = inbound.body
+    else {
+        panic!("{:?}", inbound.body)
+    };
     assert_eq!(quoted.whatsapp_id, answer.whatsapp_id);
     assert_eq!(quoted.sender, None, "the instance itself wrote it");
     open.link.close().await;
@@ -108,9 +163,18 @@ async fn a_reply_quotes_in_both_directions() {
 async fn what_the_own_phone_writes_is_from_me() {
     let world = World::new().await;
     let open = world.paired().await;
-    let sent = world.post(&format!("accounts/{OWN}/messages"), json!({"to": FRIEND, "text": "from my phone"})).await;
-    let inbound =
-        open.said.message("the copy", |inbound| Some(inbound.whatsapp_id.as_str()) == sent["whatsapp_id"].as_str()).await;
+    let sent = world
+        .post(
+            &format!("accounts/{OWN}/messages"),
+            json!({"to": FRIEND, "text": "from my phone"}),
+        )
+        .await;
+    let inbound = open
+        .said
+        .message("the copy", |inbound| {
+            Some(inbound.whatsapp_id.as_str()) == sent["whatsapp_id"].as_str()
+        })
+        .await;
     assert!(inbound.from_me);
     assert_eq!(inbound.chat.id, address(FRIEND));
     assert_eq!(inbound.sender.id, address(OWN));
@@ -122,7 +186,10 @@ async fn reading_is_told_to_the_sender() {
     let world = World::new().await;
     let open = world.paired().await;
     let id = world.friend_sends(json!({"text": "read me"})).await;
-    let inbound = open.said.message("the text", |inbound| inbound.whatsapp_id == id).await;
+    let inbound = open
+        .said
+        .message("the text", |inbound| inbound.whatsapp_id == id)
+        .await;
     let read = ReadReceipt {
         chat: inbound.chat.id,
         sender: None,
@@ -138,12 +205,23 @@ async fn a_number_that_is_not_on_whatsapp_is_refused() {
     let open = world.paired().await;
     let mut message = outgoing(3, "anybody?");
     message.to = address("4915199999999");
-    assert_eq!(open.link.send(&message).await, Err(SendError::RecipientNotOnWhatsapp));
-    message.content = Content::Unsupported { kind: "image".to_owned() };
+    assert_eq!(
+        open.link.send(&message).await,
+        Err(SendError::RecipientNotOnWhatsapp)
+    );
+    message.content = Content::Unsupported {
+        kind: "image".to_owned(),
+    };
     message.to = address(FRIEND);
-    assert!(matches!(open.link.send(&message).await, Err(SendError::Permanent(_))));
+    assert!(matches!(
+        open.link.send(&message).await,
+        Err(SendError::Permanent(_))
+    ));
     open.link.close().await;
-    assert_eq!(open.link.send(&outgoing(4, "too late")).await, Err(SendError::NotConnected));
+    assert_eq!(
+        open.link.send(&outgoing(4, "too late")).await,
+        Err(SendError::NotConnected)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,7 +237,11 @@ async fn a_message_can_be_sent_again_under_its_id() {
     open.link.send(&message).await.unwrap();
     open.said
         .fact("the acknowledgement", |fact| match fact {
-            LinkFact::ServerAck { whatsapp_id, error: None, .. } if *whatsapp_id == message.whatsapp_id => Some(()),
+            LinkFact::ServerAck {
+                whatsapp_id,
+                error: None,
+                ..
+            } if *whatsapp_id == message.whatsapp_id => Some(()),
             _ => None,
         })
         .await;

@@ -12,7 +12,9 @@ async fn a_phone_pairs_by_qr_code() {
     let world = World::new().await;
     let open = world.open(Some(PairingMethod::Qr)).await;
     let code = open.qr().await;
-    world.post(&format!("accounts/{OWN}/scan"), json!({"code": code})).await;
+    world
+        .post(&format!("accounts/{OWN}/scan"), json!({"code": code}))
+        .await;
     let paired = open
         .said
         .fact("the pairing", |fact| match fact {
@@ -47,9 +49,17 @@ async fn a_phone_pairs_by_code() {
         .await;
     assert_eq!(code.len(), 8);
     assert!(!valid_for.is_zero());
-    world.post(&format!("accounts/{OWN}/link-code"), json!({"code": code})).await;
+    world
+        .post(&format!("accounts/{OWN}/link-code"), json!({"code": code}))
+        .await;
     assert_eq!(open.connected().await.phone_number.digits(), OWN);
-    assert!(!open.said.facts().iter().any(|fact| matches!(fact, LinkFact::Qr { .. })));
+    assert!(
+        !open
+            .said
+            .facts()
+            .iter()
+            .any(|fact| matches!(fact, LinkFact::Qr { .. }))
+    );
     open.link.close().await;
 }
 
@@ -60,7 +70,13 @@ async fn a_paired_instance_connects_without_a_scan() {
     let open = world.open(None).await;
     open.connected().await;
     open.link.close().await;
-    assert!(!open.said.facts().iter().any(|fact| matches!(fact, LinkFact::Qr { .. } | LinkFact::Paired(_))));
+    assert!(
+        !open
+            .said
+            .facts()
+            .iter()
+            .any(|fact| matches!(fact, LinkFact::Qr { .. } | LinkFact::Paired(_)))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,8 +45,13 @@ impl World {
         };
         change(&mut config);
         let state = Arc::new(Memory::default());
-        let engine =
-            WebEngine::new(config, Arc::clone(&state) as _, Arc::new(SystemClock), Arc::new(NoEntropy)).unwrap();
+        let engine = WebEngine::new(
+            config,
+            Arc::clone(&state) as _,
+            Arc::new(SystemClock),
+            Arc::new(NoEntropy),
+        )
+        .unwrap();
         let world = Self {
             sandbox,
             engine,
@@ -55,7 +60,12 @@ impl World {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         };
         for phone in [OWN, FRIEND] {
-            world.post("accounts", json!({"phone_number": phone, "name": format!("Phone {phone}")})).await;
+            world
+                .post(
+                    "accounts",
+                    json!({"phone_number": phone, "name": format!("Phone {phone}")}),
+                )
+                .await;
         }
         world
     }
@@ -80,7 +90,11 @@ impl World {
         let found = async {
             loop {
                 let list = self.get(&format!("accounts/{phone}/messages")).await;
-                let messages = list["data"].as_array().or_else(|| list.as_array()).cloned().unwrap_or_default();
+                let messages = list["data"]
+                    .as_array()
+                    .or_else(|| list.as_array())
+                    .cloned()
+                    .unwrap_or_default();
                 if let Some(message) = messages.into_iter().find(|message| message["text"] == text) {
                     return message;
                 }
@@ -89,7 +103,10 @@ impl World {
         };
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(message) => message,
-            Err(_) => panic!("{phone} never got {text:?}: {}", self.get(&format!("accounts/{phone}/messages")).await),
+            Err(_) => panic!(
+                "{phone} never got {text:?}: {}",
+                self.get(&format!("accounts/{phone}/messages")).await
+            ),
         }
     }
 
@@ -120,7 +137,8 @@ impl World {
     pub async fn paired(&self) -> Open {
         let open = self.open(Some(PairingMethod::Qr)).await;
         let code = open.qr().await;
-        self.post(&format!("accounts/{OWN}/scan"), json!({"code": code})).await;
+        self.post(&format!("accounts/{OWN}/scan"), json!({"code": code}))
+            .await;
         open.connected().await;
         open
     }

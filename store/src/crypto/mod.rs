@@ -48,7 +48,13 @@ impl Keyring {
         expand(&master, &[b"key id"], &mut key_id);
         let mut pepper = Zeroizing::new([0; 32]);
         expand(&master, &[b"api key pepper"], &mut *pepper);
-        Self { master, key_id, pepper, entropy, tenants: Mutex::default() }
+        Self {
+            master,
+            key_id,
+            pepper,
+            entropy,
+            tenants: Mutex::default(),
+        }
     }
 
     /// A value by which a database knows its master key, and which says nothing about it.
@@ -79,7 +85,11 @@ impl Keyring {
 
     /// A tenant's key, when it was derived before.
     pub(crate) fn cached(&self, tenant: TenantId) -> Option<Arc<TenantKey>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+        self.tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tenant)
+            .cloned()
     }
 
     /// A tenant's key.
@@ -117,8 +127,16 @@ impl TenantKey {
     /// The key for the rows of an instance.
     pub(crate) fn instance(&self, instance: InstanceId) -> InstanceKey<'_> {
         let mut key = Zeroizing::new([0; 32]);
-        expand(&self.derive, &[b"instance", &instance.to_u128().to_be_bytes()], &mut *key);
-        InstanceKey { of: self, instance, cipher: Aes256Gcm::new((&*key).into()) }
+        expand(
+            &self.derive,
+            &[b"instance", &instance.to_u128().to_be_bytes()],
+            &mut *key,
+        );
+        InstanceKey {
+            of: self,
+            instance,
+            cipher: Aes256Gcm::new((&*key).into()),
+        }
     }
 }
 
@@ -165,7 +183,9 @@ impl InstanceKey<'_> {
             .and_then(|header| header.try_into().ok())
             .ok_or_else(|| StoreError::Corrupt("an encrypted value is too short".to_owned()))?;
         if header[0] != VERSION || header[1..5] != self.of.key_id {
-            return Err(StoreError::Corrupt("a value is encrypted under an unknown key".to_owned()));
+            return Err(StoreError::Corrupt(
+                "a value is encrypted under an unknown key".to_owned(),
+            ));
         }
         let mut nonce = [0; NONCE_BYTES];
         nonce.copy_from_slice(&header[5..]);

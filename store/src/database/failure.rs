@@ -50,6 +50,15 @@ impl Failure {
         }
     }
 
+    /// Whether one unit of a batch may be at fault, so that the others would succeed without it. A
+    /// database that is away is nobody's fault, and what may have been committed is not run again.
+    pub(crate) fn blames_a_unit(&self) -> bool {
+        match self {
+            Self::Stored(StoreError::Unavailable(_)) | Self::CommitUnknown | Self::TimedOut => false,
+            Self::Stored(_) | Self::Database(_) => matches!(self.remedy(), Remedy::None | Remedy::Reread),
+        }
+    }
+
     pub(crate) fn into_store_error(self) -> StoreError {
         match self {
             Self::Stored(error) => error,
@@ -150,6 +159,9 @@ mod tests {
         assert!(matches!(lost.into_store_error(), StoreError::Unavailable(_)));
         let wrong = Failure::Database(sqlx::Error::RowNotFound);
         assert!(matches!(wrong.into_store_error(), StoreError::Corrupt(_)));
-        assert!(matches!(Failure::TimedOut.into_store_error(), StoreError::Unavailable(_)));
+        assert!(matches!(
+            Failure::TimedOut.into_store_error(),
+            StoreError::Unavailable(_)
+        ));
     }
 }

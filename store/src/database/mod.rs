@@ -11,7 +11,9 @@ mod statement;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, SqliteConnection};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Executor, PgConnection, SqliteConnection,
+};
 
 pub(crate) use failure::{Failure, Remedy};
 pub(crate) use reader::Reader;
@@ -78,7 +80,8 @@ impl Connection {
                 Ok(connection.execute(query).await?.rows_affected())
             }
             Self::Postgres(connection) => {
-                let query = sqlx::query_with(AssertSqlSafe(statement.sql(Dialect::Postgres)), args.postgres()?);
+                let query =
+                    sqlx::query_with(AssertSqlSafe(statement.sql(Dialect::Postgres)), args.postgres()?);
                 Ok(connection.execute(query).await?.rows_affected())
             }
         }
@@ -87,12 +90,18 @@ impl Connection {
     /// Runs statements without arguments, as they are.
     pub(crate) async fn run(&mut self, sql: &'static str) -> Result<Vec<Row>, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(connection) => {
-                sqlx::raw_sql(sql).fetch_all(connection).await?.into_iter().map(Row::Sqlite).collect()
-            }
-            Self::Postgres(connection) => {
-                sqlx::raw_sql(sql).fetch_all(connection).await?.into_iter().map(Row::Postgres).collect()
-            }
+            Self::Sqlite(connection) => sqlx::raw_sql(sql)
+                .fetch_all(connection)
+                .await?
+                .into_iter()
+                .map(Row::Sqlite)
+                .collect(),
+            Self::Postgres(connection) => sqlx::raw_sql(sql)
+                .fetch_all(connection)
+                .await?
+                .into_iter()
+                .map(Row::Postgres)
+                .collect(),
         })
     }
 
@@ -110,7 +119,12 @@ async fn fetch_sqlite(
     args: Args,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let query = sqlx::query_with(AssertSqlSafe(statement.sql(Dialect::Sqlite)), args.sqlite()?);
-    Ok(connection.fetch_all(query).await?.into_iter().map(Row::Sqlite).collect())
+    Ok(connection
+        .fetch_all(query)
+        .await?
+        .into_iter()
+        .map(Row::Sqlite)
+        .collect())
 }
 
 async fn fetch_postgres(
@@ -119,7 +133,12 @@ async fn fetch_postgres(
     args: Args,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let query = sqlx::query_with(AssertSqlSafe(statement.sql(Dialect::Postgres)), args.postgres()?);
-    Ok(connection.fetch_all(query).await?.into_iter().map(Row::Postgres).collect())
+    Ok(connection
+        .fetch_all(query)
+        .await?
+        .into_iter()
+        .map(Row::Postgres)
+        .collect())
 }
 
 /// Arguments of one statement, in the order of their numbers.
@@ -217,7 +236,11 @@ impl Args {
 }
 
 fn encode_error(error: Option<String>) -> sqlx::Error {
-    sqlx::Error::Encode(error.unwrap_or_else(|| "arguments of the other dialect".to_owned()).into())
+    sqlx::Error::Encode(
+        error
+            .unwrap_or_else(|| "arguments of the other dialect".to_owned())
+            .into(),
+    )
 }
 
 #[cfg(test)]

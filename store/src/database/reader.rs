@@ -37,7 +37,10 @@ impl Reader {
             }
         };
         // Every connection of the pool may be dead at once, after a restart of the server.
-        Self { pool, attempts: config.readers_max + 1 }
+        Self {
+            pool,
+            attempts: config.readers_max + 1,
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -58,7 +61,10 @@ impl Reader {
                 Ok(rows) => return Ok(rows),
                 Err(error) => Failure::from(error),
             };
-            let gone = matches!(failure, Failure::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed));
+            let gone = matches!(
+                failure,
+                Failure::Database(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+            );
             if failure.remedy() != Remedy::Reconnect || gone || attempt >= self.attempts {
                 return Err(failure.into_store_error());
             }
@@ -66,7 +72,11 @@ impl Reader {
         }
     }
 
-    pub(crate) async fn fetch_one(&self, statement: &Statement, args: Args) -> Result<Option<Row>, StoreError> {
+    pub(crate) async fn fetch_one(
+        &self,
+        statement: &Statement,
+        args: Args,
+    ) -> Result<Option<Row>, StoreError> {
         Ok(self.fetch(statement, args).await?.into_iter().next())
     }
 
@@ -100,4 +110,3 @@ fn pool_options<DB: Database>(config: &StoreConfig) -> PoolOptions<DB> {
             })
         })
 }
-

@@ -2,9 +2,9 @@
 
 use roost_domain::Timestamp;
 use roost_domain::store::StoreError;
+use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::Row as _;
 use std::str::FromStr;
 
 /// One row.
@@ -72,14 +72,19 @@ impl Row {
     }
 
     pub(crate) fn opt_parse<T: FromStr>(&self, at: usize) -> Result<Option<T>, StoreError> {
-        let Some(text) = self.opt_str(at)? else { return Ok(None) };
-        let parsed = text.parse().map_err(|_| StoreError::Corrupt(format!("column {at} cannot be read")))?;
+        let Some(text) = self.opt_str(at)? else {
+            return Ok(None);
+        };
+        let parsed = text
+            .parse()
+            .map_err(|_| StoreError::Corrupt(format!("column {at} cannot be read")))?;
         Ok(Some(parsed))
     }
 
     /// A value that is stored as its name.
     pub(crate) fn name<T>(&self, at: usize, from_name: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
-        from_name(self.str(at)?).ok_or_else(|| StoreError::Corrupt(format!("column {at} has an unknown name")))
+        from_name(self.str(at)?)
+            .ok_or_else(|| StoreError::Corrupt(format!("column {at} has an unknown name")))
     }
 }
 

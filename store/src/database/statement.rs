@@ -35,7 +35,12 @@ impl Statement {
     }
 
     pub(crate) const fn with_rows(template: &'static str, columns: &'static [Column]) -> Self {
-        Self { template, columns, sqlite: OnceLock::new(), postgres: OnceLock::new() }
+        Self {
+            template,
+            columns,
+            sqlite: OnceLock::new(),
+            postgres: OnceLock::new(),
+        }
     }
 
     pub(crate) fn sql(&self, dialect: Dialect) -> Arc<str> {
@@ -103,7 +108,11 @@ impl Statement {
                         Column::Bytes(name) => {
                             cell += 1;
                             let blobs = first + 1;
-                            write!(sql, "{comma}substr(${blobs}, j.value->>{}, j.value->>{cell}) AS {name}", cell - 1)
+                            write!(
+                                sql,
+                                "{comma}substr(${blobs}, j.value->>{}, j.value->>{cell}) AS {name}",
+                                cell - 1
+                            )
                         }
                     };
                     cell += 1;
@@ -122,7 +131,12 @@ impl Statement {
                     names.push(*name);
                     arrays.push(format!("${}::{kind}[]", first + n));
                 }
-                let _ = write!(sql, "* FROM UNNEST({}) AS u ({}))", arrays.join(", "), names.join(", "));
+                let _ = write!(
+                    sql,
+                    "* FROM UNNEST({}) AS u ({}))",
+                    arrays.join(", "),
+                    names.join(", ")
+                );
             }
         }
         sql
@@ -213,7 +227,9 @@ impl JsonRows {
     }
 
     fn text(&mut self, value: Option<&str>) {
-        let Some(value) = value else { return self.plain(format_args!("null")) };
+        let Some(value) = value else {
+            return self.plain(format_args!("null"));
+        };
         self.before_cell();
         self.json.push('"');
         let mut rest = value;
@@ -320,5 +336,9 @@ impl ArrayRows {
 /// PostgreSQL's text cannot hold NUL, which a stranger may well send: it becomes U+FFFD in both
 /// dialects.
 pub(crate) fn storable(text: String) -> String {
-    if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}") } else { text }
+    if text.as_bytes().contains(&0) {
+        text.replace('\0', "\u{FFFD}")
+    } else {
+        text
+    }
 }

@@ -27,18 +27,34 @@ async fn every_text_and_blob_comes_back_as_it_went_in() {
     );
     let address = Address::Sqlite(Box::new(SqliteConnectOptions::new().in_memory(true)));
     let mut connection = address.connect().await.unwrap();
-    let texts = ["", "plain", "\"quoted\" \\ back", "line\nbreak\ttab\u{1}", "😀 ü", "\u{7f}\u{2028}"];
+    let texts = [
+        "",
+        "plain",
+        "\"quoted\" \\ back",
+        "line\nbreak\ttab\u{1}",
+        "😀 ü",
+        "\u{7f}\u{2028}",
+    ];
     let mut rows = ECHO.rows(Dialect::Sqlite);
     for (n, text) in texts.iter().enumerate() {
-        rows.text(text).bytes(&[n as u8, 0, 255]).opt_int((n > 0).then_some(i64::MAX - n as i64)).end();
+        rows.text(text)
+            .bytes(&[n as u8, 0, 255])
+            .opt_int((n > 0).then_some(i64::MAX - n as i64))
+            .end();
     }
     rows.opt_text(None).bytes(&[]).int(i64::MIN).end();
     rows.text("nul\0byte").bytes(b"x").int(0).end();
-    let found = connection.fetch(&ECHO, Args::new(Dialect::Sqlite).rows(rows)).await.unwrap();
+    let found = connection
+        .fetch(&ECHO, Args::new(Dialect::Sqlite).rows(rows))
+        .await
+        .unwrap();
     for (n, text) in texts.iter().enumerate() {
         assert_eq!(found[n].str(0).unwrap(), *text);
         assert_eq!(found[n].bytes(1).unwrap(), [n as u8, 0, 255]);
-        assert_eq!(found[n].opt_int(2).unwrap(), (n > 0).then_some(i64::MAX - n as i64));
+        assert_eq!(
+            found[n].opt_int(2).unwrap(),
+            (n > 0).then_some(i64::MAX - n as i64)
+        );
     }
     assert_eq!(found[texts.len()].opt_str(0).unwrap(), None);
     assert_eq!(found[texts.len()].int(2).unwrap(), i64::MIN);

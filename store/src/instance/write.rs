@@ -58,7 +58,10 @@ impl Direct for Create {
         let instance = self.instance();
         draft.insert_instance(&instance);
         draft.add_history(&instance, instance.created_at);
-        draft.append(self.tenant, NewEvent::instance(EventType::InstanceCreated, &instance));
+        draft.append(
+            self.tenant,
+            NewEvent::instance(EventType::InstanceCreated, &instance),
+        );
         draft.keep_reply(self.tenant, &self.idempotency, || json(&instance));
         draft.flush(transaction).await?;
         if let Some(proxy) = &self.new.proxy {
@@ -139,7 +142,11 @@ impl Direct for Patch {
             instance.name.clone_from(name);
         }
         instance.updated_at = self.at;
-        let args = transaction.args().text(self.id).text(&instance.name).int(self.at.unix_ms());
+        let args = transaction
+            .args()
+            .text(self.id)
+            .text(&instance.name)
+            .int(self.at.unix_ms());
         transaction.execute(&SET_NAME, args).await?;
         if let Some(proxy) = &self.patch.proxy {
             instance.proxy.clone_from(proxy);
@@ -172,7 +179,10 @@ impl Direct for Delete {
         needs.instance(self.owner);
         let mut draft = Draft::load(transaction, needs).await?;
         let instance = draft.instance_row(self.owner.instance)?.clone();
-        draft.append(self.owner.tenant, NewEvent::instance(EventType::InstanceDeleted, &instance));
+        draft.append(
+            self.owner.tenant,
+            NewEvent::instance(EventType::InstanceDeleted, &instance),
+        );
         draft.link.wipe(self.owner.instance);
         draft.flush(transaction).await?;
         for statement in [&DELETE_HISTORY, &DELETE] {
@@ -215,7 +225,11 @@ impl Planned for Step {
             AccountChange::Keep => {}
             AccountChange::Paired(account) => {
                 let same = instance.phone_number.as_ref() == Some(&account.phone_number);
-                let known = if same { (instance.lid.take(), instance.push_name.take()) } else { (None, None) };
+                let known = if same {
+                    (instance.lid.take(), instance.push_name.take())
+                } else {
+                    (None, None)
+                };
                 instance.phone_number = Some(account.phone_number.clone());
                 instance.lid = account.lid.clone().or(known.0);
                 instance.push_name = account.push_name.clone().or(known.1);

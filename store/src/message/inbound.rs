@@ -76,27 +76,50 @@ fn target(body: &InboundBody) -> Option<&str> {
 /// echo of a message sent through the API may name its chat otherwise.
 fn first_seen(draft: &mut Draft, owner: Owner, inbound: &Inbound) -> bool {
     let id = &inbound.whatsapp_id;
-    let chats = names(&inbound.chat.id, inbound.chat.phone_number.as_ref(), inbound.chat.lid.as_ref());
+    let chats = names(
+        &inbound.chat.id,
+        inbound.chat.phone_number.as_ref(),
+        inbound.chat.lid.as_ref(),
+    );
     let senders = if inbound.from_me {
         vec![String::new()]
     } else {
-        names(&inbound.sender.id, inbound.sender.phone_number.as_ref(), inbound.sender.lid.as_ref())
+        names(
+            &inbound.sender.id,
+            inbound.sender.phone_number.as_ref(),
+            inbound.sender.lid.as_ref(),
+        )
     };
-    if draft.is_seen(owner.instance, id, &chats, &senders) || (inbound.from_me && draft.is_own(owner.instance, id)) {
+    if draft.is_seen(owner.instance, id, &chats, &senders)
+        || (inbound.from_me && draft.is_own(owner.instance, id))
+    {
         return false;
     }
-    draft.mark_seen(owner.instance, id, inbound.chat.id.to_string(), sender_key(inbound));
+    draft.mark_seen(
+        owner.instance,
+        id,
+        inbound.chat.id.to_string(),
+        sender_key(inbound),
+    );
     true
 }
 
 fn sender_key(inbound: &Inbound) -> String {
-    if inbound.from_me { String::new() } else { inbound.sender.id.to_string() }
+    if inbound.from_me {
+        String::new()
+    } else {
+        inbound.sender.id.to_string()
+    }
 }
 
 /// Every name of a party, as it is stored.
 fn names(id: &Address, phone_number: Option<&PhoneNumber>, lid: Option<&Address>) -> Vec<String> {
     let mut names = vec![id.to_string()];
-    let others = phone_number.cloned().map(Address::Phone).into_iter().chain(lid.cloned());
+    let others = phone_number
+        .cloned()
+        .map(Address::Phone)
+        .into_iter()
+        .chain(lid.cloned());
     for name in others.map(|address| address.to_string()) {
         if !names.contains(&name) {
             names.push(name);
@@ -116,7 +139,10 @@ fn record(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
                     message.edited_at = Some(inbound.sent_at);
                 });
             }
-            let amendment = Amendment { content: Some(content), ..amendment(inbound, target, original) };
+            let amendment = Amendment {
+                content: Some(content),
+                ..amendment(inbound, target, original)
+            };
             record_amendment(draft, owner, inbound, EventType::MessageEdited, &amendment);
         }
         InboundBody::Revoke { target } => {
@@ -129,25 +155,38 @@ fn record(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
         }
         InboundBody::Reaction { target, emoji } => {
             let original = original(draft, owner, inbound, target, false);
-            let amendment = Amendment { emoji: Some(emoji.as_deref()), ..amendment(inbound, target, original) };
+            let amendment = Amendment {
+                emoji: Some(emoji.as_deref()),
+                ..amendment(inbound, target, original)
+            };
             record_amendment(draft, owner, inbound, EventType::MessageReaction, &amendment);
         }
     }
 }
 
 fn record_message(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
-    let InboundBody::Message { content, reply_to } = &inbound.body else { return };
+    let InboundBody::Message { content, reply_to } = &inbound.body else {
+        return;
+    };
     let own = inbound.from_me;
     let message = Message {
         id: draft.new_message_id(),
         tenant_id: owner.tenant,
         instance_id: owner.instance,
-        direction: if own { Direction::Outbound } else { Direction::Inbound },
+        direction: if own {
+            Direction::Outbound
+        } else {
+            Direction::Inbound
+        },
         origin: own.then_some(Origin::Device),
         chat: inbound.chat.clone(),
         sender: (!own).then(|| inbound.sender.clone()),
         whatsapp_id: inbound.whatsapp_id.clone(),
-        status: if own { MessageStatus::Sent } else { MessageStatus::Received },
+        status: if own {
+            MessageStatus::Sent
+        } else {
+            MessageStatus::Received
+        },
         failure: None,
         content: content.clone(),
         reply_to: reply_to.clone(),
@@ -160,7 +199,11 @@ fn record_message(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
         revoked_at: None,
         expires_at: None,
     };
-    let kind = if own { EventType::MessageSent } else { EventType::MessageReceived };
+    let kind = if own {
+        EventType::MessageSent
+    } else {
+        EventType::MessageReceived
+    };
     draft.append(owner.tenant, NewEvent::message(kind, &message));
     draft.insert_message(message);
 }
@@ -185,7 +228,12 @@ fn record_amendment(
     kind: EventType,
     amendment: &Amendment<'_>,
 ) {
-    draft.record_amendment(owner, &inbound.whatsapp_id, inbound.chat.id.to_string(), sender_key(inbound));
+    draft.record_amendment(
+        owner,
+        &inbound.whatsapp_id,
+        inbound.chat.id.to_string(),
+        sender_key(inbound),
+    );
     draft.append(owner.tenant, NewEvent::amendment(kind, owner.instance, amendment));
 }
 
@@ -198,11 +246,14 @@ fn original(
     target: &str,
     by_author: bool,
 ) -> Option<MessageId> {
-    draft.messages_by_whatsapp_id(owner.instance, target).into_iter().find(|&id| {
-        draft.message(id).is_some_and(|message| {
-            same_chat(&message.chat, &inbound.chat) && (!by_author || is_author(message, inbound))
+    draft
+        .messages_by_whatsapp_id(owner.instance, target)
+        .into_iter()
+        .find(|&id| {
+            draft.message(id).is_some_and(|message| {
+                same_chat(&message.chat, &inbound.chat) && (!by_author || is_author(message, inbound))
+            })
         })
-    })
 }
 
 fn is_author(message: &Message, inbound: &Inbound) -> bool {
@@ -213,11 +264,15 @@ fn is_author(message: &Message, inbound: &Inbound) -> bool {
 }
 
 fn same_chat(a: &Chat, b: &Chat) -> bool {
-    a.id == b.id || known_same(a.phone_number.as_ref(), b.phone_number.as_ref()) || known_same(a.lid.as_ref(), b.lid.as_ref())
+    a.id == b.id
+        || known_same(a.phone_number.as_ref(), b.phone_number.as_ref())
+        || known_same(a.lid.as_ref(), b.lid.as_ref())
 }
 
 fn same_sender(a: &Sender, b: &Sender) -> bool {
-    a.id == b.id || known_same(a.phone_number.as_ref(), b.phone_number.as_ref()) || known_same(a.lid.as_ref(), b.lid.as_ref())
+    a.id == b.id
+        || known_same(a.phone_number.as_ref(), b.phone_number.as_ref())
+        || known_same(a.lid.as_ref(), b.lid.as_ref())
 }
 
 fn known_same<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {

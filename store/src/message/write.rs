@@ -55,7 +55,9 @@ impl Planned for Accept {
             return Ok(Outcome::Replayed(replay));
         }
         if draft.has_message(self.new.id) {
-            return Err(StoreError::Conflict("a message with this id is there already".to_owned()));
+            return Err(StoreError::Conflict(
+                "a message with this id is there already".to_owned(),
+            ));
         }
         let message = self.message();
         draft.keep_reply(self.owner.tenant, &self.idempotency, || json(&message));
@@ -122,8 +124,12 @@ impl Planned for Advance {
         let mut moved: Vec<Message> = Vec::new();
         for change in &self.changes {
             for id in draft.messages_by_whatsapp_id(self.owner.instance, &change.whatsapp_id) {
-                let known = draft.message(id).is_some_and(|message| message.direction == change.direction);
-                if known && let Some(message) = step(draft, id, change.status, change.failure.as_ref(), change.at) {
+                let known = draft
+                    .message(id)
+                    .is_some_and(|message| message.direction == change.direction);
+                if known
+                    && let Some(message) = step(draft, id, change.status, change.failure.as_ref(), change.at)
+                {
                     // A message that moved twice is given once, as it now is.
                     moved.retain(|earlier| earlier.id != message.id);
                     moved.push(message);
@@ -203,7 +209,10 @@ pub(crate) async fn fail_pending(
     if let Err(error) = draft.check(owner) {
         return Ok(Err(error));
     }
-    let args = transaction.args().text(owner.instance).int(i64::from(PENDING_BATCH));
+    let args = transaction
+        .args()
+        .text(owner.instance)
+        .int(i64::from(PENDING_BATCH));
     let rows = transaction.fetch(&PENDING, args).await?;
     for row in &rows {
         draft.loaded_message(from_row(row)?);
@@ -239,7 +248,13 @@ impl Direct for ExpireDue {
             draft.loaded_message(message);
         }
         for id in draft.message_ids() {
-            step(&mut draft, id, MessageStatus::Expired, Some(&FailureReason::DeadlinePassed), self.now);
+            step(
+                &mut draft,
+                id,
+                MessageStatus::Expired,
+                Some(&FailureReason::DeadlinePassed),
+                self.now,
+            );
         }
         draft.flush(transaction).await?;
         Ok(Ok(rows.len() as u64))

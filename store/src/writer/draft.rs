@@ -158,7 +158,11 @@ impl Draft {
     pub(crate) fn check(&self, owner: Owner) -> Result<(), StoreError> {
         match self.instances.get(&owner.instance) {
             Some(slot) if slot.tenant == owner.tenant => {
-                if owner.epoch < slot.epoch { Err(StoreError::Fenced) } else { Ok(()) }
+                if owner.epoch < slot.epoch {
+                    Err(StoreError::Fenced)
+                } else {
+                    Ok(())
+                }
             }
             _ => Err(StoreError::NotFound),
         }
@@ -166,7 +170,11 @@ impl Draft {
 
     /// Whether the tenant is there.
     pub(crate) fn check_tenant(&self, tenant: TenantId) -> Result<(), StoreError> {
-        if self.logs.contains_key(&tenant) { Ok(()) } else { Err(StoreError::NotFound) }
+        if self.logs.contains_key(&tenant) {
+            Ok(())
+        } else {
+            Err(StoreError::NotFound)
+        }
     }
 
     /// The answer that was given before to this request.
@@ -175,20 +183,34 @@ impl Draft {
         tenant: TenantId,
         idempotency: &Option<Idempotency>,
     ) -> Result<Option<Replay>, StoreError> {
-        let Some(wanted) = idempotency else { return Ok(None) };
+        let Some(wanted) = idempotency else {
+            return Ok(None);
+        };
         match self.replies.get(&(tenant, wanted.key.clone())) {
             None => Ok(None),
             Some(kept) if kept.idempotency.fingerprint != wanted.fingerprint => {
                 Err(StoreError::IdempotencyKeyReused)
             }
-            Some(kept) => Ok(Some(Replay { status: kept.idempotency.status, body: kept.body.clone() })),
+            Some(kept) => Ok(Some(Replay {
+                status: kept.idempotency.status,
+                body: kept.body.clone(),
+            })),
         }
     }
 
     /// Keeps an answer.
-    pub(crate) fn keep_reply(&mut self, tenant: TenantId, idempotency: &Option<Idempotency>, body: impl FnOnce() -> String) {
+    pub(crate) fn keep_reply(
+        &mut self,
+        tenant: TenantId,
+        idempotency: &Option<Idempotency>,
+        body: impl FnOnce() -> String,
+    ) {
         if let Some(idempotency) = idempotency {
-            let slot = ReplySlot { idempotency: idempotency.clone(), body: body(), fresh: true };
+            let slot = ReplySlot {
+                idempotency: idempotency.clone(),
+                body: body(),
+                fresh: true,
+            };
             self.replies.insert((tenant, idempotency.key.clone()), slot);
         }
     }
@@ -197,7 +219,10 @@ impl Draft {
     pub(crate) fn append(&mut self, tenant: TenantId, new: NewEvent) -> i64 {
         let id = self.ids.event(self.now);
         // Units check their owner or tenant first, and both come with the log.
-        let log = self.logs.entry(tenant).or_insert(LogSlot { last_seq: 0, grown: false });
+        let log = self.logs.entry(tenant).or_insert(LogSlot {
+            last_seq: 0,
+            grown: false,
+        });
         log.last_seq += 1;
         log.grown = true;
         let seq = log.last_seq;
@@ -231,7 +256,10 @@ impl Draft {
 
     /// The row of an instance whose owner was checked.
     pub(crate) fn instance_row(&self, id: InstanceId) -> Result<&Instance, StoreError> {
-        self.instances.get(&id).and_then(|slot| slot.row.as_ref()).ok_or(StoreError::NotFound)
+        self.instances
+            .get(&id)
+            .and_then(|slot| slot.row.as_ref())
+            .ok_or(StoreError::NotFound)
     }
 
     /// Replaces the row of an instance.
@@ -275,7 +303,14 @@ impl Draft {
     fn put_message(&mut self, message: Message, change: Change) {
         let key = (message.instance_id, message.whatsapp_id.clone());
         self.by_whatsapp_id.entry(key).or_default().push(message.id);
-        self.messages.insert(message.id, MessageSlot { message, change, body: false });
+        self.messages.insert(
+            message.id,
+            MessageSlot {
+                message,
+                change,
+                body: false,
+            },
+        );
     }
 
     pub(crate) fn has_message(&self, id: MessageId) -> bool {
@@ -292,11 +327,19 @@ impl Draft {
 
     /// Messages of an instance with this id on WhatsApp.
     pub(crate) fn messages_by_whatsapp_id(&self, instance: InstanceId, whatsapp_id: &str) -> Vec<MessageId> {
-        self.by_whatsapp_id.get(&(instance, whatsapp_id.to_owned())).cloned().unwrap_or_default()
+        self.by_whatsapp_id
+            .get(&(instance, whatsapp_id.to_owned()))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Changes a message; `body` says whether its content changes.
-    pub(crate) fn change_message(&mut self, id: MessageId, body: bool, change: impl FnOnce(&mut Message)) -> Option<&Message> {
+    pub(crate) fn change_message(
+        &mut self,
+        id: MessageId,
+        body: bool,
+        change: impl FnOnce(&mut Message),
+    ) -> Option<&Message> {
         let slot = self.messages.get_mut(&id)?;
         change(&mut slot.message);
         slot.body |= body;
@@ -307,7 +350,13 @@ impl Draft {
     }
 
     /// Whether an inbound fact is there already under one of its names.
-    pub(crate) fn is_seen(&self, instance: InstanceId, whatsapp_id: &str, chats: &[String], senders: &[String]) -> bool {
+    pub(crate) fn is_seen(
+        &self,
+        instance: InstanceId,
+        whatsapp_id: &str,
+        chats: &[String],
+        senders: &[String],
+    ) -> bool {
         chats.iter().any(|chat| {
             senders.iter().any(|sender| {
                 self.seen.contains(&InboundKey {
@@ -323,21 +372,42 @@ impl Draft {
     /// Whether the account itself wrote something with this WhatsApp id, in whatever chat.
     pub(crate) fn is_own(&self, instance: InstanceId, whatsapp_id: &str) -> bool {
         let stored = self.own.contains(&(instance, whatsapp_id.to_owned()));
-        stored || self.messages_by_whatsapp_id(instance, whatsapp_id).into_iter().any(|id| {
-            self.message(id).is_some_and(|message| message.direction == Direction::Outbound)
-        })
+        stored
+            || self
+                .messages_by_whatsapp_id(instance, whatsapp_id)
+                .into_iter()
+                .any(|id| {
+                    self.message(id)
+                        .is_some_and(|message| message.direction == Direction::Outbound)
+                })
     }
 
-    pub(crate) fn mark_seen(&mut self, instance: InstanceId, whatsapp_id: &str, chat: String, sender: String) {
+    pub(crate) fn mark_seen(
+        &mut self,
+        instance: InstanceId,
+        whatsapp_id: &str,
+        chat: String,
+        sender: String,
+    ) {
         if sender.is_empty() {
             self.own.insert((instance, whatsapp_id.to_owned()));
         }
-        self.seen.insert(InboundKey { instance, whatsapp_id: whatsapp_id.to_owned(), chat, sender });
+        self.seen.insert(InboundKey {
+            instance,
+            whatsapp_id: whatsapp_id.to_owned(),
+            chat,
+            sender,
+        });
     }
 
     /// Keeps that an edit, a revocation or a reaction was recorded.
     pub(crate) fn record_amendment(&mut self, owner: Owner, whatsapp_id: &str, chat: String, sender: String) {
-        let key = InboundKey { instance: owner.instance, whatsapp_id: whatsapp_id.to_owned(), chat, sender };
+        let key = InboundKey {
+            instance: owner.instance,
+            whatsapp_id: whatsapp_id.to_owned(),
+            chat,
+            sender,
+        };
         self.amendments.push((owner.tenant, key, self.now));
     }
 }

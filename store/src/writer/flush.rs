@@ -6,7 +6,7 @@ use crate::database::{Column, Failure, Statement};
 use crate::{event, instance, message};
 
 static INSERT_HISTORY: Statement = Statement::with_rows(
-    "INSERT INTO instance_history (instance_id, number, tenant_id, state, reason, at) \
+    "INSERT {lite:OR ROLLBACK }INTO instance_history (instance_id, number, tenant_id, state, reason, at) \
      SELECT r.instance_id, r.number, r.tenant_id, r.state, r.reason, r.at FROM {rows} AS r",
     &[
         Column::Text("instance_id"),
@@ -19,7 +19,7 @@ static INSERT_HISTORY: Statement = Statement::with_rows(
 );
 
 static INSERT_AMENDMENTS: Statement = Statement::with_rows(
-    "INSERT INTO amendment (instance_id, whatsapp_id, chat, sender, tenant_id, at) \
+    "INSERT {lite:OR ROLLBACK }INTO amendment (instance_id, whatsapp_id, chat, sender, tenant_id, at) \
      SELECT r.instance_id, r.whatsapp_id, r.chat, r.sender, r.tenant_id, r.at FROM {rows} AS r",
     &[
         Column::Text("instance_id"),
@@ -37,7 +37,7 @@ static DELETE_REPLIES: Statement = Statement::with_rows(
 );
 
 static INSERT_REPLIES: Statement = Statement::with_rows(
-    "INSERT INTO idempotency (tenant_id, key, fingerprint, status, body, expires_at) \
+    "INSERT {lite:OR ROLLBACK }INTO idempotency (tenant_id, key, fingerprint, status, body, expires_at) \
      SELECT r.tenant_id, r.key, r.fingerprint, r.status, r.body, r.expires_at FROM {rows} AS r",
     &[
         Column::Text("tenant_id"),
@@ -50,7 +50,7 @@ static INSERT_REPLIES: Statement = Statement::with_rows(
 );
 
 static UPDATE_LOGS: Statement = Statement::with_rows(
-    "UPDATE tenant_log SET last_seq = r.last_seq FROM {rows} AS r WHERE tenant_log.tenant_id = r.tenant_id",
+    "UPDATE {lite:OR ROLLBACK }tenant_log SET last_seq = r.last_seq FROM {rows} AS r WHERE tenant_log.tenant_id = r.tenant_id",
     &[Column::Text("tenant_id"), Column::Int("last_seq")],
 );
 
@@ -93,7 +93,9 @@ impl Draft {
             let mut rows = transaction.rows(&INSERT_HISTORY);
             for (tenant, id, entry) in &self.history {
                 rows.id(id).int(entry.number).id(tenant).id(entry.state.as_str());
-                rows.opt_text(entry.reason.as_deref()).int(entry.at.unix_ms()).end();
+                rows.opt_text(entry.reason.as_deref())
+                    .int(entry.at.unix_ms())
+                    .end();
             }
             transaction.execute_rows(&INSERT_HISTORY, rows).await?;
         }
@@ -136,7 +138,10 @@ impl Draft {
         }
         let mut rows = transaction.rows(&INSERT_AMENDMENTS);
         for (tenant, key, at) in &self.amendments {
-            rows.id(key.instance).text(&key.whatsapp_id).text(&key.chat).text(&key.sender);
+            rows.id(key.instance)
+                .text(&key.whatsapp_id)
+                .text(&key.chat)
+                .text(&key.sender);
             rows.id(tenant).int(at.unix_ms()).end();
         }
         transaction.execute_rows(&INSERT_AMENDMENTS, rows).await?;

@@ -16,7 +16,10 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn new(entropy: Arc<dyn Entropy>) -> Self {
-        Self { entropy, last: Mutex::new(0) }
+        Self {
+            entropy,
+            last: Mutex::new(0),
+        }
     }
 
     pub(crate) fn message(&self, now: Timestamp) -> MessageId {

@@ -79,7 +79,13 @@ impl Draft {
             };
             self.instances.insert(row.parse(0)?, slot);
             if needs.events {
-                self.logs.insert(tenant, LogSlot { last_seq: row.int(3)?, grown: false });
+                self.logs.insert(
+                    tenant,
+                    LogSlot {
+                        last_seq: row.int(3)?,
+                        grown: false,
+                    },
+                );
             }
         }
         Ok(())
@@ -88,20 +94,34 @@ impl Draft {
     async fn load_logs(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
         let mut rows = transaction.rows(&LOGS);
         let mut wanted = false;
-        for tenant in needs.tenants.iter().filter(|tenant| !self.logs.contains_key(tenant)) {
+        for tenant in needs
+            .tenants
+            .iter()
+            .filter(|tenant| !self.logs.contains_key(tenant))
+        {
             rows.id(tenant).end();
             wanted = true;
         }
         if wanted {
             let args = transaction.args().rows(rows);
             for row in transaction.fetch(&LOGS, args).await? {
-                self.logs.insert(row.parse(0)?, LogSlot { last_seq: row.int(1)?, grown: false });
+                self.logs.insert(
+                    row.parse(0)?,
+                    LogSlot {
+                        last_seq: row.int(1)?,
+                        grown: false,
+                    },
+                );
             }
         }
         Ok(())
     }
 
-    async fn load_instances(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
+    async fn load_instances(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        needs: &Needs,
+    ) -> Result<(), Failure> {
         if needs.instances.is_empty() {
             return Ok(());
         }
@@ -121,7 +141,11 @@ impl Draft {
         Ok(())
     }
 
-    async fn load_replies(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
+    async fn load_replies(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        needs: &Needs,
+    ) -> Result<(), Failure> {
         if needs.replies.is_empty() {
             return Ok(());
         }
@@ -141,13 +165,24 @@ impl Draft {
             if idempotency.expires_at <= self.now {
                 self.expired_replies.insert(key);
             } else {
-                self.replies.insert(key, ReplySlot { idempotency, body: row.text(4)?, fresh: false });
+                self.replies.insert(
+                    key,
+                    ReplySlot {
+                        idempotency,
+                        body: row.text(4)?,
+                        fresh: false,
+                    },
+                );
             }
         }
         Ok(())
     }
 
-    async fn load_messages(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
+    async fn load_messages(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        needs: &Needs,
+    ) -> Result<(), Failure> {
         if needs.messages.is_empty() {
             return Ok(());
         }
@@ -159,7 +194,11 @@ impl Draft {
         Ok(())
     }
 
-    async fn load_inbound(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
+    async fn load_inbound(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        needs: &Needs,
+    ) -> Result<(), Failure> {
         if needs.inbound.is_empty() {
             return Ok(());
         }
@@ -181,7 +220,10 @@ impl Draft {
     }
 }
 
-fn whatsapp_ids(mut rows: Rows, ids: &std::collections::BTreeSet<(roost_domain::InstanceId, String)>) -> Rows {
+fn whatsapp_ids(
+    mut rows: Rows,
+    ids: &std::collections::BTreeSet<(roost_domain::InstanceId, String)>,
+) -> Rows {
     for (instance, whatsapp_id) in ids {
         rows.id(instance).text(whatsapp_id).end();
     }

@@ -84,7 +84,10 @@ impl Writer {
             committer.run(units, closed).await;
             drop(lock);
         });
-        Self { queue, task: Mutex::new(Some((closing, task))) }
+        Self {
+            queue,
+            task: Mutex::new(Some((closing, task))),
+        }
     }
 
     pub(crate) async fn planned<W: Planned>(&self, write: W) -> Result<W::Output, StoreError> {
@@ -164,7 +167,11 @@ impl Committer {
     async fn collect(&self, first: Unit, units: &mut mpsc::Receiver<Unit>) -> Vec<Unit> {
         let mut weight = first.weight();
         let mut batch = vec![first];
-        let wait_for = if self.last_batch >= CROWD { self.last_batch / 2 } else { 0 };
+        let wait_for = if self.last_batch >= CROWD {
+            self.last_batch / 2
+        } else {
+            0
+        };
         let deadline = Instant::now() + self.limits.batch_max_wait;
         while weight < self.limits.batch_max_ops {
             let unit = match units.try_recv() {
@@ -185,7 +192,7 @@ impl Committer {
     async fn commit(&mut self, mut batch: Vec<Unit>) {
         match self.persist(&mut batch).await {
             Ok(events) => self.acknowledge(batch, &events),
-            Err(failure) if matches!(failure.remedy(), Remedy::None | Remedy::Reread) && batch.len() > 1 => {
+            Err(failure) if failure.blames_a_unit() && batch.len() > 1 => {
                 tracing::debug!(?failure, "a batch failed and is run unit by unit");
                 for unit in batch {
                     self.commit_alone(unit).await;
@@ -220,7 +227,12 @@ impl Committer {
 
     /// Runs a batch until it is committed, cannot be, or has been tried for long enough.
     async fn persist(&mut self, batch: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
-        let deadline = Instant::now() + if self.healthy { self.limits.retry_for } else { Duration::ZERO };
+        let deadline = Instant::now()
+            + if self.healthy {
+                self.limits.retry_for
+            } else {
+                Duration::ZERO
+            };
         let mut pause = PAUSES.0;
         let mut rereads = 0;
         loop {
@@ -268,8 +280,12 @@ impl Committer {
         let limit = self.time_limit();
         let run = async {
             let number = begin(&mut connection).await?;
-            let transaction =
-                Transaction::new(&mut connection, self.clock.now(), self.ids.clone(), self.keyring.clone());
+            let transaction = Transaction::new(
+                &mut connection,
+                self.clock.now(),
+                self.ids.clone(),
+                self.keyring.clone(),
+            );
             let events = transaction.run(batch).await?;
             Ok::<_, Failure>((number, events))
         };
@@ -287,7 +303,9 @@ impl Committer {
             }
             Err(failure) if number.is_some() && failure.remedy() == Remedy::Reconnect => {
                 drop(connection);
-                self.find_out(number.unwrap_or_default(), failure).await.map(|()| events)
+                self.find_out(number.unwrap_or_default(), failure)
+                    .await
+                    .map(|()| events)
             }
             Err(failure) => {
                 self.undo(connection, &failure).await;
@@ -309,7 +327,9 @@ impl Committer {
         }
         let undone = limited(self.time_limit(), connection.run("ROLLBACK")).await;
         // SQLite has undone it already after some errors, and says that there is nothing to undo.
-        if undone.is_ok() || (connection.dialect() == Dialect::Sqlite && connection.run("SELECT 1").await.is_ok()) {
+        if undone.is_ok()
+            || (connection.dialect() == Dialect::Sqlite && connection.run("SELECT 1").await.is_ok())
+        {
             self.connection = Some(connection);
         }
     }
@@ -324,7 +344,9 @@ impl Committer {
         while Instant::now() < deadline {
             let asked = async {
                 let mut connection = self.address.connect().await?;
-                let rows = connection.fetch(&STATUS, Args::new(Dialect::Postgres).text(&number)).await?;
+                let rows = connection
+                    .fetch(&STATUS, Args::new(Dialect::Postgres).text(&number))
+                    .await?;
                 Ok::<_, sqlx::Error>((connection, rows))
             };
             if let Ok((connection, rows)) = limited(self.time_limit(), asked).await {
@@ -353,7 +375,12 @@ async fn begin(connection: &mut Connection) -> Result<Option<String>, Failure> {
         }
         Dialect::Postgres => {
             let rows = connection.run("BEGIN; SELECT pg_current_xact_id()::text").await?;
-            Ok(Some(rows.first().map(|row| row.text(0)).transpose()?.unwrap_or_default()))
+            Ok(Some(
+                rows.first()
+                    .map(|row| row.text(0))
+                    .transpose()?
+                    .unwrap_or_default(),
+            ))
         }
     }
 }

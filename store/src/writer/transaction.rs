@@ -28,7 +28,13 @@ impl<'a> Transaction<'a> {
         ids: Arc<Ids>,
         keyring: Arc<Keyring>,
     ) -> Self {
-        Self { connection, now, ids, keyring, events: Vec::new() }
+        Self {
+            connection,
+            now,
+            ids,
+            keyring,
+            events: Vec::new(),
+        }
     }
 
     pub(crate) fn dialect(&self) -> Dialect {

@@ -33,7 +33,10 @@ pub(crate) trait Direct: Send + Sync + 'static {
 
     /// Runs inside the transaction. Refuses before its first change, or not at all; a `Failure` undoes
     /// the transaction. Called again when the transaction is repeated.
-    async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<Self::Output, StoreError>, Failure>;
+    async fn run(
+        &self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<Result<Self::Output, StoreError>, Failure>;
 }
 
 /// A unit in the queue. Dropped without an answer only when the writer itself is gone, which its
@@ -92,14 +95,15 @@ struct Job<W, T> {
 }
 
 impl<W, T> Job<W, T> {
-    fn send(self: Box<Self>, error: Option<StoreError>) {
-        let job = *self;
+    fn send(self, error: Option<StoreError>) {
         let result = match error {
             Some(error) => Err(error),
-            None => job.result.unwrap_or_else(|| Err(StoreError::Unavailable("the write was not run".to_owned()))),
+            None => self
+                .result
+                .unwrap_or_else(|| Err(StoreError::Unavailable("the write was not run".to_owned()))),
         };
         // A caller that has gone away does not want the answer.
-        let _ = job.reply.send(result);
+        let _ = self.reply.send(result);
     }
 }
 
@@ -117,7 +121,7 @@ impl<W: Planned> PlannedUnit for Job<W, W::Output> {
     }
 
     fn answer(self: Box<Self>, error: Option<StoreError>) {
-        self.send(error);
+        (*self).send(error);
     }
 }
 
@@ -129,18 +133,32 @@ impl<W: Direct> DirectUnit for Job<W, W::Output> {
     }
 
     fn answer(self: Box<Self>, error: Option<StoreError>) {
-        self.send(error);
+        (*self).send(error);
     }
 }
 
 /// A unit of a shared write, and where its answer will come.
 pub(crate) fn planned<W: Planned>(write: W) -> (Unit, oneshot::Receiver<Answer<W::Output>>) {
     let (reply, answer) = oneshot::channel();
-    (Unit::Planned(Box::new(Job { write, result: None, reply })), answer)
+    (
+        Unit::Planned(Box::new(Job {
+            write,
+            result: None,
+            reply,
+        })),
+        answer,
+    )
 }
 
 /// A unit of a write of its own, and where its answer will come.
 pub(crate) fn direct<W: Direct>(write: W) -> (Unit, oneshot::Receiver<Answer<W::Output>>) {
     let (reply, answer) = oneshot::channel();
-    (Unit::Direct(Box::new(Job { write, result: None, reply })), answer)
+    (
+        Unit::Direct(Box::new(Job {
+            write,
+            result: None,
+            reply,
+        })),
+        answer,
+    )
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use roost_domain::event::Event;
 use roost_domain::instance::{Instance, NewInstance};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, NewMessage, Sender};
-use roost_domain::store::{CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, StoreError, Tenants};
+use roost_domain::store::{
+    CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, StoreError, Tenants,
+};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
 use roost_domain::{Address, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
@@ -23,7 +25,8 @@ pub struct TestClock(AtomicI64);
 
 impl TestClock {
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0
+            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
@@ -40,7 +43,10 @@ impl Entropy for TestEntropy {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             // SplitMix64: every counter gives another value.
-            let mut z = self.0.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut z = self
+                .0
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
             z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
@@ -54,7 +60,10 @@ pub struct Told(pub Mutex<Vec<(TenantId, Arc<Event>)>>);
 
 impl CommitObserver for Told {
     fn committed(&self, tenant: TenantId, events: &[Arc<Event>]) {
-        self.0.lock().unwrap().extend(events.iter().map(|event| (tenant, event.clone())));
+        self.0
+            .lock()
+            .unwrap()
+            .extend(events.iter().map(|event| (tenant, event.clone())));
     }
 }
 
@@ -86,7 +95,11 @@ impl Fixture {
 
     pub async fn postgres() -> Self {
         let server = server();
-        let name = format!("roost_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "roost_{}_{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         admin(server.url(), &format!("CREATE DATABASE {name}")).await;
         let config = StoreConfig::new(server.database_url(&name), master_key());
         Self::open(config, Database::Postgres).await
@@ -96,10 +109,21 @@ impl Fixture {
         config.busy_timeout = Duration::from_millis(100);
         config.writer.retry_for = Duration::from_millis(500);
         let clock = Arc::new(TestClock(AtomicI64::new(START_MS)));
-        let entropy = Arc::new(TestEntropy(AtomicU64::new(NEXT.fetch_add(1, Ordering::Relaxed) << 40)));
+        let entropy = Arc::new(TestEntropy(AtomicU64::new(
+            NEXT.fetch_add(1, Ordering::Relaxed) << 40,
+        )));
         let told = Arc::new(Told::default());
-        let store = SqlStore::open(config.clone(), clock.clone(), entropy.clone(), told.clone()).await.unwrap();
-        Self { store: Arc::new(store), config, clock, entropy, told, database }
+        let store = SqlStore::open(config.clone(), clock.clone(), entropy.clone(), told.clone())
+            .await
+            .unwrap();
+        Self {
+            store: Arc::new(store),
+            config,
+            clock,
+            entropy,
+            told,
+            database,
+        }
     }
 
     /// Closes the store and opens it again.
@@ -138,35 +162,58 @@ impl Fixture {
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
                 let mut connection = options.connect().await.unwrap();
                 let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.unwrap();
-                rows.iter().map(|row| row.try_get_unchecked(0).unwrap_or_default()).collect()
+                rows.iter()
+                    .map(|row| row.try_get_unchecked(0).unwrap_or_default())
+                    .collect()
             }
             Database::Postgres => {
                 let options: sqlx::postgres::PgConnectOptions = self.config.url.parse().unwrap();
                 let mut connection = options.connect().await.unwrap();
                 let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.unwrap();
-                rows.iter().map(|row| row.try_get_unchecked(0).unwrap_or_default()).collect()
+                rows.iter()
+                    .map(|row| row.try_get_unchecked(0).unwrap_or_default())
+                    .collect()
             }
         }
     }
 
     pub async fn tenant(&self) -> TenantId {
         let id = TenantId::from_parts(START_MS as u64, self.entropy.bits());
-        let tenant = Tenant { id, name: "acme".to_owned(), created_at: self.now() };
+        let tenant = Tenant {
+            id,
+            name: "acme".to_owned(),
+            created_at: self.now(),
+        };
         self.store.create_tenant(&tenant).await.unwrap();
         id
     }
 
     pub async fn instance(&self, tenant: TenantId) -> Owner {
-        let made = self.store.create_instance(tenant, self.new_instance(), None).await.unwrap();
-        let Outcome::Done(Instance { id, .. }) = made else { panic!("replayed") };
-        let owner = Owner { tenant, instance: id, epoch: Epoch(1) };
+        let made = self
+            .store
+            .create_instance(tenant, self.new_instance(), None)
+            .await
+            .unwrap();
+        let Outcome::Done(Instance { id, .. }) = made else {
+            panic!("replayed")
+        };
+        let owner = Owner {
+            tenant,
+            instance: id,
+            epoch: Epoch(1),
+        };
         self.store.activate(owner).await.unwrap();
         owner
     }
 
     pub fn new_instance(&self) -> NewInstance {
         let id = InstanceId::from_parts(START_MS as u64, self.entropy.bits());
-        NewInstance { id, name: "shop".to_owned(), proxy: None, created_at: self.now() }
+        NewInstance {
+            id,
+            name: "shop".to_owned(),
+            proxy: None,
+            created_at: self.now(),
+        }
     }
 
     pub async fn owner(&self) -> Owner {
@@ -186,7 +233,12 @@ impl Fixture {
     }
 
     pub async fn accept(&self, owner: Owner, text: &str) -> Message {
-        match self.store.accept(owner, self.new_message(text), None).await.unwrap() {
+        match self
+            .store
+            .accept(owner, self.new_message(text), None)
+            .await
+            .unwrap()
+        {
             Outcome::Done(message) => message,
             Outcome::Replayed(_) => panic!("replayed"),
         }
@@ -210,7 +262,13 @@ impl Fixture {
     }
 
     pub fn inbound_text(&self, whatsapp_id: &str, text: &str) -> Inbound {
-        self.inbound(whatsapp_id, InboundBody::Message { content: Content::text(text), reply_to: None })
+        self.inbound(
+            whatsapp_id,
+            InboundBody::Message {
+                content: Content::text(text),
+                reply_to: None,
+            },
+        )
     }
 
     pub fn idempotency(&self, key: &str, fingerprint: u8) -> Idempotency {
@@ -227,7 +285,11 @@ impl Fixture {
         let mut events = Vec::new();
         let mut after = 0;
         loop {
-            let batch = self.store.events(tenant, after, 500, &Default::default()).await.unwrap();
+            let batch = self
+                .store
+                .events(tenant, after, 500, &Default::default())
+                .await
+                .unwrap();
             after = batch.scanned_to;
             if batch.events.is_empty() {
                 break;
@@ -235,12 +297,20 @@ impl Fixture {
             events.extend(batch.events);
         }
         let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
-        assert_eq!(seqs, (1..=events.len() as i64).collect::<Vec<_>>(), "the log has gaps");
+        assert_eq!(
+            seqs,
+            (1..=events.len() as i64).collect::<Vec<_>>(),
+            "the log has gaps"
+        );
         events
     }
 
     pub async fn kinds(&self, tenant: TenantId) -> Vec<&'static str> {
-        self.log(tenant).await.iter().map(|event| event.kind.as_str()).collect()
+        self.log(tenant)
+            .await
+            .iter()
+            .map(|event| event.kind.as_str())
+            .collect()
     }
 }
 
@@ -260,8 +330,12 @@ impl Drop for Fixture {
 
 fn server() -> Arc<PostgresServer> {
     let mut held = SERVER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (server, users) =
-        held.get_or_insert_with(|| (Arc::new(PostgresServer::start().expect("PostgreSQL is needed")), 0));
+    let (server, users) = held.get_or_insert_with(|| {
+        (
+            Arc::new(PostgresServer::start().expect("PostgreSQL is needed")),
+            0,
+        )
+    });
     *users += 1;
     server.clone()
 }
@@ -270,7 +344,10 @@ async fn admin(url: &str, sql: &str) {
     use sqlx::ConnectOptions;
     let options: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
     let mut connection = options.connect().await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()))
+        .execute(&mut connection)
+        .await
+        .unwrap();
 }
 
 pub fn master_key() -> MasterKey {
@@ -281,7 +358,10 @@ pub fn master_key() -> MasterKey {
 pub fn chat(n: u64) -> Chat {
     let phone: Address = format!("+49151{n:08}").parse().unwrap();
     let lid = Address::from_jid(&format!("9000{n}@lid")).unwrap();
-    Chat { lid: Some(lid), ..Chat::of(phone) }
+    Chat {
+        lid: Some(lid),
+        ..Chat::of(phone)
+    }
 }
 
 /// Waits until something holds.

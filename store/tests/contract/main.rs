@@ -1,9 +1,10 @@
 //! One suite of facts about the store, true on SQLite and on PostgreSQL.
 
-mod bench;
-mod fixture;
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod events;
 mod faults;
+mod fixture;
 mod inbound;
 mod instances;
 mod isolation;

@@ -1,1 +1,99 @@
+use bytes::Bytes;
+use roost_domain::instance::InstancePatch;
+use roost_domain::store::{Collection, Instances, LinkState, StateOp, StoreError};
+use roost_store::{MasterKey, OpenError};
 
+use crate::fixture::Fixture;
+
+crate::on_both!(
+    secrets_are_nowhere_in_plain_text,
+    a_value_moved_to_another_row_does_not_open,
+    another_master_key_is_refused,
+);
+
+const SECRET: &str = "very-secret-words";
+
+fn put(key: &str, value: &'static str) -> StateOp {
+    StateOp::Put {
+        collection: Collection::Session,
+        key: key.to_owned(),
+        value: Bytes::from_static(value.as_bytes()),
+        expires_at: None,
+    }
+}
+
+async fn secrets_are_nowhere_in_plain_text(f: Fixture) {
+    let owner = f.owner().await;
+    f.store.apply(owner, vec![put("k", SECRET)]).await.unwrap();
+    let proxy = Some(Some(format!("socks5://user:{SECRET}@127.0.0.1:1080")));
+    let patch = InstancePatch { name: None, proxy };
+    f.store
+        .patch_instance(owner.tenant, owner.instance, patch, f.now())
+        .await
+        .unwrap();
+    let new = roost_domain::instance::NewInstance {
+        proxy: Some(format!("http://u:{SECRET}@h:1")),
+        ..f.new_instance()
+    };
+    f.store
+        .create_instance(owner.tenant, new, Some(f.idempotency("k", 1)))
+        .await
+        .unwrap();
+    f.store.close().await;
+    let written = if f.is_sqlite() {
+        let mut bytes = std::fs::read(f.path()).unwrap();
+        bytes.extend(std::fs::read(f.path().with_extension("db-wal")).unwrap_or_default());
+        bytes
+    } else {
+        let tables = f
+            .sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+            .await;
+        let mut text = String::new();
+        for table in tables {
+            // A row as text shows bytes in hex: both spellings are looked for.
+            text.push_str(&f.sql(&format!("SELECT t::text FROM {table} AS t")).await.concat());
+        }
+        text.into_bytes()
+    };
+    assert!(written.len() > 1000);
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for plain in [SECRET, &hex] {
+        assert!(
+            !written
+                .windows(plain.len())
+                .any(|window| window == plain.as_bytes())
+        );
+    }
+}
+
+async fn a_value_moved_to_another_row_does_not_open(f: Fixture) {
+    let owner = f.owner().await;
+    f.store
+        .apply(owner, vec![put("mine", "a"), put("theirs", "b")])
+        .await
+        .unwrap();
+    let swap = "UPDATE link_state SET value = (SELECT value FROM link_state WHERE key = 'theirs') WHERE key = 'mine'";
+    f.sql(swap).await;
+    assert!(matches!(
+        f.store.get(owner, Collection::Session, "mine").await,
+        Err(StoreError::Corrupt(_))
+    ));
+    assert!(f.store.get(owner, Collection::Session, "theirs").await.is_ok());
+}
+
+async fn another_master_key_is_refused(mut f: Fixture) {
+    let owner = f.owner().await;
+    f.store.apply(owner, vec![put("k", "v")]).await.unwrap();
+    f.store.close().await;
+    let right = std::mem::replace(&mut f.config.master_key, MasterKey::from_bytes([8; 32]));
+    assert!(matches!(f.open_again().await, Err(OpenError::WrongMasterKey)));
+    f.config.master_key = right;
+    f.reopen().await;
+    assert!(
+        f.store
+            .get(owner, Collection::Session, "k")
+            .await
+            .unwrap()
+            .is_some()
+    );
+}

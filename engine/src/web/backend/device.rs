@@ -26,7 +26,12 @@ pub(in crate::web) enum DeviceError {
 impl Backend {
     /// Reads the device, and keeps it for the library.
     pub(in crate::web) async fn open(&self) -> std::result::Result<Option<Device>, DeviceError> {
-        let Some(bytes) = self.writer.get(Collection::Device, KEY).await.map_err(DeviceError::Store)? else {
+        let Some(bytes) = self
+            .writer
+            .get(Collection::Device, KEY)
+            .await
+            .map_err(DeviceError::Store)?
+        else {
             return Ok(None);
         };
         let device: Device = serde_json::from_slice(&bytes).map_err(DeviceError::Decode)?;
@@ -73,7 +78,12 @@ impl DeviceStore for Backend {
     }
 
     async fn exists(&self) -> Result<bool> {
-        if self.loaded.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+        if self
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+        {
             return Ok(true);
         }
         Ok(self.get(Collection::Device, KEY).await?.is_some())

@@ -107,7 +107,9 @@ fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> LibraryE
 
 /// With field names, so that a later version of the library can read what this one wrote.
 fn encode(value: &impl Serialize) -> Result<Bytes> {
-    rmp_serde::to_vec_named(value).map(Bytes::from).map_err(unreadable)
+    rmp_serde::to_vec_named(value)
+        .map(Bytes::from)
+        .map_err(unreadable)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {

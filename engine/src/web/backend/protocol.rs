@@ -19,7 +19,11 @@ const BASE_KEY_SECONDS: u64 = 7 * 24 * 3600;
 impl ProtocolStore for Backend {
     async fn get_sender_key_devices(&self, group_jid: &str) -> Result<Vec<(String, bool)>> {
         let prefix = key::prefix(group_jid);
-        let rows = self.writer.scan(Collection::SenderKeyDevice, &prefix, SCAN_MAX).await.map_err(failed)?;
+        let rows = self
+            .writer
+            .scan(Collection::SenderKeyDevice, &prefix, SCAN_MAX)
+            .await
+            .map_err(failed)?;
         let device = |(key, value): (String, Bytes)| {
             Some((key::unescape(key.strip_prefix(&prefix)?)?, value[..] == [1]))
         };
@@ -28,7 +32,11 @@ impl ProtocolStore for Backend {
 
     async fn set_sender_key_status(&self, group_jid: &str, entries: &[(&str, bool)]) -> Result<()> {
         let op = |(device, has_key): &(&str, bool)| {
-            put(Collection::SenderKeyDevice, key::join([group_jid, device]), vec![u8::from(*has_key)])
+            put(
+                Collection::SenderKeyDevice,
+                key::join([group_jid, device]),
+                vec![u8::from(*has_key)],
+            )
         };
         self.write(entries.iter().map(op).collect()).await
     }
@@ -41,9 +49,15 @@ impl ProtocolStore for Backend {
         if device_jids.is_empty() {
             return Ok(());
         }
-        let ends: Vec<String> =
-            device_jids.iter().map(|device| format!("{}{}", key::SEPARATOR, key::part(device))).collect();
-        let rows = self.writer.scan(Collection::SenderKeyDevice, "", SCAN_MAX).await.map_err(failed)?;
+        let ends: Vec<String> = device_jids
+            .iter()
+            .map(|device| format!("{}{}", key::SEPARATOR, key::part(device)))
+            .collect();
+        let rows = self
+            .writer
+            .scan(Collection::SenderKeyDevice, "", SCAN_MAX)
+            .await
+            .map_err(failed)?;
         let ops = rows
             .into_iter()
             .filter(|(key, _)| ends.iter().any(|end| key.ends_with(end)))
@@ -57,12 +71,19 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
-        self.get(Collection::LidMapping, &key::part(lid)).await?.map(|bytes| decode(&bytes)).transpose()
+        self.get(Collection::LidMapping, &key::part(lid))
+            .await?
+            .map(|bytes| decode(&bytes))
+            .transpose()
     }
 
     async fn get_pn_mapping(&self, phone: &str) -> Result<Option<LidPnMappingEntry>> {
-        let Some(lid) = self.get(Collection::PhoneMapping, &key::part(phone)).await? else { return Ok(None) };
-        let Ok(lid) = std::str::from_utf8(&lid) else { return Ok(None) };
+        let Some(lid) = self.get(Collection::PhoneMapping, &key::part(phone)).await? else {
+            return Ok(None);
+        };
+        let Ok(lid) = std::str::from_utf8(&lid) else {
+            return Ok(None);
+        };
         self.get_lid_mapping(lid).await
     }
 
@@ -73,18 +94,27 @@ impl ProtocolStore for Backend {
     async fn put_lid_mappings(&self, entries: &[LidPnMappingEntry]) -> Result<()> {
         let _turn = self.exclusive.lock().await;
         let keys = entries.iter().map(|entry| key::join([&entry.lid])).collect();
-        let stored = self.writer.get_many(Collection::LidMapping, keys).await.map_err(failed)?;
+        let stored = self
+            .writer
+            .get_many(Collection::LidMapping, keys)
+            .await
+            .map_err(failed)?;
         let mut ops = Vec::with_capacity(entries.len() * 2);
         for (_, bytes) in stored {
             // A LID that moved to another number must not be found under the old one.
             let old: LidPnMappingEntry = decode(&bytes)?;
-            let moved = |entry: &LidPnMappingEntry| entry.lid == old.lid && entry.phone_number != old.phone_number;
+            let moved =
+                |entry: &LidPnMappingEntry| entry.lid == old.lid && entry.phone_number != old.phone_number;
             if entries.iter().any(moved) {
                 ops.push(delete(Collection::PhoneMapping, key::join([&old.phone_number])));
             }
         }
         for entry in entries {
-            ops.push(put(Collection::LidMapping, key::join([&entry.lid]), encode(entry)?));
+            ops.push(put(
+                Collection::LidMapping,
+                key::join([&entry.lid]),
+                encode(entry)?,
+            ));
             ops.push(put(
                 Collection::PhoneMapping,
                 key::join([&entry.phone_number]),
@@ -95,7 +125,11 @@ impl ProtocolStore for Backend {
     }
 
     async fn get_all_lid_mappings(&self) -> Result<Vec<LidPnMappingEntry>> {
-        let rows = self.writer.scan(Collection::LidMapping, "", SCAN_MAX).await.map_err(failed)?;
+        let rows = self
+            .writer
+            .scan(Collection::LidMapping, "", SCAN_MAX)
+            .await
+            .map_err(failed)?;
         rows.iter().map(|(_, bytes)| decode(bytes)).collect()
     }
 
@@ -109,13 +143,24 @@ impl ProtocolStore for Backend {
         .await
     }
 
-    async fn has_same_base_key(&self, address: &str, message_id: &str, current_base_key: &[u8]) -> Result<bool> {
-        let stored = self.get(Collection::BaseKey, &key::join([address, message_id])).await?;
+    async fn has_same_base_key(
+        &self,
+        address: &str,
+        message_id: &str,
+        current_base_key: &[u8],
+    ) -> Result<bool> {
+        let stored = self
+            .get(Collection::BaseKey, &key::join([address, message_id]))
+            .await?;
         Ok(stored.is_some_and(|stored| stored == current_base_key))
     }
 
     async fn delete_base_key(&self, address: &str, message_id: &str) -> Result<()> {
-        self.write(vec![delete(Collection::BaseKey, key::join([address, message_id]))]).await
+        self.write(vec![delete(
+            Collection::BaseKey,
+            key::join([address, message_id]),
+        )])
+        .await
     }
 
     async fn update_device_list(&self, record: DeviceListRecord) -> Result<()> {
@@ -123,46 +168,76 @@ impl ProtocolStore for Backend {
     }
 
     async fn update_device_lists(&self, records: Vec<DeviceListRecord>) -> Result<()> {
-        let op =
-            |record: &DeviceListRecord| Ok(put(Collection::DeviceList, key::join([&record.user]), encode(record)?));
+        let op = |record: &DeviceListRecord| {
+            Ok(put(
+                Collection::DeviceList,
+                key::join([&record.user]),
+                encode(record)?,
+            ))
+        };
         self.write(records.iter().map(op).collect::<Result<_>>()?).await
     }
 
     async fn get_devices(&self, user: &str) -> Result<Option<DeviceListRecord>> {
-        self.get(Collection::DeviceList, &key::part(user)).await?.map(|bytes| decode(&bytes)).transpose()
+        self.get(Collection::DeviceList, &key::part(user))
+            .await?
+            .map(|bytes| decode(&bytes))
+            .transpose()
     }
 
     async fn delete_devices(&self, user: &str) -> Result<()> {
-        self.write(vec![delete(Collection::DeviceList, key::join([user]))]).await
+        self.write(vec![delete(Collection::DeviceList, key::join([user]))])
+            .await
     }
 
     async fn get_group_metadata(&self, group_jid: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.get(Collection::Group, &key::part(group_jid)).await?.map(Vec::from))
+        Ok(self
+            .get(Collection::Group, &key::part(group_jid))
+            .await?
+            .map(Vec::from))
     }
 
     async fn put_group_metadata(&self, group_jid: &str, blob: &[u8]) -> Result<()> {
-        self.write(vec![put(Collection::Group, key::join([group_jid]), Bytes::copy_from_slice(blob))]).await
+        self.write(vec![put(
+            Collection::Group,
+            key::join([group_jid]),
+            Bytes::copy_from_slice(blob),
+        )])
+        .await
     }
 
     async fn delete_group_metadata(&self, group_jid: &str) -> Result<()> {
-        self.write(vec![delete(Collection::Group, key::join([group_jid]))]).await
+        self.write(vec![delete(Collection::Group, key::join([group_jid]))])
+            .await
     }
 
     async fn get_tc_token(&self, jid: &str) -> Result<Option<TcTokenEntry>> {
-        self.get(Collection::TcToken, &key::part(jid)).await?.map(|bytes| decode(&bytes)).transpose()
+        self.get(Collection::TcToken, &key::part(jid))
+            .await?
+            .map(|bytes| decode(&bytes))
+            .transpose()
     }
 
     async fn put_tc_token(&self, jid: &str, entry: &TcTokenEntry) -> Result<()> {
-        self.write(vec![put(Collection::TcToken, key::join([jid]), encode(entry)?)]).await
+        self.write(vec![put(Collection::TcToken, key::join([jid]), encode(entry)?)])
+            .await
     }
 
     async fn delete_tc_token(&self, jid: &str) -> Result<()> {
-        self.write(vec![delete(Collection::TcToken, key::join([jid]))]).await
+        self.write(vec![delete(Collection::TcToken, key::join([jid]))])
+            .await
     }
 
     async fn get_all_tc_token_jids(&self) -> Result<Vec<String>> {
-        let rows = self.writer.scan(Collection::TcToken, "", SCAN_MAX).await.map_err(failed)?;
-        Ok(rows.into_iter().filter_map(|(key, _)| key::unescape(&key)).collect())
+        let rows = self
+            .writer
+            .scan(Collection::TcToken, "", SCAN_MAX)
+            .await
+            .map_err(failed)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(key, _)| key::unescape(&key))
+            .collect())
     }
 
     /// Once per connection, and by what the tokens say: the rows cannot carry one expiry, because the
@@ -170,7 +245,12 @@ impl ProtocolStore for Backend {
     async fn delete_expired_tc_tokens(&self, token_cutoff: i64, sender_cutoff: i64) -> Result<u32> {
         let _turn = self.exclusive.lock().await;
         let mut ops = Vec::new();
-        for (key, bytes) in self.writer.scan(Collection::TcToken, "", SCAN_MAX).await.map_err(failed)? {
+        for (key, bytes) in self
+            .writer
+            .scan(Collection::TcToken, "", SCAN_MAX)
+            .await
+            .map_err(failed)?
+        {
             let entry: TcTokenEntry = decode(&bytes)?;
             let token_lives = !entry.token.is_empty() && entry.token_timestamp >= token_cutoff;
             let sender_lives = entry.sender_timestamp.is_some_and(|at| at >= sender_cutoff);
@@ -197,7 +277,10 @@ impl ProtocolStore for Backend {
     async fn store_received_tc_token(&self, jid: &str, token: &[u8], token_timestamp: i64) -> Result<()> {
         let _turn = self.exclusive.lock().await;
         let known = self.get_tc_token(jid).await?;
-        if known.as_ref().is_some_and(|known| !known.token.is_empty() && token_timestamp < known.token_timestamp) {
+        if known
+            .as_ref()
+            .is_some_and(|known| !known.token.is_empty() && token_timestamp < known.token_timestamp)
+        {
             return Ok(());
         }
         let entry = TcTokenEntry {
@@ -226,7 +309,10 @@ impl ProtocolStore for Backend {
         let key = key::join([chat_jid, message_id]);
         let stored = self.get(Collection::SentMessage, &key).await?;
         if stored.is_some() {
-            self.writer.ride_delete(Collection::SentMessage, key).await.map_err(failed)?;
+            self.writer
+                .ride_delete(Collection::SentMessage, key)
+                .await
+                .map_err(failed)?;
         }
         Ok(stored.map(Vec::from))
     }
@@ -248,7 +334,8 @@ impl ProtocolStore for Backend {
 
     async fn store_pending_inbound_batch(&self, rows: &[PendingInboundRow<'_>]) -> Result<()> {
         for row in rows {
-            self.store_pending_inbound(row.chat, row.sender, row.id, row.message).await?;
+            self.store_pending_inbound(row.chat, row.sender, row.id, row.message)
+                .await?;
         }
         Ok(())
     }
@@ -265,7 +352,10 @@ impl ProtocolStore for Backend {
 
     async fn delete_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<()> {
         let key = key::join([chat, sender, id]);
-        self.writer.take_back(Collection::PendingInbound, key).await.map_err(failed)
+        self.writer
+            .take_back(Collection::PendingInbound, key)
+            .await
+            .map_err(failed)
     }
 
     async fn delete_pending_inbound_batch(&self, keys: &[PendingInboundKey<'_>]) -> Result<()> {

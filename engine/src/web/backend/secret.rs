@@ -53,8 +53,15 @@ impl MsgSecretStore for Backend {
     async fn put_msg_secrets(&self, entries: Vec<MsgSecretEntry>) -> Result<usize> {
         let _turn = self.exclusive.lock().await;
         let count = entries.len();
-        let keys = entries.iter().map(|entry| secret_key(&entry.chat, &entry.sender, &entry.msg_id)).collect();
-        let stored = self.writer.get_many(Collection::MessageSecret, keys).await.map_err(failed)?;
+        let keys = entries
+            .iter()
+            .map(|entry| secret_key(&entry.chat, &entry.sender, &entry.msg_id))
+            .collect();
+        let stored = self
+            .writer
+            .get_many(Collection::MessageSecret, keys)
+            .await
+            .map_err(failed)?;
         let mut rows = HashMap::with_capacity(stored.len());
         for (key, bytes) in stored {
             rows.insert(key, Row::decode(&bytes)?);
@@ -73,7 +80,9 @@ impl MsgSecretStore for Backend {
             };
             // Zero means never.
             let expires_at = (row.expires_at != 0).then(|| Timestamp::from_unix_seconds(row.expires_at));
-            let ride = self.writer.ride(Collection::MessageSecret, key.clone(), row.encode(), expires_at);
+            let ride = self
+                .writer
+                .ride(Collection::MessageSecret, key.clone(), row.encode(), expires_at);
             ride.await.map_err(failed)?;
             rows.insert(key, row);
         }
@@ -91,7 +100,9 @@ impl MsgSecretStore for Backend {
         sender: &str,
         msg_id: &str,
     ) -> Result<Option<(Vec<u8>, i64)>> {
-        let stored = self.get(Collection::MessageSecret, &secret_key(chat, sender, msg_id)).await?;
+        let stored = self
+            .get(Collection::MessageSecret, &secret_key(chat, sender, msg_id))
+            .await?;
         let Some(bytes) = stored else { return Ok(None) };
         let row = Row::decode(&bytes)?;
         Ok(Some((row.secret.to_vec(), row.message_ts)))

@@ -16,11 +16,19 @@ impl SignalStore for Backend {
     }
 
     async fn put_identities_batch(&self, identities: &[(Arc<str>, [u8; 32])]) -> Result<()> {
-        self.write(identities.iter().map(|(address, key)| identity(address, *key)).collect()).await
+        self.write(
+            identities
+                .iter()
+                .map(|(address, key)| identity(address, *key))
+                .collect(),
+        )
+        .await
     }
 
     async fn load_identity(&self, address: &str) -> Result<Option<[u8; 32]>> {
-        let Some(bytes) = self.get(Collection::Identity, &key::part(address)).await? else { return Ok(None) };
+        let Some(bytes) = self.get(Collection::Identity, &key::part(address)).await? else {
+            return Ok(None);
+        };
         let key = bytes[..]
             .try_into()
             .map_err(|_| LibraryError::Validation(format!("an identity key of {} bytes", bytes.len())))?;
@@ -28,7 +36,8 @@ impl SignalStore for Backend {
     }
 
     async fn delete_identity(&self, address: &str) -> Result<()> {
-        self.write(vec![delete(Collection::Identity, key::join([address]))]).await
+        self.write(vec![delete(Collection::Identity, key::join([address]))])
+            .await
     }
 
     async fn get_session(&self, address: &str) -> Result<Option<Bytes>> {
@@ -36,7 +45,12 @@ impl SignalStore for Backend {
     }
 
     async fn put_session(&self, address: &str, session: &[u8]) -> Result<()> {
-        self.write(vec![put(Collection::Session, key::join([address]), Bytes::copy_from_slice(session))]).await
+        self.write(vec![put(
+            Collection::Session,
+            key::join([address]),
+            Bytes::copy_from_slice(session),
+        )])
+        .await
     }
 
     async fn put_sessions_batch(&self, sessions: &[(Arc<str>, Bytes)]) -> Result<()> {
@@ -47,7 +61,8 @@ impl SignalStore for Backend {
     }
 
     async fn delete_session(&self, address: &str) -> Result<()> {
-        self.write(vec![delete(Collection::Session, key::join([address]))]).await
+        self.write(vec![delete(Collection::Session, key::join([address]))])
+            .await
     }
 
     async fn has_signal_state_for_user(&self, user: &str) -> Result<bool> {
@@ -55,7 +70,13 @@ impl SignalStore for Backend {
         for end in ['@', ':'] {
             let prefix = format!("{}{end}", key::part(user));
             for collection in [Collection::Session, Collection::Identity] {
-                if !self.writer.scan(collection, &prefix, 1).await.map_err(failed)?.is_empty() {
+                if !self
+                    .writer
+                    .scan(collection, &prefix, 1)
+                    .await
+                    .map_err(failed)?
+                    .is_empty()
+                {
                     return Ok(true);
                 }
             }
@@ -64,7 +85,12 @@ impl SignalStore for Backend {
     }
 
     async fn store_prekey(&self, id: u32, record: &[u8], _uploaded: bool) -> Result<()> {
-        self.write(vec![put(Collection::Prekey, key::number(id), Bytes::copy_from_slice(record))]).await
+        self.write(vec![put(
+            Collection::Prekey,
+            key::number(id),
+            Bytes::copy_from_slice(record),
+        )])
+        .await
     }
 
     async fn store_prekeys_batch(&self, keys: &[(u32, Bytes)], _uploaded: bool) -> Result<()> {
@@ -78,8 +104,15 @@ impl SignalStore for Backend {
 
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
         let keys = ids.iter().copied().map(key::number).collect();
-        let found = self.writer.get_many(Collection::Prekey, keys).await.map_err(failed)?;
-        Ok(found.into_iter().filter_map(|(key, record)| Some((key::parse_number(&key)?, record))).collect())
+        let found = self
+            .writer
+            .get_many(Collection::Prekey, keys)
+            .await
+            .map_err(failed)?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(key, record)| Some((key::parse_number(&key)?, record)))
+            .collect())
     }
 
     /// Nobody reads which keys were uploaded: the device row knows by number. So nothing is written,
@@ -90,7 +123,10 @@ impl SignalStore for Backend {
 
     /// Rides: the session that used the key is durable already.
     async fn remove_prekey(&self, id: u32) -> Result<()> {
-        self.writer.ride_delete(Collection::Prekey, key::number(id)).await.map_err(failed)
+        self.writer
+            .ride_delete(Collection::Prekey, key::number(id))
+            .await
+            .map_err(failed)
     }
 
     async fn get_max_prekey_id(&self) -> Result<u32> {
@@ -99,25 +135,44 @@ impl SignalStore for Backend {
     }
 
     async fn store_signed_prekey(&self, id: u32, record: &[u8]) -> Result<()> {
-        let op = put(Collection::SignedPrekey, key::number(id), Bytes::copy_from_slice(record));
+        let op = put(
+            Collection::SignedPrekey,
+            key::number(id),
+            Bytes::copy_from_slice(record),
+        );
         self.write(vec![op]).await
     }
 
     async fn load_signed_prekey(&self, id: u32) -> Result<Option<Vec<u8>>> {
-        Ok(self.get(Collection::SignedPrekey, &key::number(id)).await?.map(Vec::from))
+        Ok(self
+            .get(Collection::SignedPrekey, &key::number(id))
+            .await?
+            .map(Vec::from))
     }
 
     async fn load_all_signed_prekeys(&self) -> Result<Vec<(u32, Vec<u8>)>> {
-        let rows = self.writer.scan(Collection::SignedPrekey, "", super::SCAN_MAX).await.map_err(failed)?;
-        Ok(rows.into_iter().filter_map(|(key, record)| Some((key::parse_number(&key)?, record.into()))).collect())
+        let rows = self
+            .writer
+            .scan(Collection::SignedPrekey, "", super::SCAN_MAX)
+            .await
+            .map_err(failed)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(key, record)| Some((key::parse_number(&key)?, record.into())))
+            .collect())
     }
 
     async fn remove_signed_prekey(&self, id: u32) -> Result<()> {
-        self.write(vec![delete(Collection::SignedPrekey, key::number(id))]).await
+        self.write(vec![delete(Collection::SignedPrekey, key::number(id))])
+            .await
     }
 
     async fn put_sender_key(&self, address: &str, record: &[u8]) -> Result<()> {
-        let op = put(Collection::SenderKey, key::join([address]), Bytes::copy_from_slice(record));
+        let op = put(
+            Collection::SenderKey,
+            key::join([address]),
+            Bytes::copy_from_slice(record),
+        );
         self.write(vec![op]).await
     }
 
@@ -129,14 +184,22 @@ impl SignalStore for Backend {
     }
 
     async fn get_sender_key(&self, address: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.get(Collection::SenderKey, &key::part(address)).await?.map(Vec::from))
+        Ok(self
+            .get(Collection::SenderKey, &key::part(address))
+            .await?
+            .map(Vec::from))
     }
 
     async fn delete_sender_key(&self, address: &str) -> Result<()> {
-        self.write(vec![delete(Collection::SenderKey, key::join([address]))]).await
+        self.write(vec![delete(Collection::SenderKey, key::join([address]))])
+            .await
     }
 }
 
 fn identity(address: &str, key: [u8; 32]) -> StateOp {
-    put(Collection::Identity, key::join([address]), Bytes::copy_from_slice(&key))
+    put(
+        Collection::Identity,
+        key::join([address]),
+        Bytes::copy_from_slice(&key),
+    )
 }

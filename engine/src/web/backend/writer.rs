@@ -23,12 +23,16 @@ use crate::web::report::Reporter;
 
 /// Riders kept at most before one of them waits for a write of its own.
 const RIDERS_MAX: usize = 1024;
+/// Room for this many is kept.
+const RIDERS_KEPT: usize = 32;
 const RIDER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Pauses between the tries of a write that must not be given up while the link lives.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 type Key = (Collection, String);
+/// Changes to be applied, and which riders they are.
+type Taken = (Vec<StateOp>, Vec<(Key, u64)>);
 
 /// A change that rides.
 struct Rider {
@@ -91,7 +95,11 @@ impl Writer {
         let Some((ops, riders)) = self.take(&batch) else {
             return Err(StoreError::Unavailable("the write was given up".to_owned()));
         };
-        let result = if ops.is_empty() { Ok(()) } else { self.state.apply(self.owner, ops).await };
+        let result = if ops.is_empty() {
+            Ok(())
+        } else {
+            self.state.apply(self.owner, ops).await
+        };
         self.settle(&riders, &result);
         // Only the holder of the turn sets it, once.
         let _ = batch.result.set(result.clone());
@@ -123,14 +131,22 @@ impl Writer {
         expires_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let full = self.add(collection, key, Some((value, expires_at)));
-        if full { self.write(Vec::new()).await } else { Ok(()) }
+        if full {
+            self.write(Vec::new()).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Removes a value with the next write. A rider that nobody has tried to store yet just goes, when
     /// nothing is beneath it.
     pub(super) async fn ride_delete(&self, collection: Collection, key: String) -> Result<(), StoreError> {
         let full = self.add(collection, key, None);
-        if full { self.write(Vec::new()).await } else { Ok(()) }
+        if full {
+            self.write(Vec::new()).await
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes back a value that rides and was never tried to be stored; deletes it otherwise.
@@ -138,7 +154,11 @@ impl Writer {
         {
             let mut queue = self.lock();
             let id = (collection, key.clone());
-            if queue.riders.get(&id).is_some_and(|rider| rider.value.is_some() && !rider.beneath) {
+            if queue
+                .riders
+                .get(&id)
+                .is_some_and(|rider| rider.value.is_some() && !rider.beneath)
+            {
                 let rider = queue.riders.remove(&id);
                 queue.rider_bytes -= rider.as_ref().map_or(0, Rider::bytes);
                 return Ok(());
@@ -199,7 +219,11 @@ impl Writer {
 
     /// Stores what still rides.
     pub(super) async fn flush(&self) -> Result<(), StoreError> {
-        if self.lock().riders.is_empty() { Ok(()) } else { self.write(Vec::new()).await }
+        if self.lock().riders.is_empty() {
+            Ok(())
+        } else {
+            self.write(Vec::new()).await
+        }
     }
 
     fn read<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -219,7 +243,11 @@ impl Writer {
         let stamp = queue.stamps;
         let id = (collection, key);
         let beneath = queue.stored.contains(&id) || queue.riders.get(&id).is_some_and(|rider| rider.beneath);
-        let rider = Rider { value, stamp, beneath };
+        let rider = Rider {
+            value,
+            stamp,
+            beneath,
+        };
         queue.rider_bytes += rider.bytes();
         let before = queue.riders.insert(id, rider);
         queue.rider_bytes -= before.as_ref().map_or(0, Rider::bytes);
@@ -233,7 +261,7 @@ impl Writer {
     }
 
     /// Takes what is to be applied now, if the batch still waits for that.
-    fn take(&self, batch: &Arc<Batch>) -> Option<(Vec<StateOp>, Vec<(Key, u64)>)> {
+    fn take(&self, batch: &Arc<Batch>) -> Option<Taken> {
         let mut queue = self.lock();
         if !Arc::ptr_eq(&queue.batch, batch) {
             // The one who took it was cancelled: nothing is known about its writes.
@@ -277,13 +305,26 @@ impl Writer {
                         }
                     }
                 }
+                Self::shrink(&mut queue);
             }
             Err(error) => self.check_fence(error),
         }
     }
 
+    /// Gives back what a burst has taken: an idle link is to be small.
+    fn shrink(queue: &mut Queue) {
+        if queue.riders.is_empty() && queue.riders.capacity() > RIDERS_KEPT {
+            queue.riders = HashMap::new();
+        }
+        if queue.stored.is_empty() && queue.stored.capacity() > RIDERS_KEPT {
+            queue.stored = HashSet::new();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.queue
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

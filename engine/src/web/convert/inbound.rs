@@ -31,17 +31,24 @@ pub(in crate::web) async fn inbound(
     message: &wa::Message,
     info: &MessageInfo,
 ) -> anyhow::Result<Option<Inbound>> {
-    let Some(mut body) = body(message, info) else { return Ok(None) };
+    let Some(mut body) = body(message, info) else {
+        return Ok(None);
+    };
     let source = &info.source;
     let (chat_alt, sender_alt) = match (source.is_group, source.is_from_me) {
         (true, _) => (None, source.sender_alt.as_ref()),
         (false, true) => (source.recipient_alt.as_ref(), source.sender_alt.as_ref()),
         (false, false) => (source.sender_alt.as_ref(), source.sender_alt.as_ref()),
     };
-    let Some(chat) = user(names, &source.chat, chat_alt).await? else { return Ok(None) };
-    let Some(sender) = user(names, &source.sender, sender_alt).await? else { return Ok(None) };
+    let Some(chat) = user(names, &source.chat, chat_alt).await? else {
+        return Ok(None);
+    };
+    let Some(sender) = user(names, &source.sender, sender_alt).await? else {
+        return Ok(None);
+    };
     if let InboundBody::Message {
-        reply_to: Some(quoted), ..
+        reply_to: Some(quoted),
+        ..
     } = &mut body
     {
         quoted.sender = author(names, unwrapped(message)).await?;
@@ -74,7 +81,9 @@ struct User {
 }
 
 async fn user(names: &dyn Names, jid: &Jid, alt: Option<&Jid>) -> anyhow::Result<Option<User>> {
-    let Some(address) = address_of(jid) else { return Ok(None) };
+    let Some(address) = address_of(jid) else {
+        return Ok(None);
+    };
     if matches!(address, Address::Group(_)) {
         return Ok(Some(User {
             id: address,
@@ -145,7 +154,10 @@ fn key_id(key: Option<&wa::MessageKey>) -> Option<String> {
 /// Opens the wrappers that say how a message is kept or shown, not what it says.
 fn unwrapped(mut message: &wa::Message) -> &wa::Message {
     for _ in 0..WRAPPERS_MAX {
-        let sent = message.device_sent_message.as_option().and_then(|sent| sent.message.as_option());
+        let sent = message
+            .device_sent_message
+            .as_option()
+            .and_then(|sent| sent.message.as_option());
         let wrapped = [
             &message.ephemeral_message,
             &message.view_once_message,
@@ -175,7 +187,9 @@ fn content(message: &wa::Message) -> Option<Content> {
         .filter(|text| !text.is_empty());
     match text {
         Some(text) => Some(Content::text(cut(text, TEXT_BYTES_MAX))),
-        None => kind(message).map(|kind| Content::Unsupported { kind: kind.to_owned() }),
+        None => kind(message).map(|kind| Content::Unsupported {
+            kind: kind.to_owned(),
+        }),
     }
 }
 
@@ -250,12 +264,15 @@ fn kind(message: &wa::Message) -> Option<&'static str> {
 fn quoted(message: &wa::Message) -> Option<Quoted> {
     let context = context(message)?;
     let whatsapp_id = context.stanza_id.clone().filter(|id| !id.is_empty())?;
-    let text = context.quoted_message.as_option().map(unwrapped).and_then(content).and_then(|content| {
-        match content {
+    let text = context
+        .quoted_message
+        .as_option()
+        .map(unwrapped)
+        .and_then(content)
+        .and_then(|content| match content {
             Content::Text { text } => Some(text.body),
             Content::Unsupported { .. } => None,
-        }
-    });
+        });
     Some(Quoted {
         message_id: None,
         whatsapp_id,
@@ -267,7 +284,9 @@ fn quoted(message: &wa::Message) -> Option<Quoted> {
 /// Who wrote the quoted message; `None` when the account itself did.
 async fn author(names: &dyn Names, message: &wa::Message) -> anyhow::Result<Option<Address>> {
     let participant = context(message).and_then(|context| context.participant.as_deref());
-    let Some(Ok(jid)) = participant.map(str::parse::<Jid>) else { return Ok(None) };
+    let Some(Ok(jid)) = participant.map(str::parse::<Jid>) else {
+        return Ok(None);
+    };
     if names.is_own(&jid) {
         return Ok(None);
     }
@@ -275,5 +294,9 @@ async fn author(names: &dyn Names, message: &wa::Message) -> anyhow::Result<Opti
 }
 
 fn context(message: &wa::Message) -> Option<&wa::ContextInfo> {
-    message.extended_text_message.as_option()?.context_info.as_option()
+    message
+        .extended_text_message
+        .as_option()?
+        .context_info
+        .as_option()
 }

@@ -11,7 +11,10 @@ use super::address::jid_of;
 /// The message as WhatsApp's clients write it. `own` is who the account is in the chat.
 pub(in crate::web) fn message(outgoing: &Outgoing, own: &Jid) -> Result<wa::Message, SendError> {
     let Content::Text { text } = &outgoing.content else {
-        return Err(SendError::Permanent(format!("{} messages cannot be sent", outgoing.content.kind())));
+        return Err(SendError::Permanent(format!(
+            "{} messages cannot be sent",
+            outgoing.content.kind()
+        )));
     };
     Ok(match &outgoing.reply_to {
         None => plain(&text.body),
@@ -45,5 +48,9 @@ fn context(quoted: &Quoted, own: &Jid) -> wa::ContextInfo {
 
 /// Who wrote the quoted message, as a JID without a device.
 fn quoted_participant(quoted: &Quoted, own: &Jid) -> String {
-    quoted.sender.as_ref().map_or_else(|| own.to_non_ad(), jid_of).to_string()
+    quoted
+        .sender
+        .as_ref()
+        .map_or_else(|| own.to_non_ad(), jid_of)
+        .to_string()
 }

@@ -63,18 +63,27 @@ impl WebLink {
     }
 
     fn connected(&self) -> Result<&Live, SendError> {
-        self.live.as_ref().filter(|_| self.reporter.is_connected()).ok_or(SendError::NotConnected)
+        self.live
+            .as_ref()
+            .filter(|_| self.reporter.is_connected())
+            .ok_or(SendError::NotConnected)
     }
 }
 
 #[async_trait]
 impl Link for WebLink {
     async fn send(&self, message: &Outgoing) -> Result<(), SendError> {
-        self.connected()?.send(message).await.map_err(|error| self.or_gone(error))
+        self.connected()?
+            .send(message)
+            .await
+            .map_err(|error| self.or_gone(error))
     }
 
     async fn mark_read(&self, read: &ReadReceipt) -> Result<(), SendError> {
-        self.connected()?.mark_read(read).await.map_err(|error| self.or_gone(error))
+        self.connected()?
+            .mark_read(read)
+            .await
+            .map_err(|error| self.or_gone(error))
     }
 
     async fn logout(&self) -> Result<(), SendError> {
@@ -92,7 +101,10 @@ impl Link for WebLink {
 
     async fn close(&self) {
         self.reporter.end(LinkEnd::Closed);
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.reporter.over.cancelled()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.reporter.over.cancelled())
+            .await
+            .is_err()
+        {
             tracing::error!("a link did not end within {CLOSE_TIMEOUT:?}");
         }
     }

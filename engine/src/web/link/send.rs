@@ -24,7 +24,10 @@ impl Live {
         let options = SendOptions::default().with_message_id(outgoing.whatsapp_id.as_str());
         let send = async {
             self.check_recipient(&client, &outgoing.to, &to).await?;
-            client.send_message_with_options(to, message, options).await.map_err(sending_failed)?;
+            client
+                .send_message_with_options(to, message, options)
+                .await
+                .map_err(sending_failed)?;
             Ok(())
         };
         self.in_time(send).await
@@ -36,7 +39,10 @@ impl Live {
         let sender = read.sender.as_ref().map(convert::jid_of);
         let ids: Vec<&str> = read.whatsapp_ids.iter().map(String::as_str).collect();
         let mark = async {
-            client.mark_as_read(&chat, sender.as_ref(), &ids).await.map_err(|error| failed(error.as_ref()))
+            client
+                .mark_as_read(&chat, sender.as_ref(), &ids)
+                .await
+                .map_err(|error| failed(error.as_ref()))
         };
         self.in_time(mark).await
     }
@@ -45,7 +51,10 @@ impl Live {
         let client = self.client()?;
         let own = client.pn().ok_or(SendError::NotConnected)?;
         let unlink = async {
-            client.execute(RemoveCompanionDeviceSpec::new(&own)).await.map_err(|error| failed(&error))
+            client
+                .execute(RemoveCompanionDeviceSpec::new(&own))
+                .await
+                .map_err(|error| failed(&error))
         };
         self.in_time(unlink).await
     }
@@ -83,7 +92,9 @@ impl Live {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -94,7 +105,8 @@ async fn has_name(client: &Client, jid: &Jid) -> bool {
 /// Whether a client could be told anything at all.
 pub(super) async fn is_alive(client: &Client, timeout: std::time::Duration) -> bool {
     use whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
-    let question = client.execute(KeepaliveSpec::with_timeout(timeout));
+    // Boxed: it is rare, and its size would be part of every idle link.
+    let question = Box::pin(client.execute(KeepaliveSpec::with_timeout(timeout)));
     // A refusal is an answer too.
     matches!(question.await, Ok(()) | Err(IqError::ServerError { .. }))
 }

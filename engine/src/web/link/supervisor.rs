@@ -153,7 +153,11 @@ impl Supervisor {
 
     /// Stops everything, and only then says that the link is over: its successor reads the same
     /// state.
-    async fn stop(self, library: Option<JoinHandle<Result<(), Box<dyn std::any::Any + Send>>>>, client: Arc<Client>) {
+    async fn stop(
+        self,
+        library: Option<JoinHandle<Result<(), Box<dyn std::any::Any + Send>>>>,
+        client: Arc<Client>,
+    ) {
         let goodbye = Box::pin(client.disconnect());
         if timeout(DISCONNECT_TIMEOUT, goodbye).await.is_err() {
             tracing::warn!("the WhatsApp library did not disconnect within {DISCONNECT_TIMEOUT:?}");

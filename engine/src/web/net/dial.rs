@@ -22,7 +22,11 @@ use super::proxy::{Proxy, ProxyKind};
 #[derive(Debug, thiserror::Error)]
 pub(in crate::web) enum DialError {
     #[error("could not connect to {host}:{port}: {source}")]
-    Connect { host: String, port: u16, source: io::Error },
+    Connect {
+        host: String,
+        port: u16,
+        source: io::Error,
+    },
     #[error("the proxy {0:?} refused or failed: {1}")]
     Proxy(Proxy, String),
     #[error("no connection within {0:?}")]
@@ -76,8 +80,9 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, DialError> {
 }
 
 async fn through(proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, DialError> {
-    let target: Uri =
-        format!("tcp://{host}:{port}").parse().map_err(|_| DialError::Host(format!("{host}:{port}")))?;
+    let target: Uri = format!("tcp://{host}:{port}")
+        .parse()
+        .map_err(|_| DialError::Host(format!("{host}:{port}")))?;
     let here: Uri = format!("tcp://{}:{}", proxy.host, proxy.port)
         .parse()
         .map_err(|_| DialError::Host(proxy.host.clone()))?;
@@ -88,7 +93,10 @@ async fn through(proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, Dial
             if let Some((user, password)) = &proxy.credentials {
                 socks = socks.with_auth(user.clone(), password.clone());
             }
-            socks.call(target).await.map_err(|error| refused(error.to_string()))?
+            socks
+                .call(target)
+                .await
+                .map_err(|error| refused(error.to_string()))?
         }
         ProxyKind::Http => {
             let mut tunnel = Tunnel::new(here, Tcp);
@@ -97,7 +105,10 @@ async fn through(proxy: &Proxy, host: &str, port: u16) -> Result<TcpStream, Dial
                 let value = HeaderValue::from_str(&value).map_err(|error| refused(error.to_string()))?;
                 tunnel = tunnel.with_auth(value);
             }
-            tunnel.call(target).await.map_err(|error| refused(error.to_string()))?
+            tunnel
+                .call(target)
+                .await
+                .map_err(|error| refused(error.to_string()))?
         }
     };
     Ok(stream.into_inner())

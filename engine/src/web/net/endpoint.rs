@@ -33,7 +33,11 @@ impl Endpoint {
         if !matches!(url.scheme(), "ws" | "wss") || !url.username().is_empty() || url.password().is_some() {
             return Err(form());
         }
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(form)?.to_owned();
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(form)?
+            .to_owned();
         let port = url.port_or_known_default().ok_or_else(form)?;
         check_host(&host)?;
         Ok(Self { url, host, port })
@@ -68,7 +72,10 @@ pub(super) async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<Socket
         return Ok(loopback.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
     }
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    Ok(tokio::net::lookup_host((bare, port)).await?.take(ADDRESSES_MAX).collect())
+    Ok(tokio::net::lookup_host((bare, port))
+        .await?
+        .take(ADDRESSES_MAX)
+        .collect())
 }
 
 /// Addresses of a name that are tried at most.

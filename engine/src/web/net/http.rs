@@ -48,6 +48,7 @@ impl SharedHttp {
         }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "this is the module that owns it")]
     fn client(&self, proxy: Option<&Proxy>) -> anyhow::Result<Client> {
         let builder = Client::builder()
             .tls_backend_preconfigured((*self.tls).clone())
@@ -85,7 +86,11 @@ impl LinkHttp {
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
-        let cell = if self.proxy.is_some() { &self.own } else { &self.shared.direct };
+        let cell = if self.proxy.is_some() {
+            &self.own
+        } else {
+            &self.shared.direct
+        };
         if let Some(client) = cell.get() {
             return Ok(client);
         }
@@ -105,8 +110,14 @@ impl LinkHttp {
             builder = builder.body(body);
         }
         let response = builder.send().await.map_err(reqwest::Error::without_url)?;
-        if response.content_length().is_some_and(|length| length > self.shared.limits.body_bytes_max) {
-            bail!("the body is longer than {} bytes", self.shared.limits.body_bytes_max);
+        if response
+            .content_length()
+            .is_some_and(|length| length > self.shared.limits.body_bytes_max)
+        {
+            bail!(
+                "the body is longer than {} bytes",
+                self.shared.limits.body_bytes_max
+            );
         }
         Ok(response)
     }
@@ -120,7 +131,10 @@ impl HttpClient for LinkHttp {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
             if (body.len() + chunk.len()) as u64 > self.shared.limits.body_bytes_max {
-                bail!("the body is longer than {} bytes", self.shared.limits.body_bytes_max);
+                bail!(
+                    "the body is longer than {} bytes",
+                    self.shared.limits.body_bytes_max
+                );
             }
             body.extend_from_slice(&chunk);
         }

@@ -36,7 +36,11 @@ impl Proxy {
             "http" => ProxyKind::Http,
             other => return Err(format!("the scheme {other:?} is not socks5 or http")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it has no host")?.to_owned();
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or("it has no host")?
+            .to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err("it has something after the port".to_owned());
         }
@@ -47,7 +51,8 @@ impl Proxy {
         let credentials = credentials(&url)?;
         if kind == ProxyKind::Socks5 {
             // With "h" the proxy resolves names: looking them up here would tell where we go.
-            url = Url::parse(&text.replacen("socks5://", "socks5h://", 1)).map_err(|error| error.to_string())?;
+            url = Url::parse(&text.replacen("socks5://", "socks5h://", 1))
+                .map_err(|error| error.to_string())?;
         }
         Ok(Self {
             kind,

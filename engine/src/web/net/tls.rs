@@ -23,7 +23,9 @@ pub(in crate::web) fn client_config(extra_roots_pem: &str) -> Result<Arc<ClientC
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in CertificateDer::pem_slice_iter(extra_roots_pem.as_bytes()) {
         let certificate = certificate.map_err(|error| TlsError::Roots(error.to_string()))?;
-        roots.add(certificate).map_err(|error| TlsError::Roots(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::Roots(error.to_string()))?;
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

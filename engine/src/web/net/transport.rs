@@ -33,7 +33,7 @@ use crate::web::runtime::LinkRuntime;
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// Messages that wait between the socket and the library; then the socket is not read further.
-const EVENTS_MAX: usize = 64;
+const EVENTS_MAX: usize = 16;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const WHATSAPP_ORIGIN: &str = "https://web.whatsapp.com";
 
@@ -65,8 +65,15 @@ pub(in crate::web) struct Transports {
 impl Transports {
     async fn connect(&self) -> anyhow::Result<Socket> {
         let stream = self.dialer.dial(&self.endpoint.host, self.endpoint.port).await?;
-        let mut request = self.endpoint.url.as_str().into_client_request().context("malformed endpoint")?;
-        request.headers_mut().insert(ORIGIN, HeaderValue::from_static(WHATSAPP_ORIGIN));
+        let mut request = self
+            .endpoint
+            .url
+            .as_str()
+            .into_client_request()
+            .context("malformed endpoint")?;
+        request
+            .headers_mut()
+            .insert(ORIGIN, HeaderValue::from_static(WHATSAPP_ORIGIN));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -80,7 +87,12 @@ impl Transports {
         let handshake = client_async_tls_with_config(request, stream, Some(config), Some(connector));
         let (socket, _) = tokio::time::timeout(self.limits.handshake_timeout, handshake)
             .await
-            .map_err(|_| anyhow!("no WebSocket handshake within {:?}", self.limits.handshake_timeout))?
+            .map_err(|_| {
+                anyhow!(
+                    "no WebSocket handshake within {:?}",
+                    self.limits.handshake_timeout
+                )
+            })?
             .context("the WebSocket handshake failed")?;
         Ok(socket)
     }
@@ -158,7 +170,9 @@ struct Wire {
 impl Transport for Wire {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
         let mut sink = self.sink.lock().await;
-        let Some(open) = sink.as_mut() else { bail!("the connection is closed") };
+        let Some(open) = sink.as_mut() else {
+            bail!("the connection is closed")
+        };
         match tokio::time::timeout(self.write_timeout, open.send(Message::Binary(data))).await {
             Ok(sent) => sent.context("the write failed"),
             Err(_) => bail!("the write did not get through within {:?}", self.write_timeout),
@@ -166,7 +180,9 @@ impl Transport for Wire {
     }
 
     async fn disconnect(&self) {
-        let Some(mut sink) = self.sink.lock().await.take() else { return };
+        let Some(mut sink) = self.sink.lock().await.take() else {
+            return;
+        };
         // A goodbye is a courtesy: the connection is dropped in any case.
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.close()).await;
         self.cut.cancel();

@@ -24,7 +24,10 @@ impl KeyText {
     pub fn generate(entropy: &dyn Entropy) -> Self {
         let mut random = [0; PREFIX_CHARS + SECRET_CHARS];
         entropy.fill(&mut random);
-        let chars: String = random.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect();
+        let chars: String = random
+            .iter()
+            .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+            .collect();
         let (prefix, secret) = chars.split_at(PREFIX_CHARS);
         Self(format!("{MARK}{prefix}_{secret}"))
     }
@@ -32,8 +35,10 @@ impl KeyText {
     /// Reads a text of the right form; whether it is a key that exists is the store's to say.
     pub fn parse(text: &str) -> Option<Self> {
         let (prefix, secret) = text.strip_prefix(MARK)?.split_once('_')?;
-        let well_formed = |part: &str, chars| part.len() == chars && part.bytes().all(|byte| ALPHABET.contains(&byte));
-        (well_formed(prefix, PREFIX_CHARS) && well_formed(secret, SECRET_CHARS)).then(|| Self(text.to_owned()))
+        let well_formed =
+            |part: &str, chars| part.len() == chars && part.bytes().all(|byte| ALPHABET.contains(&byte));
+        (well_formed(prefix, PREFIX_CHARS) && well_formed(secret, SECRET_CHARS))
+            .then(|| Self(text.to_owned()))
     }
 
     /// The public part.
@@ -93,7 +98,15 @@ mod tests {
     fn other_texts_are_no_keys() {
         let key = KeyText::generate(&OsEntropy);
         let text = key.reveal();
-        for wrong in ["", "rst_", "rst__", &text[1..], &text[..text.len() - 1], &format!("{text}a"), &text.to_uppercase()] {
+        for wrong in [
+            "",
+            "rst_",
+            "rst__",
+            &text[1..],
+            &text[..text.len() - 1],
+            &format!("{text}a"),
+            &text.to_uppercase(),
+        ] {
             assert_eq!(KeyText::parse(wrong), None, "{wrong}");
         }
     }

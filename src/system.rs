@@ -1,15 +1,18 @@
 //! The machine's clock and randomness: the only place that reads them.
 
 use rand::Rng as _;
-use roost_domain::time::{Clock, Entropy};
 use roost_domain::Timestamp;
+use roost_domain::time::{Clock, Entropy};
 
 /// The machine's wall clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_ms(jiff::Timestamp::now().as_millisecond())
     }
@@ -20,7 +23,10 @@ impl Clock for SystemClock {
 pub struct OsEntropy;
 
 impl Entropy for OsEntropy {
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads randomness")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads randomness"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         rand::rng().fill_bytes(buffer);
     }

@@ -1,5 +1,7 @@
 //! Logs: one line for people or one JSON object for machines, on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -12,7 +14,10 @@ const QUIET: &str = "Client=error,whatsapp_rust=error,wacore=error,ractor=warn,s
 /// Starts logging. A second call in one process does nothing.
 pub fn start(log: &Log) -> Result<(), ParseError> {
     let filter = check(log)?;
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Fails only when a subscriber is there already, as in tests.
     let _ = match log.format {
         LogFormat::Text => builder.try_init(),

@@ -159,7 +159,9 @@ pub trait Messages: Send + Sync {
     /// Makes inbound facts durable with their events, all or none. What is there already, by
     /// `(instance, chat, sender, whatsapp_id)`, is passed over.
     async fn record_inbound(&self, owner: Owner, batch: Vec<Inbound>) -> Result<(), StoreError>;
-    /// Moves messages forward, with one event for each that moved. Steps that
+    /// Moves messages forward, with one event for each status that each enters. A status proves the
+    /// ones before it: a message reported as read enters `sent` and `delivered` too, if it had not.
+    /// Steps that
     /// [`crate::message::MessageStatus::may_become`] refuses, and ids that are not known, are passed
     /// over. Returns the messages that moved, as they now are.
     async fn advance(&self, owner: Owner, changes: Vec<StatusChange>) -> Result<Vec<Message>, StoreError>;

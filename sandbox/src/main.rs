@@ -1,6 +1,7 @@
 //! `roost-sandbox`: the sandbox as a process of its own.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
@@ -15,6 +16,9 @@ struct Options {
     /// Where the WebSocket and the control API listen.
     #[arg(long, default_value = "127.0.0.1:7900", value_name = "ADDR")]
     listen: SocketAddr,
+    /// Keep accounts, phones and companions in this folder; without it they end with the process.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -29,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
 
     let config = SandboxConfig {
         listen: options.listen,
+        data_dir: options.data_dir,
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config)

@@ -6,7 +6,9 @@
 //! acknowledged is in the store at every moment, so that a kill instead of a stop loses nothing.
 
 mod data_dir;
+mod open_files;
 mod part;
+mod signals;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +20,8 @@ use roost_domain::Clock;
 use roost_domain::time::Entropy;
 use roost_store::SqlStore;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::Config;
 use crate::http::{self, Http};
@@ -28,6 +29,7 @@ use crate::system::{OsEntropy, SystemClock};
 
 pub use data_dir::prepare as prepare_data_dir;
 pub use part::{open_error, open_store, store_config};
+pub use signals::StopSignals;
 
 /// Name of the only node of a gateway without a cluster.
 const NODE: &str = "local";
@@ -42,9 +44,19 @@ pub struct Listening {
     address: SocketAddr,
     http: Http,
     server: JoinHandle<()>,
-    stop_server: CancellationToken,
+    stop_server: DropGuard,
+    upkeep: AbortOnDrop,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A running node.
@@ -53,7 +65,8 @@ pub struct App {
     address: SocketAddr,
     http: Http,
     server: JoinHandle<()>,
-    stop_server: CancellationToken,
+    stop_server: DropGuard,
+    _upkeep: AbortOnDrop,
     store: Arc<SqlStore>,
     runtime: Arc<Runtime>,
 }
@@ -61,7 +74,8 @@ pub struct App {
 impl Listening {
     /// Binds the listener; from now on `/healthz` answers.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let metrics = http::metrics::recorder().context("another metrics recorder is installed in this process")?;
+        let metrics =
+            http::metrics::recorder().context("another metrics recorder is installed in this process")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let listener = TcpListener::bind(config.http.listen).await.with_context(|| {
@@ -71,14 +85,30 @@ impl Listening {
             )
         })?;
         let address = listener.local_addr()?;
-        let http = Http::new(config.http.clone(), Arc::clone(&clock), Arc::clone(&entropy), metrics);
-        let stop_server = CancellationToken::new();
+        open_files::raise_limit();
+        let upkeep = AbortOnDrop(tokio::spawn(http::metrics::upkeep(metrics.clone())));
+        let http = Http::new(
+            config.http.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            metrics,
+        );
+        let stop = CancellationToken::new();
         let server = tokio::spawn({
-            let (http, stop) = (http.clone(), stop_server.clone());
+            let (http, stop) = (http.clone(), stop.clone());
             let (limits, drain) = (config.http.clone(), config.stop.drain);
             async move { http::server::serve(listener, http::router(http), &limits, stop, drain).await }
         });
-        Ok(Self { config, address, http, server, stop_server, clock, entropy })
+        Ok(Self {
+            config,
+            address,
+            http,
+            server,
+            stop_server: stop.drop_guard(),
+            upkeep,
+            clock,
+            entropy,
+        })
     }
 
     /// Where it listens.
@@ -93,14 +123,30 @@ impl Listening {
 
     /// Starts everything else.
     pub async fn start(self) -> anyhow::Result<App> {
-        let Self { config, address, http, server, stop_server, clock, entropy } = self;
+        let Self {
+            config,
+            address,
+            http,
+            server,
+            stop_server,
+            upkeep,
+            clock,
+            entropy,
+        } = self;
         prepare_data_dir(&config.data)?;
         let settings = part::settings(&config);
         let streams = Streams::new(&settings);
-        let store =
-            open_store(&config, Arc::new(streams.clone()), Arc::clone(&clock), Arc::clone(&entropy)).await?;
+        let store = open_store(
+            &config,
+            Arc::new(part::Committed(streams.clone())),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        )
+        .await?;
         let engine = part::engine(&config, &store, &clock, &entropy)?;
-        let placement = LocalPlacement::start(store.as_ref(), NODE).await.context("the node cannot register in the database")?;
+        let placement = LocalPlacement::start(store.as_ref(), NODE)
+            .await
+            .context("the node cannot register in the database")?;
         let runtime = Runtime::start(RuntimeParts {
             store: store.clone(),
             engine: Arc::new(engine),
@@ -114,7 +160,16 @@ impl Listening {
         .context("the actors cannot start")?;
         let runtime = Arc::new(runtime);
         http.open(store.clone(), Arc::clone(&runtime));
-        Ok(App { config, address, http, server, stop_server, store, runtime })
+        Ok(App {
+            config,
+            address,
+            http,
+            server,
+            stop_server,
+            _upkeep: upkeep,
+            store,
+            runtime,
+        })
     }
 }
 
@@ -156,14 +211,9 @@ impl App {
         }
     }
 
-    /// Runs until SIGTERM or SIGINT, then stops.
-    pub async fn run_until_signalled(self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    /// Runs until a signal asks to stop, then stops. A second one ends the process without waiting.
+    pub async fn run_until(self, mut signals: StopSignals) {
+        signals.next().await;
         tracing::info!("stopping; a second signal ends the process at once");
         tokio::select! {
             stopped = tokio::time::timeout(STOP_MAX, self.stop()) => {
@@ -171,25 +221,29 @@ impl App {
                     tracing::error!("stopping took too long; the process ends without waiting for the rest");
                 }
             }
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.next() => {}
         }
-        Ok(())
     }
 
     /// Takes the node apart, in order.
     pub async fn stop(self) {
         self.http.drain();
-        self.stop_server.cancel();
+        drop(self.stop_server);
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the listener broke");
         }
-        if tokio::time::timeout(STREAMS_END_TIMEOUT, self.http.streams_ended()).await.is_err() {
+        if tokio::time::timeout(STREAMS_END_TIMEOUT, self.http.streams_ended())
+            .await
+            .is_err()
+        {
             tracing::warn!("event streams were still open when the time to stop was over");
         }
         let report = self.runtime.stop().await;
         if report.sessions_killed > 0 {
-            tracing::warn!(sessions = report.sessions_killed, "sessions did not close in time");
+            tracing::warn!(
+                sessions = report.sessions_killed,
+                "sessions did not close in time"
+            );
         }
         self.store.close().await;
         tracing::info!(data.dir = %self.config.data.dir.display(), "stopped");

@@ -3,17 +3,29 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use roost_actors::Settings;
-use roost_domain::Clock;
+use roost_actors::{Settings, Streams};
+use roost_domain::event::Event;
 use roost_domain::store::CommitObserver;
 use roost_domain::time::Entropy;
+use roost_domain::{Clock, TenantId};
 use roost_engine::{WebEngine, WebEngineConfig};
 use roost_store::{MasterKey, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits};
 
 use crate::config::{self, Config};
+use crate::http::metrics;
 
 const DATABASE_FILE: &str = "roost.db";
 const MASTER_KEY_FILE: &str = "master.key";
+
+/// Tells the streams of commits, and counts them.
+pub struct Committed(pub Streams);
+
+impl CommitObserver for Committed {
+    fn committed(&self, tenant: TenantId, events: &[Arc<Event>]) {
+        metrics::events(events);
+        self.0.committed(tenant, events);
+    }
+}
 
 /// Opens the database; it is brought to this version's shape when it is older.
 pub async fn open_store(
@@ -23,7 +35,10 @@ pub async fn open_store(
     entropy: Arc<dyn Entropy>,
 ) -> anyhow::Result<Arc<SqlStore>> {
     let store_config = store_config(config, entropy.as_ref())?;
-    SqlStore::open(store_config, clock, entropy, observer).await.map(Arc::new).map_err(open_error)
+    SqlStore::open(store_config, clock, entropy, observer)
+        .await
+        .map(Arc::new)
+        .map_err(open_error)
 }
 
 /// Says what to do about it.
@@ -32,9 +47,14 @@ pub fn open_error(error: OpenError) -> anyhow::Error {
         OpenError::InUse { .. } => Some(
             "stop the other one first, choose another folder with --data-dir, or use PostgreSQL (store.url)",
         ),
-        OpenError::WrongMasterKey => Some("set store.master_key or store.master_key_file to the key that it was made with"),
+        OpenError::WrongMasterKey => {
+            Some("set store.master_key or store.master_key_file to the key that it was made with")
+        }
         OpenError::Folder { .. } => Some("choose another folder with --data-dir, or change its permissions"),
-        OpenError::Url(_) | OpenError::NewerSchema { .. } | OpenError::Migration(_) | OpenError::Database(_) => None,
+        OpenError::Url(_)
+        | OpenError::NewerSchema { .. }
+        | OpenError::Migration(_)
+        | OpenError::Database(_) => None,
     };
     let error = anyhow::Error::new(error).context("the database cannot be opened");
     match hint {
@@ -53,7 +73,10 @@ pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<St
     let master_key = match &store.master_key {
         Some(secret) => MasterKey::from_text(secret.reveal()).context("store.master_key")?,
         None => {
-            let file = store.master_key_file.clone().unwrap_or_else(|| config.data.path(MASTER_KEY_FILE));
+            let file = store
+                .master_key_file
+                .clone()
+                .unwrap_or_else(|| config.data.path(MASTER_KEY_FILE));
             MasterKey::load_or_create(&file, entropy).context(
                 "no master key; set store.master_key, or store.master_key_file to a file that can be read and made",
             )?
@@ -94,7 +117,11 @@ pub fn engine(
     let defaults = WebEngineConfig::default();
     let settings = WebEngineConfig {
         endpoint: whatsapp.url.to_string(),
-        client_version: whatsapp.client_version.map_or(defaults.client_version, |version| (version.0, version.1, version.2)),
+        client_version: whatsapp
+            .client_version
+            .map_or(defaults.client_version, |version| {
+                (version.0, version.1, version.2)
+            }),
         device_name: whatsapp.device_name.clone(),
         extra_roots_pem,
         connect_timeout: whatsapp.connect_timeout,
@@ -104,12 +131,20 @@ pub fn engine(
         send_timeout: config.session.send_attempt_timeout,
         ..defaults
     };
-    WebEngine::new(settings, store.clone(), Arc::clone(clock), Arc::clone(entropy)).context("section [whatsapp]")
+    WebEngine::new(settings, store.clone(), Arc::clone(clock), Arc::clone(entropy))
+        .context("section [whatsapp]")
 }
 
 /// Limits and time-outs of the actors.
 pub fn settings(config: &Config) -> Settings {
-    let Config { session, start_gate, backoff, events, stop, .. } = config;
+    let Config {
+        session,
+        start_gate,
+        backoff,
+        events,
+        stop,
+        ..
+    } = config;
     Settings {
         dials_max: start_gate.dials_max,
         dials_per_second: start_gate.dials_per_second,

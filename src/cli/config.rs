@@ -14,7 +14,8 @@ impl ConfigCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Check(common) = self;
         let config = common.load()?;
-        crate::telemetry::check(&config.log).map_err(|error| anyhow::anyhow!("log.filter cannot be used: {error}"))?;
+        crate::telemetry::check(&config.log)
+            .map_err(|error| anyhow::anyhow!("log.filter cannot be used: {error}"))?;
         say(&config.shown());
         Ok(())
     }

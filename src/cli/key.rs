@@ -38,7 +38,11 @@ pub(super) struct Whom {
 
 impl KeyCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::Create { principal, name, common } = self;
+        let Self::Create {
+            principal,
+            name,
+            common,
+        } = self;
         tenant::check_name(&name)?;
         let store = node::open(&common).await?;
         let principal = match principal.tenant {
@@ -46,7 +50,9 @@ impl KeyCommand {
                 match store.tenant(id).await {
                     Ok(_) => {}
                     Err(StoreError::NotFound) => {
-                        anyhow::bail!("there is no tenant {id} in this database; `roost tenant create NAME` makes one")
+                        anyhow::bail!(
+                            "there is no tenant {id} in this database; `roost tenant create NAME` makes one"
+                        )
                     }
                     Err(error) => return Err(error.into()),
                 }

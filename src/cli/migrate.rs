@@ -13,7 +13,9 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
     start_logs(&config)?;
     app::prepare_data_dir(&config.data)?;
     let store = app::store_config(&config, &OsEntropy)?;
-    let migrated = roost_store::migrate(&store, Arc::new(OsEntropy)).await.map_err(app::open_error)?;
+    let migrated = roost_store::migrate(&store, Arc::new(OsEntropy))
+        .await
+        .map_err(app::open_error)?;
     if migrated.applied.is_empty() {
         say("the database has this version's shape already\n");
     }

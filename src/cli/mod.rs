@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::{App, StopSignals};
 use crate::config::{Config, ConfigErrors, Layers};
 use crate::telemetry;
 
@@ -75,10 +76,15 @@ struct Running {
 
 impl Common {
     fn layers(&self) -> Layers {
-        let mut layers = Layers { file: self.config.clone(), ..Layers::default() };
+        let mut layers = Layers {
+            file: self.config.clone(),
+            ..Layers::default()
+        };
         layers.read_environment();
         if let Some(folder) = &self.data_dir {
-            layers.options.push(("data.dir", folder.display().to_string(), "--data-dir"));
+            layers
+                .options
+                .push(("data.dir", folder.display().to_string(), "--data-dir"));
         }
         layers
     }
@@ -92,7 +98,9 @@ impl Running {
     fn layers(&self) -> Layers {
         let mut layers = self.common.layers();
         if let Some(address) = self.listen {
-            layers.options.push(("http.listen", address.to_string(), "--listen"));
+            layers
+                .options
+                .push(("http.listen", address.to_string(), "--listen"));
         }
         layers
     }
@@ -129,11 +137,27 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// Starts a gateway and runs it until a signal asks to stop, also while it is starting. What was
+/// started beside it comes back.
+async fn run_gateway<T>(start: impl Future<Output = anyhow::Result<(App, T)>>) -> anyhow::Result<Option<T>> {
+    let mut signals = StopSignals::take()?;
+    let (app, beside) = tokio::select! {
+        started = start => started?,
+        () = signals.next() => return Ok(None),
+    };
+    app.run_until(signals).await;
+    Ok(Some(beside))
+}
+
 /// 2 when the configuration is wrong, as for a wrong option; 1 for everything else.
 #[expect(clippy::print_stderr, reason = "a person reads this")]
 fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    if error.chain().any(|cause| cause.is::<ConfigErrors>()) { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.chain().any(|cause| cause.is::<ConfigErrors>()) {
+        ExitCode::from(2)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn start_logs(config: &Config) -> anyhow::Result<()> {

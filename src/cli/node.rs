@@ -23,5 +23,11 @@ pub(super) async fn open(common: &Common) -> anyhow::Result<Arc<SqlStore>> {
     let config = common.load()?;
     start_logs(&config)?;
     app::prepare_data_dir(&config.data)?;
-    Ok(app::open_store(&config, Arc::new(Nobody), Arc::new(SystemClock), Arc::new(OsEntropy)).await?)
+    app::open_store(
+        &config,
+        Arc::new(Nobody),
+        Arc::new(SystemClock),
+        Arc::new(OsEntropy),
+    )
+    .await
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::ready_file::Ready;
-use super::{Running, say, start_logs};
+use super::{Running, run_gateway, say, start_logs};
 use crate::app::{App, Listening};
 
 #[derive(Debug, Args)]
@@ -14,16 +14,26 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<()> {
+        run_gateway(self.start()).await.map(drop)
+    }
+
+    async fn start(self) -> anyhow::Result<(App, ())> {
         let config = crate::config::load(&self.running.layers())?;
         start_logs(&config)?;
         let listening = Listening::bind(config).await?;
         let app = listening.start().await?;
         app.ready().await;
         if let Some(path) = &self.running.ready_file {
-            Ready { api: app.url(), api_key: None, operator_key: None, sandbox: None }.write(path)?;
+            Ready {
+                api: app.url(),
+                api_key: None,
+                operator_key: None,
+                sandbox: None,
+            }
+            .write(path)?;
         }
         say(&greeting(&app));
-        app.run_until_signalled().await
+        Ok((app, ()))
     }
 }
 

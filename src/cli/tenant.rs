@@ -39,7 +39,11 @@ impl TenantCommand {
 pub(super) fn new(name: &str) -> Tenant {
     let created_at = SystemClock.now();
     let unix_ms = u64::try_from(created_at.unix_ms()).unwrap_or_default();
-    Tenant { id: TenantId::from_parts(unix_ms, OsEntropy.bits()), name: name.to_owned(), created_at }
+    Tenant {
+        id: TenantId::from_parts(unix_ms, OsEntropy.bits()),
+        name: name.to_owned(),
+        created_at,
+    }
 }
 
 pub(super) fn check_name(name: &str) -> anyhow::Result<()> {

@@ -13,47 +13,154 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
     let mut wrong = Vec::new();
     let mut need = |holds: bool, key: &str, problem: &str| {
         if !holds {
-            wrong.push(ConfigError { source: "configuration".into(), key: Some(key.into()), problem: problem.into() });
+            wrong.push(ConfigError {
+                source: "configuration".into(),
+                key: Some(key.into()),
+                problem: problem.into(),
+            });
         }
     };
-    let Config { http, store, whatsapp, session, backoff, stop, events, .. } = config;
+    let Config {
+        http,
+        store,
+        whatsapp,
+        session,
+        backoff,
+        stop,
+        events,
+        ..
+    } = config;
     let second = Duration::from_secs(1);
-    need(http.wait_max + 10 * second <= http.request_timeout, "http.request_timeout", "must exceed http.wait_max by at least 10s");
-    need(session.send_timeout < http.request_timeout, "session.send_timeout", "must be shorter than http.request_timeout");
-    need(session.query_timeout < http.request_timeout, "session.query_timeout", "must be shorter than http.request_timeout");
-    need(session.control_timeout < http.request_timeout, "session.control_timeout", "must be shorter than http.request_timeout");
-    need(http.connections_max >= 1 && http.requests_max >= 1, "http.requests_max", "this and http.connections_max must be at least 1");
-    need(http.body_bytes_max >= 1024, "http.body_bytes_max", "must be at least 1KiB");
-    need(http.header_bytes_max >= 8192, "http.header_bytes_max", "must be at least 8KiB");
-    need(http.stream_keep_alive >= second, "http.stream_keep_alive", "must be at least 1s");
-    need(http.stream_stall_timeout >= second, "http.stream_stall_timeout", "must be at least 1s");
     need(
-        store.url.as_ref().is_none_or(|url| ["sqlite", "postgres", "postgresql"].contains(&url.scheme())),
+        http.wait_max + 10 * second <= http.request_timeout,
+        "http.request_timeout",
+        "must exceed http.wait_max by at least 10s",
+    );
+    need(
+        session.send_timeout < http.request_timeout,
+        "session.send_timeout",
+        "must be shorter than http.request_timeout",
+    );
+    need(
+        session.query_timeout < http.request_timeout,
+        "session.query_timeout",
+        "must be shorter than http.request_timeout",
+    );
+    need(
+        session.control_timeout < http.request_timeout,
+        "session.control_timeout",
+        "must be shorter than http.request_timeout",
+    );
+    need(
+        http.connections_max >= 1 && http.requests_max >= 1,
+        "http.requests_max",
+        "this and http.connections_max must be at least 1",
+    );
+    need(
+        http.body_bytes_max >= 1024,
+        "http.body_bytes_max",
+        "must be at least 1KiB",
+    );
+    need(
+        http.header_bytes_max >= 8192,
+        "http.header_bytes_max",
+        "must be at least 8KiB",
+    );
+    need(
+        http.stream_keep_alive >= second,
+        "http.stream_keep_alive",
+        "must be at least 1s",
+    );
+    need(
+        http.stream_stall_timeout >= second,
+        "http.stream_stall_timeout",
+        "must be at least 1s",
+    );
+    need(
+        store
+            .url
+            .as_ref()
+            .is_none_or(|url| ["sqlite", "postgres", "postgresql"].contains(&url.scheme())),
         "store.url",
         "must begin with sqlite: or postgres://",
     );
-    need(store.queue_max >= 1 && store.batch_max_ops >= 1, "store.queue_max", "this and store.batch_max_ops must be at least 1");
-    need(store.retry_for < session.send_timeout, "store.retry_for", "must be shorter than session.send_timeout");
+    need(
+        store.queue_max >= 1 && store.batch_max_ops >= 1,
+        "store.queue_max",
+        "this and store.batch_max_ops must be at least 1",
+    );
+    need(
+        store.retry_for < session.send_timeout,
+        "store.retry_for",
+        "must be shorter than session.send_timeout",
+    );
     need(
         session.send_permits >= 1 && session.query_permits >= 1 && session.control_permits >= 1,
         "session.send_permits",
         "this, session.query_permits and session.control_permits must be at least 1",
     );
-    need(session.chats_in_parallel >= 1 && session.outbox_memory_max >= 1, "session.chats_in_parallel", "this and session.outbox_memory_max must be at least 1");
-    need(session.ack_timeout < session.message_ttl, "session.ack_timeout", "must be shorter than session.message_ttl");
-    need(session.dial_timeout <= session.pairing_max, "session.dial_timeout", "must not be longer than session.pairing_max");
     need(
-        !whatsapp.connect_timeout.is_zero() && !whatsapp.pairing_timeout.is_zero() && !whatsapp.probe_interval.is_zero() && !whatsapp.probe_timeout.is_zero(),
+        session.chats_in_parallel >= 1 && session.outbox_memory_max >= 1,
+        "session.chats_in_parallel",
+        "this and session.outbox_memory_max must be at least 1",
+    );
+    need(
+        session.ack_timeout < session.message_ttl,
+        "session.ack_timeout",
+        "must be shorter than session.message_ttl",
+    );
+    need(
+        session.dial_timeout <= session.pairing_max,
+        "session.dial_timeout",
+        "must not be longer than session.pairing_max",
+    );
+    need(
+        !whatsapp.connect_timeout.is_zero()
+            && !whatsapp.pairing_timeout.is_zero()
+            && !whatsapp.probe_interval.is_zero()
+            && !whatsapp.probe_timeout.is_zero(),
         "whatsapp.connect_timeout",
         "this and the other time-outs of the section must be longer than zero",
     );
-    need((1..=50).contains(&whatsapp.device_name.chars().count()), "whatsapp.device_name", "must have 1 to 50 characters");
-    need(config.start_gate.dials_max >= 1, "start_gate.dials_max", "must be at least 1");
-    need(!backoff.first.is_zero() && backoff.first <= backoff.longest, "backoff.first", "must be longer than zero and not longer than backoff.longest");
-    need(events.ring_bytes_max <= events.rings_bytes_max, "events.ring_bytes_max", "must not be larger than events.rings_bytes_max");
-    need(session.message_ttl < events.retention, "events.retention", "must be longer than session.message_ttl");
-    need(stop.session_timeout <= stop.sessions_timeout, "stop.session_timeout", "must not be longer than stop.sessions_timeout");
-    need(stop.drain + stop.sessions_timeout + 2 * second <= STOP_MAX, "stop.drain", "with stop.sessions_timeout must leave 2s of 25s");
-    need(config.sandbox.listen.ip().is_loopback(), "sandbox.listen", "must be a loopback address: the sandbox has no keys");
+    need(
+        (1..=50).contains(&whatsapp.device_name.chars().count()),
+        "whatsapp.device_name",
+        "must have 1 to 50 characters",
+    );
+    need(
+        config.start_gate.dials_max >= 1,
+        "start_gate.dials_max",
+        "must be at least 1",
+    );
+    need(
+        !backoff.first.is_zero() && backoff.first <= backoff.longest,
+        "backoff.first",
+        "must be longer than zero and not longer than backoff.longest",
+    );
+    need(
+        events.ring_bytes_max <= events.rings_bytes_max,
+        "events.ring_bytes_max",
+        "must not be larger than events.rings_bytes_max",
+    );
+    need(
+        session.message_ttl < events.retention,
+        "events.retention",
+        "must be longer than session.message_ttl",
+    );
+    need(
+        stop.session_timeout <= stop.sessions_timeout,
+        "stop.session_timeout",
+        "must not be longer than stop.sessions_timeout",
+    );
+    need(
+        stop.drain + stop.sessions_timeout + 2 * second <= STOP_MAX,
+        "stop.drain",
+        "with stop.sessions_timeout must leave 2s of 25s",
+    );
+    need(
+        config.sandbox.listen.ip().is_loopback(),
+        "sandbox.listen",
+        "must be a loopback address: the sandbox has no keys",
+    );
     wrong
 }

@@ -46,7 +46,11 @@ pub fn leaves(table: &Table) -> Vec<(String, Value)> {
     for (key, value) in table {
         match value {
             Value::Table(inner) => {
-                found.extend(leaves(inner).into_iter().map(|(rest, leaf)| (format!("{key}.{rest}"), leaf)));
+                found.extend(
+                    leaves(inner)
+                        .into_iter()
+                        .map(|(rest, leaf)| (format!("{key}.{rest}"), leaf)),
+                );
             }
             leaf => found.push((key.clone(), leaf.clone())),
         }
@@ -63,7 +67,11 @@ pub fn file(source: &str, text: &str) -> Result<Vec<Setting>, ConfigError> {
     })?;
     Ok(leaves(&table)
         .into_iter()
-        .map(|(key, value)| Setting { key, value, source: source.to_owned() })
+        .map(|(key, value)| Setting {
+            key,
+            value,
+            source: source.to_owned(),
+        })
         .collect())
 }
 
@@ -75,7 +83,9 @@ pub fn typed_text(reference: &Table, key: &str, text: &str) -> Value {
         Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
         Some(Value::Array(_)) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            Some(Value::Array(parts.map(|part| Value::String(part.to_owned())).collect()))
+            Some(Value::Array(
+                parts.map(|part| Value::String(part.to_owned())).collect(),
+            ))
         }
         _ => None,
     };
@@ -90,14 +100,22 @@ pub fn merge<T: DeserializeOwned>(reference: &Table, settings: Vec<Setting>) -> 
     for setting in settings {
         match check::<T>(reference, &known, &setting) {
             Ok(()) => set(&mut merged, &setting.key, setting.value),
-            Err(problem) => errors.push(ConfigError { source: setting.source, key: Some(setting.key), problem }),
+            Err(problem) => errors.push(ConfigError {
+                source: setting.source,
+                key: Some(setting.key),
+                problem,
+            }),
         }
     }
     if !errors.is_empty() {
         return Err(errors);
     }
     Value::Table(merged).try_into().map_err(|error: toml::de::Error| {
-        vec![ConfigError { source: "configuration".into(), key: None, problem: error.message().to_owned() }]
+        vec![ConfigError {
+            source: "configuration".into(),
+            key: None,
+            problem: error.message().to_owned(),
+        }]
     })
 }
 

@@ -14,10 +14,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
+use toml::Table;
 
 pub use layer::{ConfigError, Setting};
-pub use section::{Backoff, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store, Synchronous, Whatsapp};
+pub use section::{
+    Backoff, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
+    Synchronous, Whatsapp,
+};
 
 const REFERENCE: &str = include_str!("../../config/default.toml");
 const SANDBOX: &str = include_str!("../../config/sandbox.toml");
@@ -78,11 +81,17 @@ impl fmt::Display for ConfigErrors {
 
 impl Layers {
     /// The variables of this process that are Roost's.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment"
+    )]
     pub fn read_environment(&mut self) {
         self.environment = std::env::vars_os()
             .filter_map(|(name, value)| {
-                let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
+                let name = name
+                    .into_string()
+                    .ok()
+                    .filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
                 Some((name, value.to_string_lossy().into_owned()))
             })
             .collect();
@@ -96,7 +105,8 @@ pub fn load(layers: &Layers) -> Result<Config, ConfigErrors> {
     let mut settings = Vec::new();
     let mut errors = Vec::new();
     if layers.sandbox {
-        settings.extend(layer::file("config/sandbox.toml", SANDBOX).map_err(|error| ConfigErrors(vec![error]))?);
+        settings
+            .extend(layer::file("config/sandbox.toml", SANDBOX).map_err(|error| ConfigErrors(vec![error]))?);
     }
     if let Some(path) = &layers.file {
         match read(path) {
@@ -107,13 +117,17 @@ pub fn load(layers: &Layers) -> Result<Config, ConfigErrors> {
     settings.extend(environment(&reference, &layers.environment));
     settings.extend(layers.options.iter().map(|(key, value, option)| Setting {
         key: (*key).to_owned(),
-        value: Value::String(value.clone()),
+        value: layer::typed_text(&reference, key, value),
         source: (*option).to_owned(),
     }));
     match layer::merge::<Config>(&reference, settings) {
         Ok(config) if errors.is_empty() => {
             let wrong = check::relations(&config);
-            if wrong.is_empty() { Ok(config) } else { Err(ConfigErrors(wrong)) }
+            if wrong.is_empty() {
+                Ok(config)
+            } else {
+                Err(ConfigErrors(wrong))
+            }
         }
         Ok(_) => Err(ConfigErrors(errors)),
         Err(more) => {
@@ -135,8 +149,14 @@ fn reference() -> Result<Table, ConfigErrors> {
 
 fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     let source = path.display().to_string();
-    let fail = |problem: String| ConfigError { source: source.clone(), key: None, problem };
-    let size = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?.len();
+    let fail = |problem: String| ConfigError {
+        source: source.clone(),
+        key: None,
+        problem,
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| fail(format!("cannot be read: {error}")))?
+        .len();
     if size > FILE_BYTES_MAX {
         return Err(fail("larger than 1 MiB: not a configuration".into()));
     }
@@ -146,8 +166,15 @@ fn read(path: &Path) -> Result<Vec<Setting>, ConfigError> {
 
 fn environment(reference: &Table, variables: &[(String, String)]) -> Vec<Setting> {
     let settings = variables.iter().filter_map(|(name, text)| {
-        let key = name.strip_prefix(ENVIRONMENT_PREFIX)?.to_ascii_lowercase().replace("__", ".");
-        Some(Setting { value: layer::typed_text(reference, &key, text), key, source: name.clone() })
+        let key = name
+            .strip_prefix(ENVIRONMENT_PREFIX)?
+            .to_ascii_lowercase()
+            .replace("__", ".");
+        Some(Setting {
+            value: layer::typed_text(reference, &key, text),
+            key,
+            source: name.clone(),
+        })
     });
     settings.collect()
 }

@@ -1,20 +1,35 @@
 use super::*;
 
 fn problems(layers: &Layers) -> Vec<String> {
-    load(layers).unwrap_err().0.iter().map(ToString::to_string).collect()
+    load(layers)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 fn with_file(text: &str) -> (tempfile::TempDir, Layers) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("roost.toml");
     std::fs::write(&path, text).unwrap();
-    (folder, Layers { file: Some(path), ..Layers::default() })
+    (
+        folder,
+        Layers {
+            file: Some(path),
+            ..Layers::default()
+        },
+    )
 }
 
 #[test]
 fn the_reference_is_valid_alone_and_for_the_sandbox() {
     load(&Layers::default()).unwrap();
-    load(&Layers { sandbox: true, ..Layers::default() }).unwrap();
+    load(&Layers {
+        sandbox: true,
+        ..Layers::default()
+    })
+    .unwrap();
 }
 
 #[test]
@@ -35,7 +50,8 @@ fn every_key_of_the_reference_has_a_comment_above_its_group() {
 
 #[test]
 fn later_layers_win() {
-    let (_folder, mut layers) = with_file("[http]\nlisten = \"127.0.0.1:1\"\nbody_bytes_max = \"1MiB\"\nrequests_max = 5");
+    let (_folder, mut layers) =
+        with_file("[http]\nlisten = \"127.0.0.1:1\"\nbody_bytes_max = \"1MiB\"\nrequests_max = 5");
     layers.environment = vec![
         ("ROOST__HTTP__LISTEN".into(), "127.0.0.1:2".into()),
         ("ROOST__HTTP__REQUESTS_MAX".into(), "7".into()),
@@ -52,10 +68,18 @@ fn everything_wrong_is_reported_with_its_source() {
     let (_folder, mut layers) = with_file(
         "[http]\nlisten = \"nowhere\"\nrequest_timeout = \"30\"\nrequest_timout = \"30s\"\n[htpp]\nx = 1\n[store]\nsynchronous = \"off\"",
     );
-    layers.environment = vec![("ROOST__HTTP__REQUESTS_MAX".into(), "many".into()), ("ROOST__COLOUR".into(), "red".into())];
+    layers.environment = vec![
+        ("ROOST__HTTP__REQUESTS_MAX".into(), "many".into()),
+        ("ROOST__COLOUR".into(), "red".into()),
+    ];
     let problems = problems(&layers);
     let told = |parts: &[&str]| {
-        assert!(problems.iter().any(|problem| parts.iter().all(|part| problem.contains(part))), "{parts:?} in {problems:#?}");
+        assert!(
+            problems
+                .iter()
+                .any(|problem| parts.iter().all(|part| problem.contains(part))),
+            "{parts:?} in {problems:#?}"
+        );
     };
     told(&["roost.toml", "http.listen", "socket address"]);
     told(&["roost.toml", "http.request_timeout", "30s"]);
@@ -71,13 +95,17 @@ fn everything_wrong_is_reported_with_its_source() {
 fn a_file_that_cannot_be_read_or_parsed_is_named() {
     let (_folder, layers) = with_file("[http");
     assert!(problems(&layers)[0].contains("not well-formed TOML"));
-    let layers = Layers { file: Some("/nonexistent/roost.toml".into()), ..Layers::default() };
+    let layers = Layers {
+        file: Some("/nonexistent/roost.toml".into()),
+        ..Layers::default()
+    };
     assert!(problems(&layers)[0].contains("/nonexistent/roost.toml"));
 }
 
 #[test]
 fn time_outs_that_do_not_fit_are_refused() {
-    let (_folder, layers) = with_file("[http]\nwait_max = \"2m\"\n[stop]\ndrain = \"20s\"\n[sandbox]\nlisten = \"0.0.0.0:1\"");
+    let (_folder, layers) =
+        with_file("[http]\nwait_max = \"2m\"\n[stop]\ndrain = \"20s\"\n[sandbox]\nlisten = \"0.0.0.0:1\"");
     let problems = problems(&layers);
     assert_eq!(problems.len(), 3, "{problems:#?}");
 }

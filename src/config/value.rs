@@ -46,7 +46,9 @@ pub mod size {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
         let text = String::deserialize(deserializer)?;
         let size: ByteSize = text.parse().map_err(|_| {
-            serde::de::Error::custom(format_args!("expected a size such as \"64KiB\" or \"4MiB\", not {text:?}"))
+            serde::de::Error::custom(format_args!(
+                "expected a size such as \"64KiB\" or \"4MiB\", not {text:?}"
+            ))
         })?;
         usize::try_from(size.as_u64()).map_err(serde::de::Error::custom)
     }
@@ -83,7 +85,10 @@ pub mod optional {
     }
 
     /// Writes a value; none is an empty text.
-    pub fn serialize<S: Serializer, T: Serialize>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer, T: Serialize>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => value.serialize(serializer),
             None => serializer.serialize_str(""),
@@ -143,7 +148,9 @@ impl std::str::FromStr for SecretUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // The text stays out of the message: it may hold a password.
-        url::Url::parse(text).map(Self).map_err(|error| format!("not a URL: {error}"))
+        url::Url::parse(text)
+            .map(Self)
+            .map_err(|error| format!("not a URL: {error}"))
     }
 }
 

@@ -8,9 +8,16 @@ use super::problem::{Answer, Problem};
 /// The offer that the client likes best; the first one when it does not say. 406 when it accepts
 /// none.
 pub fn choose(headers: &HeaderMap, offers: &[&'static str]) -> Answer<&'static str> {
-    let values: Vec<&str> =
-        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    let ranges: Vec<(&str, u16)> = values.iter().flat_map(|value| value.split(',')).filter_map(range).collect();
+    let values: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let ranges: Vec<(&str, u16)> = values
+        .iter()
+        .flat_map(|value| value.split(','))
+        .filter_map(range)
+        .collect();
     if ranges.is_empty() {
         return Ok(offers[0]);
     }
@@ -21,7 +28,10 @@ pub fn choose(headers: &HeaderMap, offers: &[&'static str]) -> Answer<&'static s
         .filter(|(quality, _)| *quality > 0)
         .max_by_key(|(quality, _)| *quality);
     best.map(|(_, offer)| offer).ok_or_else(|| {
-        Problem::new(ErrorCode::NotAcceptable, format!("this route produces {}", offers.join(", ")))
+        Problem::new(
+            ErrorCode::NotAcceptable,
+            format!("this route produces {}", offers.join(", ")),
+        )
     })
 }
 
@@ -45,7 +55,10 @@ fn quality(ranges: &[(&str, u16)], offer: &str) -> u16 {
         .filter_map(|(media, quality)| {
             let specific = if media.eq_ignore_ascii_case(offer) {
                 3
-            } else if media.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(main)) {
+            } else if media
+                .strip_suffix("/*")
+                .is_some_and(|wanted| wanted.eq_ignore_ascii_case(main))
+            {
                 2
             } else if *media == "*/*" {
                 1

@@ -37,7 +37,9 @@ pub struct KeyCache(Mutex<HashMap<String, (Instant, ApiKey)>>);
 impl KeyCache {
     fn get(&self, prefix: &str) -> Option<ApiKey> {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.get(prefix).filter(|(read_at, _)| read_at.elapsed() < CACHED_FOR).map(|(_, key)| key.clone())
+        rows.get(prefix)
+            .filter(|(read_at, _)| read_at.elapsed() < CACHED_FOR)
+            .map(|(_, key)| key.clone())
     }
 
     fn put(&self, key: ApiKey) {
@@ -58,9 +60,10 @@ impl FromRequestParts<Http> for Tenant {
     async fn from_request_parts(parts: &mut Parts, http: &Http) -> Answer<Self> {
         match principal(&parts.headers, http.gateway()?).await? {
             Principal::Tenant(tenant) => Ok(Self(tenant)),
-            Principal::Operator => {
-                Err(Problem::new(ErrorCode::Forbidden, "an operator key reaches /v1/operator only; use a tenant's key"))
-            }
+            Principal::Operator => Err(Problem::new(
+                ErrorCode::Forbidden,
+                "an operator key reaches /v1/operator only; use a tenant's key",
+            )),
         }
     }
 }
@@ -89,7 +92,11 @@ async fn principal(headers: &HeaderMap, gateway: &Gateway) -> Answer<Principal> 
         }
     };
     let hash = gateway.store.key_hash(key.reveal());
-    if bool::from(hash.ct_eq(&row.hash)) { Ok(row.principal) } else { Err(refused("the API key is not valid")) }
+    if bool::from(hash.ct_eq(&row.hash)) {
+        Ok(row.principal)
+    } else {
+        Err(refused("the API key is not valid"))
+    }
 }
 
 fn credential(headers: &HeaderMap) -> Answer<&str> {
@@ -107,11 +114,15 @@ fn credential(headers: &HeaderMap) -> Answer<&str> {
             }
         }
         (None, Some(value)) => Ok(value.to_str().unwrap_or_default()),
-        (None, None) => Err(refused("send an API key as Authorization: Bearer <key> or X-API-Key: <key>")),
+        (None, None) => Err(refused(
+            "send an API key as Authorization: Bearer <key> or X-API-Key: <key>",
+        )),
     }
 }
 
 fn refused(detail: &str) -> Problem {
-    Problem::new(ErrorCode::Unauthorized, detail)
-        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"roost\""))
+    Problem::new(ErrorCode::Unauthorized, detail).header(
+        header::WWW_AUTHENTICATE,
+        HeaderValue::from_static("Bearer realm=\"roost\""),
+    )
 }

@@ -48,16 +48,20 @@ impl<T: DeserializeOwned> FromRequest<Http> for Command<T> {
         let bytes = read(body, http.config().body_bytes_max).await?;
         check_media_type(&parts.headers, &bytes)?;
         let repeatable = key.map(|key| Repeatable::new(key, &parts.method, parts.uri.path(), &bytes));
-        Ok(Self { body: parse(&bytes)?, repeatable })
+        Ok(Self {
+            body: parse(&bytes)?,
+            repeatable,
+        })
     }
 }
 
 async fn read(body: axum::body::Body, bytes_max: usize) -> Answer<Bytes> {
     match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Problem::new(ErrorCode::PayloadTooLarge, format!("the body may have at most {bytes_max} bytes")))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+            ErrorCode::PayloadTooLarge,
+            format!("the body may have at most {bytes_max} bytes"),
+        )),
         Err(error) => {
             Err(Problem::new(ErrorCode::InvalidBody, "the body broke off").because(error.to_string()))
         }
@@ -66,18 +70,30 @@ async fn read(body: axum::body::Body, bytes_max: usize) -> Answer<Bytes> {
 
 fn check_media_type(headers: &HeaderMap, body: &[u8]) -> Answer<()> {
     let unsupported = |detail: &str| Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+    if headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity")
+    {
         return unsupported("send the body without Content-Encoding");
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return if body.is_empty() { Ok(()) } else { unsupported("send Content-Type: application/json") };
+        return if body.is_empty() {
+            Ok(())
+        } else {
+            unsupported("send Content-Type: application/json")
+        };
     };
     let text = value.to_str().unwrap_or_default();
     let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
     let other_charset = parameters
         .to_ascii_lowercase()
         .split(';')
-        .filter_map(|parameter| parameter.trim().strip_prefix("charset=").map(|name| name.trim_matches('"') != "utf-8"))
+        .filter_map(|parameter| {
+            parameter
+                .trim()
+                .strip_prefix("charset=")
+                .map(|name| name.trim_matches('"') != "utf-8")
+        })
         .any(|other| other);
     if essence.trim().eq_ignore_ascii_case("application/json") && !other_charset {
         Ok(())
@@ -113,7 +129,8 @@ fn fault(error: &serde_json::Error, pointer: &str) -> Problem {
             };
             Problem::new(ErrorCode::InvalidBody, what).at(pointer, code)
         }
-        _ => Problem::new(ErrorCode::InvalidBody, format!("not well-formed JSON: {text}")).at(pointer, "syntax"),
+        _ => Problem::new(ErrorCode::InvalidBody, format!("not well-formed JSON: {text}"))
+            .at(pointer, "syntax"),
     }
 }
 
@@ -133,7 +150,9 @@ fn pointer(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Strin
         pointer.push_str(&part.replace('~', "~0").replace('/', "~1"));
     }
     let text = error.to_string();
-    let named = ["missing field `", "unknown field `"].iter().find_map(|start| text.strip_prefix(start));
+    let named = ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|start| text.strip_prefix(start));
     if let Some(name) = named.and_then(|rest| rest.split('`').next()) {
         let name = name.replace('~', "~0").replace('/', "~1");
         if !pointer.ends_with(&format!("/{name}")) {
@@ -180,9 +199,15 @@ mod tests {
             ("{}", "/name"),
             ("", "/name"),
             ("{\"name\":\"x\",\"nmae\":1}", "/nmae"),
-            ("{\"name\":\"x\",\"inner\":[{\"size\":1},{\"size\":300}]}", "/inner/1/size"),
+            (
+                "{\"name\":\"x\",\"inner\":[{\"size\":1},{\"size\":300}]}",
+                "/inner/1/size",
+            ),
             ("{\"name\":\"x\",\"inner\":[{}]}", "/inner/0/size"),
-            ("{\"name\":\"x\",\"inner\":[{\"size\":1,\"a/b\":2}]}", "/inner/0/a~1b"),
+            (
+                "{\"name\":\"x\",\"inner\":[{\"size\":1,\"a/b\":2}]}",
+                "/inner/0/a~1b",
+            ),
         ] {
             let problem = parse::<Outer>(text.as_bytes()).unwrap_err();
             assert_eq!(problem.pointers(), [pointer], "{text}");
@@ -192,10 +217,24 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for text in ["{", "nonsense", "{\"name\":\"x\"} x", "[[[[", "\u{0}", "{\"name\":\"\\ud800\"}"] {
-            assert_eq!(parse::<Outer>(text.as_bytes()).unwrap_err().code(), ErrorCode::InvalidBody, "{text}");
+        for text in [
+            "{",
+            "nonsense",
+            "{\"name\":\"x\"} x",
+            "[[[[",
+            "\u{0}",
+            "{\"name\":\"\\ud800\"}",
+        ] {
+            assert_eq!(
+                parse::<Outer>(text.as_bytes()).unwrap_err().code(),
+                ErrorCode::InvalidBody,
+                "{text}"
+            );
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(parse::<Outer>(deep.as_bytes()).unwrap_err().code(), ErrorCode::InvalidBody);
+        assert_eq!(
+            parse::<Outer>(deep.as_bytes()).unwrap_err().code(),
+            ErrorCode::InvalidBody
+        );
     }
 }

@@ -55,8 +55,11 @@ impl Scope {
     /// Reads a cursor of this list.
     pub fn decode<K: CursorKey>(&self, text: &str) -> Answer<K> {
         self.read(text).ok_or_else(|| {
-            Problem::new(ErrorCode::InvalidCursor, "pass next_cursor of a page of this list, with the same filters")
-                .at("/query/cursor", "invalid_cursor")
+            Problem::new(
+                ErrorCode::InvalidCursor,
+                "pass next_cursor of a page of this list, with the same filters",
+            )
+            .at("/query/cursor", "invalid_cursor")
         })
     }
 
@@ -81,8 +84,15 @@ mod tests {
         let list = Scope::of(&["history", "ins_1"]);
         let cursor = list.encode(&42_i64);
         assert_eq!(list.decode::<i64>(&cursor).unwrap(), 42);
-        for other in [Scope::of(&["history", "ins_2"]), Scope::of(&["historyins_1"]), Scope::of(&[])] {
-            assert_eq!(other.decode::<i64>(&cursor).unwrap_err().code(), ErrorCode::InvalidCursor);
+        for other in [
+            Scope::of(&["history", "ins_2"]),
+            Scope::of(&["historyins_1"]),
+            Scope::of(&[]),
+        ] {
+            assert_eq!(
+                other.decode::<i64>(&cursor).unwrap_err().code(),
+                ErrorCode::InvalidCursor
+            );
         }
     }
 

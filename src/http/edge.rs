@@ -23,14 +23,19 @@ pub async fn edge(State(http): State<Http>, request: Request, next: Next) -> Res
     let request_id = RequestId::of(request.headers(), http.clock(), http.entropy());
     let method = request.method().clone();
     // Only routes become labels: paths would be unbounded.
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched".to_owned(), |path| path.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched".to_owned(), |path| path.as_str().to_owned());
     let mut response = answer(&http, request, next, &route).await;
     if let Some(pending) = response.extensions_mut().remove::<Pending>() {
         let problem = pending.into_problem();
         log(&problem, &request_id, &method, &route);
         response = problem.render(request_id.as_str());
     }
-    response.headers_mut().insert(request_id::HEADER, request_id.header_value());
+    response
+        .headers_mut()
+        .insert(request_id::HEADER, request_id.header_value());
     super::metrics::request(&method, route, response.status(), started.elapsed());
     response
 }
@@ -43,14 +48,17 @@ async fn answer(http: &Http, request: Request, next: Next, route: &str) -> Respo
         match http.requests().try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) => {
-                return Problem::new(ErrorCode::Overloaded, "too many requests are being worked on").into_response();
+                return Problem::new(ErrorCode::Overloaded, "too many requests are being worked on")
+                    .into_response();
             }
         }
     };
     let call = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(http.config().request_timeout, call).await {
         Ok(Ok(response)) => response,
-        Ok(Err(panic)) => Problem::internal(format!("a handler panicked: {}", panic_text(panic.as_ref()))).into_response(),
+        Ok(Err(panic)) => {
+            Problem::internal(format!("a handler panicked: {}", panic_text(panic.as_ref()))).into_response()
+        }
         Err(_) => Problem::new(ErrorCode::Timeout, "the request took too long").into_response(),
     }
 }
@@ -74,3 +82,6 @@ fn log(problem: &Problem, request_id: &RequestId, method: &axum::http::Method, r
         tracing::debug!(request.id = request_id.as_str(), %method, route, status = status.as_u16(), code = problem.code().as_str(), "request was refused");
     }
 }
+
+#[cfg(test)]
+mod tests;

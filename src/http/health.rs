@@ -1,6 +1,6 @@
 //! `/healthz`: the process answers. `/readyz`: it can do its work. Neither needs a key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +11,8 @@ use super::state::{Gateway, Http};
 
 /// How long the database may take to prove that it can be written.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+const CHECK_VALID: Duration = Duration::from_secs(1);
 
 /// State of one part.
 #[derive(Debug, Serialize)]
@@ -54,18 +56,39 @@ pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
         });
     }
     let ready = parts.iter().all(|part| part.ready);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(Readiness { ready, parts }))
 }
 
+/// Proves that the database can be written, once a second at most: probes are not to be a load.
 async fn store(gateway: &Gateway) -> Part {
-    let fault = match tokio::time::timeout(CHECK_TIMEOUT, gateway.store.check()).await {
+    let mut last = gateway.store_check.lock().await;
+    let fault = match &*last {
+        Some((at, fault)) if at.elapsed() < CHECK_VALID => fault.clone(),
+        _ => {
+            let fault = check(gateway).await;
+            *last = Some((Instant::now(), fault.clone()));
+            fault
+        }
+    };
+    Part {
+        name: "store",
+        ready: fault.is_none(),
+        detail: fault,
+    }
+}
+
+async fn check(gateway: &Gateway) -> Option<String> {
+    match tokio::time::timeout(CHECK_TIMEOUT, gateway.store.check()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => {
             tracing::warn!(%error, "the database cannot be written");
             Some("the database cannot be written".into())
         }
         Err(_) => Some("the database did not answer in time".into()),
-    };
-    Part { name: "store", ready: fault.is_none(), detail: fault }
+    }
 }

@@ -34,7 +34,9 @@ impl Repeatable {
     /// The key in the headers, if there is one.
     pub fn key(headers: &HeaderMap) -> Answer<Option<String>> {
         let mut values = headers.get_all(KEY).iter();
-        let Some(value) = values.next() else { return Ok(None) };
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
         let wrong = |detail: &str| Problem::field("/header/idempotency-key", "invalid", detail);
         if values.next().is_some() {
             return Err(wrong("given more than once"));
@@ -53,7 +55,10 @@ impl Repeatable {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        Self { key, fingerprint: hash.finalize().into() }
+        Self {
+            key,
+            fingerprint: hash.finalize().into(),
+        }
     }
 
     /// As the store keeps it.
@@ -80,18 +85,32 @@ impl InProgress {
     fn begin(&self, tenant: TenantId, key: &str) -> Answer<Working> {
         let entry = (tenant, key.to_owned());
         // As many entries as there are requests at work, which the edge bounds.
-        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.clone());
+        let new = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(entry.clone());
         if new {
-            Ok(Working { all: self.clone(), entry })
+            Ok(Working {
+                all: self.clone(),
+                entry,
+            })
         } else {
-            Err(Problem::new(ErrorCode::IdempotencyInProgress, "the first request with this Idempotency-Key is not answered yet"))
+            Err(Problem::new(
+                ErrorCode::IdempotencyInProgress,
+                "the first request with this Idempotency-Key is not answered yet",
+            ))
         }
     }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
+        self.all
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.entry);
     }
 }
 
@@ -117,13 +136,22 @@ pub async fn once<T: Serialize>(
         return Ok((status, axum::Json(call.await?)).into_response());
     };
     let _working = gateway.in_progress.begin(tenant, &repeatable.key)?;
-    if let Some(replay) = gateway.store.reply(tenant, &repeatable.key, &repeatable.fingerprint).await? {
+    if let Some(replay) = gateway
+        .store
+        .reply(tenant, &repeatable.key, &repeatable.fingerprint)
+        .await?
+    {
         return Ok(replayed(replay));
     }
     let body = serde_json::to_string(&call.await?).map_err(|error| Problem::internal(error.to_string()))?;
     let record = gateway.record(repeatable, status);
     gateway.store.keep_reply(tenant, record, body.clone()).await?;
-    Ok((status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    Ok((
+        status,
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body,
+    )
+        .into_response())
 }
 
 #[cfg(test)]
@@ -135,7 +163,11 @@ mod tests {
         let of = |method: Method, path: &str, body: &[u8]| Repeatable::new("k".into(), &method, path, body);
         let first = of(Method::POST, "/a", b"b");
         assert_eq!(first, of(Method::POST, "/a", b"b"));
-        for other in [of(Method::POST, "/ab", b""), of(Method::POST, "/a", b"c"), of(Method::PUT, "/a", b"b")] {
+        for other in [
+            of(Method::POST, "/ab", b""),
+            of(Method::POST, "/a", b"c"),
+            of(Method::PUT, "/a", b"b"),
+        ] {
             assert_ne!(first, other);
         }
     }

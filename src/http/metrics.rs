@@ -1,7 +1,8 @@
 //! `/metrics` in Prometheus' text format. Labels are routes, methods, statuses and states: sets that
 //! do not grow with use.
 
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -9,11 +10,21 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::state::Http;
+use roost_domain::event::Event;
+use tokio::time::MissedTickBehavior;
+
+use super::state::{Gateway, Http};
 
 const REQUESTS: &str = "roost_http_requests_total";
 const REQUEST_SECONDS: &str = "roost_http_request_duration_seconds";
-const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const EVENTS: &str = "roost_events_total";
+const SESSIONS: &str = "roost_sessions";
+/// Kind of the actors that are sessions.
+const SESSION_KIND: &str = "instance";
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+const BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// The process's recorder; installed by the first call. `None` when somebody else's is installed.
 pub fn recorder() -> Option<PrometheusHandle> {
@@ -32,10 +43,23 @@ pub fn recorder() -> Option<PrometheusHandle> {
 
 fn describe() {
     metrics::describe_counter!(REQUESTS, "HTTP requests by route, method and status.");
-    metrics::describe_histogram!(REQUEST_SECONDS, metrics::Unit::Seconds, "Time until the head of the answer, by route.");
+    metrics::describe_histogram!(
+        REQUEST_SECONDS,
+        metrics::Unit::Seconds,
+        "Time until the head of the answer, by route."
+    );
     metrics::describe_gauge!("roost_http_streams_open", "Open event streams by kind.");
-    metrics::describe_counter!("roost_http_stream_events_total", "Events written to streams by kind.");
+    metrics::describe_counter!(
+        "roost_http_stream_events_total",
+        "Events written to streams by kind."
+    );
     metrics::describe_gauge!("roost_dials", "Dials of the start gate by state.");
+    metrics::describe_gauge!(SESSIONS, "Live sessions by state.");
+    metrics::describe_gauge!(
+        "roost_stream_buffer_bytes",
+        "Recent events kept in memory for streams."
+    );
+    metrics::describe_counter!(EVENTS, "Events committed to the log, by type.");
 }
 
 /// Counts a request.
@@ -55,12 +79,47 @@ pub fn request(method: &Method, route: String, status: StatusCode, took: Duratio
     metrics::histogram!(REQUEST_SECONDS, "route" => route).record(took.as_secs_f64());
 }
 
+/// Counts the events of a commit by type.
+pub fn events(events: &[Arc<Event>]) {
+    for event in events {
+        metrics::counter!(EVENTS, "type" => event.kind.as_str()).increment(1);
+    }
+}
+
+/// Folds what was recorded into its buckets from time to time: without it samples would pile up in
+/// memory as long as nobody scrapes.
+pub async fn upkeep(recorder: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        recorder.run_upkeep();
+    }
+}
+
+/// Sets the gauges that are read rather than counted.
+fn measure(gateway: &Gateway) {
+    let gate = gateway.runtime.gate();
+    metrics::gauge!("roost_dials", "state" => "dialing").set(gate.dialing as f64);
+    metrics::gauge!("roost_dials", "state" => "waiting").set(gate.waiting as f64);
+    metrics::gauge!("roost_stream_buffer_bytes").set(gateway.streams.buffered_bytes() as f64);
+    let now = gateway.runtime.introspection().count(SESSION_KIND);
+    // A state that no session is in any more has to fall to zero, so that it is remembered.
+    static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.extend(now.keys());
+    for state in seen.iter() {
+        metrics::gauge!(SESSIONS, "state" => *state).set(now.get(state).copied().unwrap_or(0) as f64);
+    }
+}
+
 /// `GET /metrics`
 pub async fn show(State(http): State<Http>) -> impl IntoResponse {
     if let Some(gateway) = http.started() {
-        let gate = gateway.runtime.gate();
-        metrics::gauge!("roost_dials", "state" => "dialing").set(gate.dialing as f64);
-        metrics::gauge!("roost_dials", "state" => "waiting").set(gate.waiting as f64);
+        measure(gateway);
     }
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], http.metrics().render())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        http.metrics().render(),
+    )
 }

@@ -50,5 +50,8 @@ async fn no_such_route(uri: Uri) -> Problem {
 }
 
 async fn no_such_method(method: Method) -> Problem {
-    Problem::new(ErrorCode::MethodNotAllowed, format!("{method} is not possible here; see Allow"))
+    Problem::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{method} is not possible here; see Allow"),
+    )
 }

@@ -15,6 +15,9 @@ pub struct PageBody<T> {
 impl<T> PageBody<T> {
     /// A page with its cursor written for the list that made it.
     pub fn new<K: CursorKey>(page: Page<T, K>, scope: &Scope) -> Self {
-        Self { next_cursor: page.next.map(|key| scope.encode(&key)), data: page.rows }
+        Self {
+            next_cursor: page.next.map(|key| scope.encode(&key)),
+            data: page.rows,
+        }
     }
 }

@@ -19,8 +19,9 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
-        let Path(text) =
-            Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::not_found("resource"))?;
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::not_found("resource"))?;
         text.parse().map(Self).map_err(|_| Problem::not_found("resource"))
     }
 }
@@ -40,7 +41,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         let pairs = url::form_urlencoded::parse(query.as_bytes())
             .map(|(name, value)| (name.into_owned(), value.into_owned()))
             .collect();
-        Ok(Self { pairs, errors: Vec::new() })
+        Ok(Self {
+            pairs,
+            errors: Vec::new(),
+        })
+    }
+}
+
+/// A route without parameters: whatever is in the query is a mistake.
+pub struct NoParams;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
+        Params::from_request_parts(parts, state).await?.finish()?;
+        Ok(Self)
     }
 }
 
@@ -63,7 +79,11 @@ impl Params {
     }
 
     /// Takes a parameter and reads it; `None` when it is absent or wrong.
-    pub fn parsed<T, E: Display>(&mut self, name: &str, read: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    pub fn parsed<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
         let text = self.text(name)?;
         match read(&text) {
             Ok(value) => Some(value),
@@ -81,7 +101,11 @@ impl Params {
     {
         self.parsed(name, |text| match text.parse::<N>() {
             Ok(number) if range.contains(&number) => Ok(number),
-            _ => Err(format!("expected a whole number from {} to {}", range.start(), range.end())),
+            _ => Err(format!(
+                "expected a whole number from {} to {}",
+                range.start(),
+                range.end()
+            )),
         })
     }
 
@@ -93,22 +117,36 @@ impl Params {
         read: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<T> {
         let values = self.parsed(name, |text| {
-            let values: Vec<T> = text.split(',').map(|part| read(part.trim())).collect::<Result<_, E>>().map_err(|error| error.to_string())?;
-            if values.len() > most { Err(format!("at most {most} entries")) } else { Ok(values) }
+            let values: Vec<T> = text
+                .split(',')
+                .map(|part| read(part.trim()))
+                .collect::<Result<_, E>>()
+                .map_err(|error| error.to_string())?;
+            if values.len() > most {
+                Err(format!("at most {most} entries"))
+            } else {
+                Ok(values)
+            }
         });
         values.unwrap_or_default()
     }
 
     /// Takes `cursor` and `limit`.
     pub fn page<K: CursorKey>(&mut self, scope: &Scope) -> Answer<PageRequest<K>> {
-        let limit = self.number("limit", 1..=PAGE_ROWS_MAX).unwrap_or(PAGE_ROWS_DEFAULT);
+        let limit = self
+            .number("limit", 1..=PAGE_ROWS_MAX)
+            .unwrap_or(PAGE_ROWS_DEFAULT);
         let after = self.text("cursor").map(|text| scope.decode(&text)).transpose()?;
         Ok(PageRequest::new(after, limit))
     }
 
     /// Notes a fault of a parameter.
     pub fn fault(&mut self, name: &str, code: &'static str, detail: impl Into<String>) {
-        self.errors.push(FieldError { pointer: format!("/query/{name}"), detail: detail.into(), code });
+        self.errors.push(FieldError {
+            pointer: format!("/query/{name}"),
+            detail: detail.into(),
+            code,
+        });
     }
 
     /// Fails when anything was wrong or is left.
@@ -117,7 +155,11 @@ impl Params {
             let shown: String = name.chars().take(64).collect();
             self.fault(&shown, "unknown_parameter", "unknown parameter");
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(Problem::fields(std::mem::take(&mut self.errors))) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::fields(std::mem::take(&mut self.errors)))
+        }
     }
 }
 
@@ -126,8 +168,13 @@ mod tests {
     use super::*;
 
     fn params(query: &str) -> Params {
-        let pairs = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        Params { pairs, errors: Vec::new() }
+        let pairs = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
+        Params {
+            pairs,
+            errors: Vec::new(),
+        }
     }
 
     #[test]

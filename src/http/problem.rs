@@ -62,21 +62,34 @@ fn shape(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::Forbidden => (StatusCode::FORBIDDEN, "This key may not do that"),
         ErrorCode::NotFound => (StatusCode::NOT_FOUND, "Not found"),
         ErrorCode::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "This route has other methods"),
-        ErrorCode::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "None of the accepted types can be produced"),
-        ErrorCode::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body must be application/json"),
+        ErrorCode::NotAcceptable => (
+            StatusCode::NOT_ACCEPTABLE,
+            "None of the accepted types can be produced",
+        ),
+        ErrorCode::UnsupportedMediaType => (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The body must be application/json",
+        ),
         ErrorCode::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
         ErrorCode::WrongState => (StatusCode::CONFLICT, "Not possible in this state"),
         ErrorCode::NotConnected => (StatusCode::CONFLICT, "The instance is not connected"),
-        ErrorCode::UnsupportedRecipient => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "This kind of recipient cannot be sent to")
+        ErrorCode::UnsupportedRecipient => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "This kind of recipient cannot be sent to",
+        ),
+        ErrorCode::IdempotencyKeyReused => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The idempotency key was used for another request",
+        ),
+        ErrorCode::IdempotencyInProgress => {
+            (StatusCode::CONFLICT, "The first request is still being worked on")
         }
-        ErrorCode::IdempotencyKeyReused => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was used for another request")
-        }
-        ErrorCode::IdempotencyInProgress => (StatusCode::CONFLICT, "The first request is still being worked on"),
         ErrorCode::LimitReached => (StatusCode::FORBIDDEN, "The limit is reached"),
         ErrorCode::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "Too much at once"),
-        ErrorCode::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "A part that is needed does not answer"),
+        ErrorCode::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "A part that is needed does not answer",
+        ),
         ErrorCode::Timeout => (StatusCode::GATEWAY_TIMEOUT, "The answer did not come in time"),
         ErrorCode::UpstreamFailed => (StatusCode::BAD_GATEWAY, "WhatsApp refused or failed"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "A fault of Roost"),
@@ -86,9 +99,18 @@ fn shape(code: ErrorCode) -> (StatusCode, &'static str) {
 impl Problem {
     /// A problem with this code and this text for the client.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        let problem =
-            Self { code, detail: detail.into(), errors: Vec::new(), headers: Vec::new(), source: None };
-        if code.is_retryable() { problem.retry_after(1) } else { problem }
+        let problem = Self {
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            source: None,
+        };
+        if code.is_retryable() {
+            problem.retry_after(1)
+        } else {
+            problem
+        }
     }
 
     /// No such thing in this tenant.
@@ -98,7 +120,10 @@ impl Problem {
 
     /// A fault of Roost; the source goes to the log only.
     pub fn internal(source: impl Into<String>) -> Self {
-        Self { source: Some(source.into()), ..Self::new(ErrorCode::Internal, "the fault is in the log of the gateway") }
+        Self {
+            source: Some(source.into()),
+            ..Self::new(ErrorCode::Internal, "the fault is in the log of the gateway")
+        }
     }
 
     /// Fields that cannot be accepted.
@@ -107,19 +132,30 @@ impl Problem {
             [one] => format!("{}: {}", one.pointer, one.detail),
             many => format!("{} values cannot be accepted; see errors", many.len()),
         };
-        Self { errors, ..Self::new(ErrorCode::ValidationFailed, detail) }
+        Self {
+            errors,
+            ..Self::new(ErrorCode::ValidationFailed, detail)
+        }
     }
 
     /// One field that cannot be accepted.
     pub fn field(pointer: impl Into<String>, code: &'static str, detail: impl Into<String>) -> Self {
-        Self::fields(vec![FieldError { pointer: pointer.into(), detail: detail.into(), code }])
+        Self::fields(vec![FieldError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            code,
+        }])
     }
 
     /// Points at the field that is the cause.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, code: &'static str) -> Self {
         let detail = self.detail.clone();
-        self.errors.push(FieldError { pointer: pointer.into(), detail, code });
+        self.errors.push(FieldError {
+            pointer: pointer.into(),
+            detail,
+            code,
+        });
         self
     }
 
@@ -184,7 +220,10 @@ impl Problem {
         };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(self.headers);
         response
@@ -215,7 +254,7 @@ impl From<StoreError> for Problem {
                 Self::new(ErrorCode::Unavailable, "the instance is moving to another node").retry_after(1)
             }
             StoreError::IdempotencyKeyReused => idempotency_key_reused(),
-            StoreError::Conflict(detail) => Self::new(ErrorCode::LimitReached, detail),
+            StoreError::Conflict(detail) => Self::new(ErrorCode::WrongState, detail),
             StoreError::Overloaded => Self::new(ErrorCode::Overloaded, "the write queue is full"),
             StoreError::Unavailable(source) => {
                 Self::new(ErrorCode::Unavailable, "the database does not answer").because(source)
@@ -258,7 +297,10 @@ impl From<CallError> for Problem {
 impl From<StreamError> for Problem {
     fn from(error: StreamError) -> Self {
         match error {
-            StreamError::TooMany => Self::new(ErrorCode::Overloaded, "this node has as many open streams as it may have"),
+            StreamError::TooMany => Self::new(
+                ErrorCode::Overloaded,
+                "this node has as many open streams as it may have",
+            ),
             StreamError::Unavailable(source) => {
                 Self::new(ErrorCode::Unavailable, "the event log does not answer").because(source)
             }
@@ -269,8 +311,11 @@ impl From<StreamError> for Problem {
 
 /// The answer to an idempotency key that comes with another request.
 pub fn idempotency_key_reused() -> Problem {
-    Problem::new(ErrorCode::IdempotencyKeyReused, "use a new Idempotency-Key for a new request")
-        .at("/header/idempotency-key", "reused")
+    Problem::new(
+        ErrorCode::IdempotencyKeyReused,
+        "use a new Idempotency-Key for a new request",
+    )
+    .at("/header/idempotency-key", "reused")
 }
 
 #[cfg(test)]
@@ -283,8 +328,15 @@ mod tests {
             let problem = Problem::new(code, "x");
             assert!(problem.status().as_u16() >= 400, "{code:?}");
             let response = problem.render("req");
-            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
-            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), code.is_retryable(), "{code:?}");
+            assert_eq!(
+                response.headers()[header::CONTENT_TYPE],
+                "application/problem+json"
+            );
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                code.is_retryable(),
+                "{code:?}"
+            );
         }
     }
 }

@@ -13,12 +13,17 @@ const QUIET: usize = 4;
 const SVG_PIXELS_MIN: u32 = 360;
 
 fn code(text: &str) -> Answer<QrCode> {
-    QrCode::with_error_correction_level(text, EcLevel::L).map_err(|error| Problem::internal(format!("QR code: {error}")))
+    QrCode::with_error_correction_level(text, EcLevel::L)
+        .map_err(|error| Problem::internal(format!("QR code: {error}")))
 }
 
 /// As SVG.
 pub fn svg(text: &str) -> Answer<String> {
-    Ok(code(text)?.render::<svg::Color<'_>>().min_dimensions(SVG_PIXELS_MIN, SVG_PIXELS_MIN).quiet_zone(true).build())
+    Ok(code(text)?
+        .render::<svg::Color<'_>>()
+        .min_dimensions(SVG_PIXELS_MIN, SVG_PIXELS_MIN)
+        .quiet_zone(true)
+        .build())
 }
 
 /// As PNG, one bit per pixel.
@@ -30,7 +35,11 @@ pub fn png(text: &str) -> Answer<Vec<u8>> {
     let row_bytes = side.div_ceil(8);
     // A set bit is white.
     let mut pixels = vec![0xFF_u8; row_bytes * side];
-    for (index, _) in modules.iter().enumerate().filter(|(_, color)| **color == Color::Dark) {
+    for (index, _) in modules
+        .iter()
+        .enumerate()
+        .filter(|(_, color)| **color == Color::Dark)
+    {
         let (top, left) = ((index / width + QUIET) * SCALE, (index % width + QUIET) * SCALE);
         for y in top..top + SCALE {
             for x in left..left + SCALE {
@@ -62,12 +71,21 @@ mod tests {
     #[test]
     fn a_png_is_read_back_by_a_scanner() {
         let image = png(TEXT).unwrap();
-        let mut reader = ::png::Decoder::new(std::io::Cursor::new(image)).read_info().unwrap();
-        let (side, row_bytes) = (reader.info().width as usize, reader.output_line_size(reader.info().width).unwrap());
+        let mut reader = ::png::Decoder::new(std::io::Cursor::new(image))
+            .read_info()
+            .unwrap();
+        let (side, row_bytes) = (
+            reader.info().width as usize,
+            reader.output_line_size(reader.info().width).unwrap(),
+        );
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         reader.next_frame(&mut pixels).unwrap();
         let mut image = rqrr::PreparedImage::prepare_from_greyscale(side, side, |x, y| {
-            if pixels[y * row_bytes + x / 8] & (0x80 >> (x % 8)) == 0 { 0 } else { 255 }
+            if pixels[y * row_bytes + x / 8] & (0x80 >> (x % 8)) == 0 {
+                0
+            } else {
+                255
+            }
         });
         let grids = image.detect_grids();
         assert_eq!(grids[0].decode().unwrap().1, TEXT);

@@ -16,7 +16,10 @@ pub struct RequestId(String);
 impl RequestId {
     /// The client's id, or a new one.
     pub fn of(headers: &HeaderMap, clock: &dyn Clock, entropy: &dyn Entropy) -> Self {
-        let given = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|text| is_sane(text));
+        let given = headers
+            .get(HEADER)
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| is_sane(text));
         Self(given.map_or_else(|| make(clock, entropy), str::to_owned))
     }
 
@@ -35,7 +38,9 @@ impl RequestId {
 /// Ids go into logs as they are: nothing that could forge a line or break a field.
 fn is_sane(text: &str) -> bool {
     (1..=BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(&byte))
 }
 
 fn make(clock: &dyn Clock, entropy: &dyn Entropy) -> String {

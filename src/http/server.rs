@@ -90,14 +90,25 @@ fn connect(
     builder: &Arc<Builder<TokioExecutor>>,
     stream: TcpStream,
     router: Router,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static {
+) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>>
++ Send
++ 'static {
     // Answers are small and written whole: waiting for more to send would only add delay.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the delay of small packets could not be switched off");
     }
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
-        async move { Ok::<Response<Body>, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            Ok::<Response<Body>, Infallible>(
+                router
+                    .oneshot(request.map(Body::new))
+                    .await
+                    .unwrap_or_else(|never| match never {}),
+            )
+        }
     });
-    builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+    builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .into_owned()
 }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -58,6 +58,8 @@ pub struct Gateway {
     pub keys: KeyCache,
     /// Idempotent requests at work.
     pub in_progress: InProgress,
+    /// When the database was last proven to be writable, or what was wrong then.
+    pub store_check: tokio::sync::Mutex<Option<(Instant, Option<String>)>>,
     /// Open streams of each tenant.
     pub stream_slots: StreamSlots,
 }
@@ -94,6 +96,7 @@ impl Http {
             idempotency_ttl: self.0.config.idempotency_ttl,
             keys: KeyCache::default(),
             in_progress: InProgress::default(),
+            store_check: tokio::sync::Mutex::default(),
             stream_slots: StreamSlots::new(self.0.config.streams_per_tenant_max),
         };
         // A second call would be a second node in this process; the first one stays.
@@ -130,7 +133,8 @@ impl Http {
 
     /// The running node; 503 while it starts.
     pub fn gateway(&self) -> Answer<&Gateway> {
-        self.started().ok_or_else(|| Problem::new(ErrorCode::Unavailable, "the gateway is starting"))
+        self.started()
+            .ok_or_else(|| Problem::new(ErrorCode::Unavailable, "the gateway is starting"))
     }
 
     /// The running node, once it has started.

@@ -25,7 +25,10 @@ pub struct StreamSlot {
 impl StreamSlots {
     /// Slots for at most `most` streams of each tenant.
     pub fn new(most: usize) -> Self {
-        Self { open: Arc::default(), most }
+        Self {
+            open: Arc::default(),
+            most,
+        }
     }
 
     /// Takes a slot.
@@ -35,12 +38,19 @@ impl StreamSlots {
         if *count >= self.most {
             return Err(Problem::new(
                 ErrorCode::Overloaded,
-                format!("this tenant has {} open event streams, as many as it may have", self.most),
+                format!(
+                    "this tenant has {} open event streams, as many as it may have",
+                    self.most
+                ),
             ));
         }
         *count += 1;
         metrics::gauge!("roost_http_streams_open", "kind" => kind).increment(1.0);
-        Ok(StreamSlot { slots: self.clone(), tenant, kind })
+        Ok(StreamSlot {
+            slots: self.clone(),
+            tenant,
+            kind,
+        })
     }
 }
 

@@ -7,8 +7,16 @@ const POST: &str = "POST";
 const GET: &str = "GET";
 
 /// Method, path, body, status, code, pointer.
-type Case = (&'static str, &'static str, &'static str, u16, &'static str, Option<&'static str>);
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    u16,
+    &'static str,
+    Option<&'static str>,
+);
 
+#[rustfmt::skip]
 const CASES: &[Case] = &[
     // Bodies that are no JSON, or not of the shape.
     (POST, "/v1/instances", "", 400, "invalid_body", Some("/name")),
@@ -66,6 +74,9 @@ const CASES: &[Case] = &[
     (GET, "/v1/instances/{ins}/messages?direction=up", "", 422, "validation_failed", Some("/query/direction")),
     (GET, "/v1/instances/{ins}/messages?status=lost", "", 422, "validation_failed", Some("/query/status")),
     (GET, "/v1/instances/{ins}/messages?chat=me", "", 422, "validation_failed", Some("/query/chat")),
+    (POST, "/v1/instances?dry_run=1", r#"{"name":"a"}"#, 422, "validation_failed", Some("/query/dry_run")),
+    ("DELETE", "/v1/instances/{ins}?force=1", "", 422, "validation_failed", Some("/query/force")),
+    (GET, "/v1/instances/{ins}/qr?size=9", "", 422, "validation_failed", Some("/query/size")),
     // Ids and routes.
     (GET, "/v1/instances/nonsense", "", 404, "not_found", None),
     (GET, "/v1/instances/msg_00000000000000000000000000", "", 404, "not_found", None),
@@ -82,7 +93,7 @@ const CASES: &[Case] = &[
     // States.
     (GET, "/v1/instances/{ins}/qr", "", 409, "wrong_state", None),
     (GET, "/v1/instances/{ins}/pairing-code", "", 409, "wrong_state", None),
-    (POST, "/v1/instances/{ins}/connect", "{}", 409, "wrong_state", None),
+    (POST, "/v1/instances/{ins}/connect", "{}", 422, "validation_failed", Some("/method")),
     (POST, "/v1/instances/{ins}/messages", MESSAGE, 409, "wrong_state", None),
     (POST, "/v1/instances/{ins}/logout", "", 409, "wrong_state", None),
 ];
@@ -102,24 +113,42 @@ async fn every_malformed_request_gets_its_own_problem() {
         }
         let reply = Client::send(request).await;
         let case = format!("{method} {path} {body}: {}", reply.text);
-        assert_eq!((reply.status.as_u16(), reply.json()["code"].as_str()), (status, Some(code)), "{case}");
+        assert_eq!(
+            (reply.status.as_u16(), reply.json()["code"].as_str()),
+            (status, Some(code)),
+            "{case}"
+        );
         let problem = reply.expect_problem(status, code);
         if let Some(pointer) = pointer {
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{case}");
-            assert!(problem["errors"][0]["detail"].is_string() && problem["errors"][0]["code"].is_string(), "{case}");
+            assert!(
+                problem["errors"][0]["detail"].is_string() && problem["errors"][0]["code"].is_string(),
+                "{case}"
+            );
         }
     }
     // Nothing of it was written.
     assert_eq!(api.events(0, "").await.len(), before);
-    assert_eq!(api.get("/v1/instances").await.expect(200)["data"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        api.get("/v1/instances").await.expect(200)["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_have_at_most_a_hundred_characters() {
     let world = World::start().await;
     let api = world.api();
-    api.post("/v1/instances", json!({"name": "ä".repeat(100)})).await.expect(201);
-    let problem = api.post("/v1/instances", json!({"name": "ä".repeat(101)})).await.expect_problem(422, "validation_failed");
+    api.post("/v1/instances", json!({"name": "ä".repeat(100)}))
+        .await
+        .expect(201);
+    let problem = api
+        .post("/v1/instances", json!({"name": "ä".repeat(101)}))
+        .await
+        .expect_problem(422, "validation_failed");
     assert_eq!(problem["errors"][0]["pointer"], "/name");
 }
 
@@ -129,22 +158,51 @@ async fn a_body_of_the_wrong_type_or_length_is_refused() {
     let api = world.api();
     let post = || api.request(Method::POST, "/v1/instances");
     let body = r#"{"name":"x"}"#;
-    for content_type in ["text/plain", "application/xml", "application/json; charset=latin1", "nonsense"] {
+    for content_type in [
+        "text/plain",
+        "application/xml",
+        "application/json; charset=latin1",
+        "nonsense",
+    ] {
         let reply = Client::send(post().header("content-type", content_type).body(body)).await;
         reply.expect_problem(415, "unsupported_media_type");
     }
-    Client::send(post().body(body)).await.expect_problem(415, "unsupported_media_type");
-    let zipped = post().header("content-type", "application/json").header("content-encoding", "gzip").body(body);
-    Client::send(zipped).await.expect_problem(415, "unsupported_media_type");
+    Client::send(post().body(body))
+        .await
+        .expect_problem(415, "unsupported_media_type");
+    let zipped = post()
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .body(body);
+    Client::send(zipped)
+        .await
+        .expect_problem(415, "unsupported_media_type");
     for content_type in ["application/json", "Application/JSON; charset=UTF-8"] {
-        Client::send(post().header("content-type", content_type).body(body)).await.expect(201);
+        Client::send(post().header("content-type", content_type).body(body))
+            .await
+            .expect(201);
     }
     let long = format!("{{\"name\":\"{}\"}}", "x".repeat(2000));
-    Client::send(post().header("content-type", "application/json").body(long.clone())).await.expect_problem(413, "payload_too_large");
+    Client::send(
+        post()
+            .header("content-type", "application/json")
+            .body(long.clone()),
+    )
+    .await
+    .expect_problem(413, "payload_too_large");
     // Without a length in the head too.
-    let chunks = futures::stream::iter(long.into_bytes().chunks(100).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>());
-    let streamed = post().header("content-type", "application/json").body(reqwest::Body::wrap_stream(chunks));
-    Client::send(streamed).await.expect_problem(413, "payload_too_large");
+    let chunks = futures::stream::iter(
+        long.into_bytes()
+            .chunks(100)
+            .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
+            .collect::<Vec<_>>(),
+    );
+    let streamed = post()
+        .header("content-type", "application/json")
+        .body(reqwest::Body::wrap_stream(chunks));
+    Client::send(streamed)
+        .await
+        .expect_problem(413, "payload_too_large");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +210,10 @@ async fn deep_nesting_is_refused_without_a_crash() {
     let world = World::start().await;
     let api = world.api();
     let body = format!("{{\"name\":{}", "[".repeat(100_000));
-    let request = api.request(Method::POST, "/v1/instances").header("content-type", "application/json").body(body);
+    let request = api
+        .request(Method::POST, "/v1/instances")
+        .header("content-type", "application/json")
+        .body(body);
     Client::send(request).await.expect_problem(400, "invalid_body");
     api.get("/v1/instances").await.expect(200);
 }
@@ -164,7 +225,10 @@ async fn a_reply_to_an_unknown_message_is_refused() {
     let id = world.paired(ALICE).await;
     for reply_to in ["msg_00000000000000000000000000", "3EB0UNHEARDOF"] {
         let body = json!({"to": "4915550002", "type": "text", "text": {"body": "x"}, "reply_to": reply_to});
-        let problem = api.post(&format!("/v1/instances/{id}/messages"), body).await.expect_problem(422, "validation_failed");
+        let problem = api
+            .post(&format!("/v1/instances/{id}/messages"), body)
+            .await
+            .expect_problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["pointer"], "/reply_to");
     }
 }

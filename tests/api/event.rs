@@ -19,14 +19,19 @@ struct Frame {
 
 impl Stream {
     async fn open(api: &Client, query: &str, last_event_id: Option<i64>) -> Self {
-        let mut request = api.request(Method::GET, &format!("/v1/events{query}")).header("accept", "text/event-stream");
+        let mut request = api
+            .request(Method::GET, &format!("/v1/events{query}"))
+            .header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut stream = Self { response: Box::pin(response.bytes_stream()), buffer: String::new() };
+        let mut stream = Self {
+            response: Box::pin(response.bytes_stream()),
+            buffer: String::new(),
+        };
         // The greeting says that the subscription holds.
         stream.chunk_until(": connected\n\n").await;
         stream
@@ -39,7 +44,8 @@ impl Stream {
                 return std::mem::replace(&mut self.buffer, rest);
             }
             let chunk = tokio::time::timeout(std::time::Duration::from_secs(60), self.response.next()).await;
-            self.buffer.push_str(std::str::from_utf8(&chunk.expect("silence").expect("end").unwrap()).unwrap());
+            self.buffer
+                .push_str(std::str::from_utf8(&chunk.expect("silence").expect("end").unwrap()).unwrap());
         }
     }
 
@@ -50,10 +56,17 @@ impl Stream {
                 continue;
             }
             let field = |name: &str| {
-                text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+                text.lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .unwrap_or_else(|| panic!("no {name} in {text}"))
+                    .to_owned()
             };
             let data: Value = serde_json::from_str(&field("data: ")).unwrap();
-            return Frame { id: field("id: ").parse().unwrap(), event: field("event: "), data };
+            return Frame {
+                id: field("id: ").parse().unwrap(),
+                event: field("event: "),
+                data,
+            };
         }
     }
 
@@ -81,10 +94,17 @@ async fn a_stream_begins_with_the_next_event_and_misses_none() {
     for id in made {
         let frame = stream.next().await;
         assert_ne!(frame.data["instance_id"], first);
-        assert_eq!((frame.event.as_str(), frame.data["type"].as_str().unwrap()), ("instance.created", "instance.created"));
+        assert_eq!(
+            (frame.event.as_str(), frame.data["type"].as_str().unwrap()),
+            ("instance.created", "instance.created")
+        );
         assert_eq!(frame.data["instance_id"], id);
         assert_eq!(frame.data["seq"], frame.id);
-        assert!(seq.is_none_or(|seq| frame.id == seq + 1), "gap before {}", frame.id);
+        assert!(
+            seq.is_none_or(|seq| frame.id == seq + 1),
+            "gap before {}",
+            frame.id
+        );
         seq = Some(frame.id);
     }
 }
@@ -103,7 +123,8 @@ async fn a_stream_resumes_after_the_last_event_id() {
     };
     drop(stream);
     let sent = api.send_text(&id, BOB, "while away").await;
-    api.status_becomes(sent["id"].as_str().unwrap(), "delivered").await;
+    api.status_becomes(sent["id"].as_str().unwrap(), "delivered")
+        .await;
 
     // What the client saw last wins over the URL.
     let mut stream = Stream::open(&api, "?after=0", Some(connected)).await;
@@ -129,14 +150,24 @@ async fn a_stream_and_a_page_pass_only_what_is_asked_for() {
     let api = world.api();
     let one = api.make_instance("one").await;
     let two = api.make_instance("two").await;
-    let mut stream = Stream::open(&api, &format!("?after=0&types=instance.created,instance.deleted&instance_id={two}"), None).await;
+    let mut stream = Stream::open(
+        &api,
+        &format!("?after=0&types=instance.created,instance.deleted&instance_id={two}"),
+        None,
+    )
+    .await;
     assert_eq!(stream.next().await.data["instance_id"], two);
     api.delete(&format!("/v1/instances/{one}")).await.expect(204);
     api.delete(&format!("/v1/instances/{two}")).await.expect(204);
     let frame = stream.next().await;
-    assert_eq!((frame.event.as_str(), frame.data["instance_id"].as_str().unwrap()), ("instance.deleted", two.as_str()));
+    assert_eq!(
+        (frame.event.as_str(), frame.data["instance_id"].as_str().unwrap()),
+        ("instance.deleted", two.as_str())
+    );
 
-    let events = api.events(0, &format!("&instance_id={one}&types=instance.deleted")).await;
+    let events = api
+        .events(0, &format!("&instance_id={one}&types=instance.deleted"))
+        .await;
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["instance_id"], one);
 }
@@ -151,7 +182,12 @@ async fn pages_of_the_log_have_no_gaps() {
     let (mut after, mut seen) = (0, Vec::new());
     loop {
         let path = format!("/v1/events?after={after}&limit=3");
-        let page = Client::send(api.request(Method::GET, &path).header("accept", "application/json")).await.expect(200);
+        let page = Client::send(
+            api.request(Method::GET, &path)
+                .header("accept", "application/json"),
+        )
+        .await
+        .expect(200);
         let events = page["data"].as_array().unwrap();
         if events.is_empty() {
             break;
@@ -170,7 +206,9 @@ async fn a_page_can_wait_for_the_next_event() {
     let waiting = tokio::spawn({
         let api = api.clone();
         async move {
-            let request = api.request(Method::GET, "/v1/events?after=0&wait_ms=50000").header("accept", "application/json");
+            let request = api
+                .request(Method::GET, "/v1/events?after=0&wait_ms=50000")
+                .header("accept", "application/json");
             Client::send(request).await.expect(200)
         }
     });
@@ -209,7 +247,10 @@ async fn a_stream_says_that_it_is_alive_and_ends_when_the_gateway_stops() {
     assert!(stream.chunk_until(": keep-alive\n\n").await.starts_with(':'));
     world.stop_app().await;
     let rest: Vec<_> = stream.response.collect().await;
-    assert!(rest.iter().all(Result::is_ok), "the stream was cut instead of ended");
+    assert!(
+        rest.iter().all(Result::is_ok),
+        "the stream was cut instead of ended"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,10 +273,17 @@ async fn a_place_outside_the_log_is_refused() {
         if let Some(value) = header {
             request = request.header("last-event-id", value);
         }
-        let problem = Client::send(request).await.expect_problem(422, "validation_failed");
+        let problem = Client::send(request)
+            .await
+            .expect_problem(422, "validation_failed");
         assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
     }
     let nothing = json!([]);
-    let page = Client::send(api.request(Method::GET, "/v1/events?after=1").header("accept", "application/json")).await.expect(200);
+    let page = Client::send(
+        api.request(Method::GET, "/v1/events?after=1")
+            .header("accept", "application/json"),
+    )
+    .await
+    .expect(200);
     assert_eq!((&page["data"], &page["next_after"]), (&nothing, &json!(1)));
 }

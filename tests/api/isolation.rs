@@ -15,7 +15,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1/instances/{ins}/pairing-code", ""),
     ("GET", "/v1/instances/{ins}/history", ""),
     ("GET", "/v1/instances/{ins}/messages", ""),
-    ("POST", "/v1/instances/{ins}/messages", r#"{"to":"4915550003","type":"text","text":{"body":"x"}}"#),
+    (
+        "POST",
+        "/v1/instances/{ins}/messages",
+        r#"{"to":"4915550003","type":"text","text":{"body":"x"}}"#,
+    ),
     ("GET", "/v1/messages/{msg}", ""),
     ("POST", "/v1/messages/{msg}/read", ""),
 ];
@@ -34,11 +38,17 @@ const OPERATOR: &[(&str, &str, &str)] = &[
     ("POST", "/v1/operator/actors/node/stop", ""),
 ];
 
-async fn call(client: &Client, (method, path, body): (&str, &str, &str), ids: (&str, &str)) -> crate::world::Reply {
+async fn call(
+    client: &Client,
+    (method, path, body): (&str, &str, &str),
+    ids: (&str, &str),
+) -> crate::world::Reply {
     let path = path.replace("{ins}", ids.0).replace("{msg}", ids.1);
     let mut request = client.request(method.parse::<Method>().unwrap(), &path);
     if !body.is_empty() {
-        request = request.header("content-type", "application/json").body(body.to_owned());
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_owned());
     }
     Client::send(request).await
 }
@@ -48,7 +58,10 @@ async fn no_route_shows_a_tenant_what_is_another_tenants() {
     let world = World::start().await;
     let api = world.api();
     let instance = world.paired(ALICE).await;
-    let message = api.send_text(&instance, BOB, "secret").await["id"].as_str().unwrap().to_owned();
+    let message = api.send_text(&instance, BOB, "secret").await["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let ids = (instance.as_str(), message.as_str());
     let before = api.get(&format!("/v1/instances/{instance}")).await.expect(200);
 
@@ -58,8 +71,16 @@ async fn no_route_shows_a_tenant_what_is_another_tenants() {
     }
     assert_eq!(stranger.get("/v1/instances").await.expect(200)["data"], json!([]));
     assert!(stranger.events(0, "").await.is_empty());
-    assert!(stranger.events(0, &format!("&instance_id={instance}")).await.is_empty());
-    assert_eq!(api.get(&format!("/v1/instances/{instance}")).await.expect(200), before);
+    assert!(
+        stranger
+            .events(0, &format!("&instance_id={instance}"))
+            .await
+            .is_empty()
+    );
+    assert_eq!(
+        api.get(&format!("/v1/instances/{instance}")).await.expect(200),
+        before
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,14 +93,25 @@ async fn every_route_needs_a_key_of_the_right_kind() {
     let forged = world.client(Some(format!("{}x", &tenant.key()[..tenant.key().len() - 1])));
     for &route in ROUTES.iter().chain(COLLECTIONS) {
         let reply = call(&nobody, route, ids).await;
-        assert!(reply.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+        assert!(
+            reply.headers["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Bearer")
+        );
         reply.expect_problem(401, "unauthorized");
-        call(&forged, route, ids).await.expect_problem(401, "unauthorized");
+        call(&forged, route, ids)
+            .await
+            .expect_problem(401, "unauthorized");
         call(&operator, route, ids).await.expect_problem(403, "forbidden");
     }
     for &route in OPERATOR {
-        call(&nobody, route, ids).await.expect_problem(401, "unauthorized");
-        call(&forged, route, ids).await.expect_problem(401, "unauthorized");
+        call(&nobody, route, ids)
+            .await
+            .expect_problem(401, "unauthorized");
+        call(&forged, route, ids)
+            .await
+            .expect_problem(401, "unauthorized");
         call(&tenant, route, ids).await.expect_problem(403, "forbidden");
     }
 }
@@ -91,7 +123,9 @@ async fn a_key_is_taken_from_either_header_but_not_from_both() {
     let plain = world.client(None);
     let get = || plain.request(Method::GET, "/v1/instances");
     Client::send(get().header("x-api-key", &key)).await.expect(200);
-    Client::send(get().header("authorization", format!("bearer {key}"))).await.expect(200);
+    Client::send(get().header("authorization", format!("bearer {key}")))
+        .await
+        .expect(200);
     for request in [
         get().header("x-api-key", &key).bearer_auth(&key),
         get().header("authorization", &key),

@@ -1,6 +1,9 @@
 //! The API on the real router over TCP: real store on a SQLite file, real engine, real wire to the
 //! sandbox with real end-to-end encryption.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
+
 mod bad_input;
 mod event;
 mod health;
@@ -10,5 +13,6 @@ mod isolation;
 mod message;
 mod operator;
 mod restart;
+mod slow;
 mod websocket;
 mod world;

@@ -13,8 +13,12 @@ struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     async fn open(api: &Client) -> Self {
-        let mut request = format!("{}/v1/events/ws", api.base().replace("http://", "ws://")).into_client_request().unwrap();
-        request.headers_mut().insert("x-api-key", api.key().parse().unwrap());
+        let mut request = format!("{}/v1/events/ws", api.base().replace("http://", "ws://"))
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("x-api-key", api.key().parse().unwrap());
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
         Self(socket)
     }
@@ -25,7 +29,10 @@ impl Socket {
 
     async fn message(&mut self) -> Option<Message> {
         loop {
-            match tokio::time::timeout(Duration::from_secs(60), self.0.next()).await.expect("silence") {
+            match tokio::time::timeout(Duration::from_secs(60), self.0.next())
+                .await
+                .expect("silence")
+            {
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(message)) => return Some(message),
                 Some(Err(Error::ConnectionClosed | Error::AlreadyClosed)) | None => return None,
@@ -68,7 +75,9 @@ async fn a_subscription_gets_what_it_asked_for_and_resumes() {
     let id = world.paired(ALICE).await;
     let other = api.make_instance("other").await;
     let mut socket = Socket::open(&api).await;
-    socket.say(json!({"type": "subscribe", "types": ["message.received"], "instance_ids": [id]})).await;
+    socket
+        .say(json!({"type": "subscribe", "types": ["message.received"], "instance_ids": [id]}))
+        .await;
     let subscribed = socket.hear().await;
     assert_eq!(subscribed["type"], "subscribed");
     assert_eq!(subscribed["types"], json!(["message.received"]));
@@ -82,19 +91,32 @@ async fn a_subscription_gets_what_it_asked_for_and_resumes() {
     drop(socket);
 
     world.phone_sends(BOB, ALICE, "two").await;
-    api.event("message.received", |event| event["data"]["message"]["text"]["body"] == "two").await;
+    api.event("message.received", |event| {
+        event["data"]["message"]["text"]["body"] == "two"
+    })
+    .await;
     let mut socket = Socket::open(&api).await;
-    socket.say(json!({"type": "subscribe", "types": ["message.received"], "resume_from": one["seq"]})).await;
+    socket
+        .say(json!({"type": "subscribe", "types": ["message.received"], "resume_from": one["seq"]}))
+        .await;
     assert_eq!(socket.hear().await["after"], one["seq"]);
-    assert_eq!(socket.event("message.received").await["data"]["message"]["text"]["body"], "two");
+    assert_eq!(
+        socket.event("message.received").await["data"]["message"]["text"]["body"],
+        "two"
+    );
 
     // A second subscription changes what passes, and keeps the place.
-    socket.say(json!({"type": "subscribe", "instance_ids": [other]})).await;
+    socket
+        .say(json!({"type": "subscribe", "instance_ids": [other]}))
+        .await;
     assert_eq!(socket.hear().await["type"], "subscribed");
     world.phone_sends(BOB, ALICE, "three").await;
     api.delete(&format!("/v1/instances/{other}")).await.expect(204);
     let next = socket.hear().await;
-    assert_eq!((&next["event"]["type"], &next["event"]["instance_id"]), (&json!("instance.deleted"), &json!(other)));
+    assert_eq!(
+        (&next["event"]["type"], &next["event"]["instance_id"]),
+        (&json!("instance.deleted"), &json!(other))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,17 +126,37 @@ async fn whoever_breaks_the_rules_is_told_why_and_disconnected() {
     for (said, code, close) in [
         (Message::text("nonsense"), "invalid_body", 1007),
         (Message::text("{}"), "invalid_body", 1007),
-        (Message::text(r#"{"type":"subscribe","colour":1}"#), "invalid_body", 1007),
-        (Message::text(r#"{"type":"subscribe","types":["x"]}"#), "invalid_body", 1007),
+        (
+            Message::text(r#"{"type":"subscribe","colour":1}"#),
+            "invalid_body",
+            1007,
+        ),
+        (
+            Message::text(r#"{"type":"subscribe","types":["x"]}"#),
+            "invalid_body",
+            1007,
+        ),
         (Message::binary(vec![1, 2, 3]), "invalid_body", 1007),
-        (Message::text(r#"{"type":"subscribe","resume_from":-1}"#), "validation_failed", 1008),
-        (Message::text(r#"{"type":"subscribe","resume_from":999}"#), "validation_failed", 1008),
+        (
+            Message::text(r#"{"type":"subscribe","resume_from":-1}"#),
+            "validation_failed",
+            1008,
+        ),
+        (
+            Message::text(r#"{"type":"subscribe","resume_from":999}"#),
+            "validation_failed",
+            1008,
+        ),
     ] {
         let mut socket = Socket::open(&api).await;
         let text = format!("{said:?}");
         socket.0.send(said).await.unwrap();
         let (frame, closed) = socket.end().await;
-        assert_eq!((frame["type"].as_str(), frame["code"].as_str()), (Some("error"), Some(code)), "{text}: {frame}");
+        assert_eq!(
+            (frame["type"].as_str(), frame["code"].as_str()),
+            (Some("error"), Some(code)),
+            "{text}: {frame}"
+        );
         assert!(frame["detail"].is_string());
         assert_eq!(closed, close, "{text}");
     }
@@ -145,7 +187,10 @@ async fn a_stopping_gateway_says_so_with_the_last_seq() {
     socket.event("instance.created").await;
     let (stopped, (frame, code)) = tokio::join!(world.stop_app(), socket.end());
     let () = stopped;
-    assert_eq!((&frame["type"], &frame["reason"], &frame["last_seq"]), (&json!("closing"), &json!("stopping"), &json!(1)));
+    assert_eq!(
+        (&frame["type"], &frame["reason"], &frame["last_seq"]),
+        (&json!("closing"), &json!("stopping"), &json!(1))
+    );
     assert_eq!(code, 1001);
 }
 
@@ -153,9 +198,16 @@ async fn a_stopping_gateway_says_so_with_the_last_seq() {
 async fn a_plain_request_is_told_that_this_is_a_websocket() {
     let world = World::start().await;
     let api = world.api();
-    let problem = api.get("/v1/events/ws").await.expect_problem(422, "validation_failed");
+    let problem = api
+        .get("/v1/events/ws")
+        .await
+        .expect_problem(422, "validation_failed");
     assert_eq!(problem["errors"][0]["pointer"], "/header/upgrade");
-    world.client(None).get("/v1/events/ws").await.expect_problem(401, "unauthorized");
+    world
+        .client(None)
+        .get("/v1/events/ws")
+        .await
+        .expect_problem(401, "unauthorized");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,5 +219,8 @@ async fn a_client_that_does_not_answer_pings_is_disconnected() {
     // Not reading means not answering: the library answers pings only while it is polled.
     let streams = || world.app().runtime().streams().subscriptions();
     assert_eq!(streams(), 1);
-    crate::world::eventually("the silent client is gone", || async { (streams() == 0).then_some(()) }).await;
+    crate::world::eventually("the silent client is gone", || async {
+        (streams() == 0).then_some(())
+    })
+    .await;
 }

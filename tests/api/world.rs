@@ -9,10 +9,10 @@ use roost::api_key;
 use roost::app::App;
 use roost::config::{self, Layers};
 use roost::system::{OsEntropy, SystemClock};
+use roost_domain::TenantId;
 use roost_domain::store::Tenants;
 use roost_domain::tenant::{Principal, Tenant};
 use roost_domain::time::{Clock, Entropy};
-use roost_domain::TenantId;
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -58,7 +58,11 @@ impl Reply {
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
-        if self.text.is_empty() { Value::Null } else { self.json() }
+        if self.text.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
     }
 
     /// Checks that this is a complete problem with this status and code.
@@ -69,7 +73,10 @@ impl Reply {
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
         assert_eq!(self.headers["content-type"], "application/problem+json");
-        assert_eq!(problem["request_id"].as_str().unwrap(), self.headers["x-request-id"].to_str().unwrap());
+        assert_eq!(
+            problem["request_id"].as_str().unwrap(),
+            self.headers["x-request-id"].to_str().unwrap()
+        );
         assert!(problem["title"].is_string() && problem["detail"].is_string() && problem["type"].is_string());
         assert!(problem["retryable"].is_boolean());
         problem
@@ -85,7 +92,10 @@ impl World {
     /// The same with some keys of the configuration set.
     pub async fn start_with(options: &[(&'static str, &str)]) -> Self {
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
-        let options = options.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let options = options
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()))
+            .collect();
         let mut world = Self {
             app: None,
             sandbox,
@@ -105,11 +115,23 @@ impl World {
     pub async fn start_app(&mut self) {
         let mut options = vec![
             ("http.listen", "127.0.0.1:0".to_owned(), "test"),
-            ("data.dir", self.folder.path().join("data").display().to_string(), "test"),
+            (
+                "data.dir",
+                self.folder.path().join("data").display().to_string(),
+                "test",
+            ),
             ("whatsapp.url", self.sandbox.websocket_url(), "test"),
         ];
-        options.extend(self.options.iter().map(|(key, value)| (*key, value.clone(), "test")));
-        let config = config::load(&Layers { options, ..Layers::default() }).unwrap();
+        options.extend(
+            self.options
+                .iter()
+                .map(|(key, value)| (*key, value.clone(), "test")),
+        );
+        let config = config::load(&Layers {
+            options,
+            ..Layers::default()
+        })
+        .unwrap();
         let app = App::start(config).await.unwrap();
         app.ready().await;
         self.app = Some(app);
@@ -129,12 +151,18 @@ impl World {
     }
 
     pub fn client(&self, key: Option<String>) -> Client {
-        Client { http: self.http.clone(), base: self.app().url(), key }
+        Client {
+            http: self.http.clone(),
+            base: self.app().url(),
+            key,
+        }
     }
 
     /// A client of another tenant.
     pub async fn stranger(&self) -> Client {
-        self.client(Some(self.make_key(Principal::Tenant(self.make_tenant().await)).await))
+        self.client(Some(
+            self.make_key(Principal::Tenant(self.make_tenant().await)).await,
+        ))
     }
 
     pub async fn operator(&self) -> Client {
@@ -144,19 +172,31 @@ impl World {
     async fn make_tenant(&self) -> TenantId {
         let created_at = SystemClock.now();
         let id = TenantId::from_parts(created_at.unix_ms().unsigned_abs(), OsEntropy.bits());
-        self.app().store().create_tenant(&Tenant { id, name: "test".into(), created_at }).await.unwrap();
+        self.app()
+            .store()
+            .create_tenant(&Tenant {
+                id,
+                name: "test".into(),
+                created_at,
+            })
+            .await
+            .unwrap();
         id
     }
 
     async fn make_key(&self, principal: Principal) -> String {
         let store = self.app().store().as_ref();
-        let key = api_key::create(store, principal, "test", &SystemClock, &OsEntropy).await.unwrap();
+        let key = api_key::create(store, principal, "test", &SystemClock, &OsEntropy)
+            .await
+            .unwrap();
         key.reveal().to_owned()
     }
 
     /// Calls the sandbox's control API.
     pub async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self.http.request(method, format!("{}/sandbox/v1/{path}", self.sandbox.url()));
+        let mut request = self
+            .http
+            .request(method, format!("{}/sandbox/v1/{path}", self.sandbox.url()));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -175,15 +215,24 @@ impl World {
     /// A phone sends a text; its id on WhatsApp comes back.
     pub async fn phone_sends(&self, from: &str, to: &str, text: &str) -> String {
         let body = json!({"to": to, "text": text});
-        let sent = self.control(Method::POST, &format!("accounts/{from}/messages"), Some(body)).await;
+        let sent = self
+            .control(Method::POST, &format!("accounts/{from}/messages"), Some(body))
+            .await;
         sent["whatsapp_id"].as_str().unwrap().to_owned()
     }
 
     /// Texts that a phone has decrypted.
     pub async fn phone_has(&self, phone: &str, text: &str) -> Value {
         eventually(&format!("phone {phone} has {text:?}"), || async {
-            let page = self.control(Method::GET, &format!("accounts/{phone}/messages"), None).await;
-            page["data"].as_array().unwrap().iter().find(|message| message["text"] == text).cloned()
+            let page = self
+                .control(Method::GET, &format!("accounts/{phone}/messages"), None)
+                .await;
+            page["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|message| message["text"] == text)
+                .cloned()
         })
         .await
     }
@@ -192,9 +241,19 @@ impl World {
     pub async fn paired(&self, phone: &str) -> String {
         let api = self.api();
         let id = api.make_instance("paired").await;
-        api.post(&format!("/v1/instances/{id}/connect"), json!({"method": "qr"})).await.expect(202);
-        let code = api.get(&format!("/v1/instances/{id}/qr")).await.expect(200)["code"].as_str().unwrap().to_owned();
-        self.control(Method::POST, &format!("accounts/{phone}/scan"), Some(json!({"code": code}))).await;
+        api.post(&format!("/v1/instances/{id}/connect"), json!({"method": "qr"}))
+            .await
+            .expect(202);
+        let code = api.get(&format!("/v1/instances/{id}/qr")).await.expect(200)["code"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.control(
+            Method::POST,
+            &format!("accounts/{phone}/scan"),
+            Some(json!({"code": code})),
+        )
+        .await;
         api.state_becomes(&id, "connected").await;
         id
     }
@@ -220,7 +279,11 @@ impl Client {
     pub async fn send(request: reqwest::RequestBuilder) -> Reply {
         let reply = request.send().await.unwrap();
         let (status, headers) = (reply.status(), reply.headers().clone());
-        Reply { status, headers, text: reply.text().await.unwrap() }
+        Reply {
+            status,
+            headers,
+            text: reply.text().await.unwrap(),
+        }
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -240,7 +303,10 @@ impl Client {
     }
 
     pub async fn make_instance(&self, name: &str) -> String {
-        let instance = self.post("/v1/instances", json!({"name": name})).await.expect(201);
+        let instance = self
+            .post("/v1/instances", json!({"name": name}))
+            .await
+            .expect(201);
         instance["id"].as_str().unwrap().to_owned()
     }
 
@@ -254,7 +320,9 @@ impl Client {
 
     pub async fn send_text(&self, id: &str, to: &str, text: &str) -> Value {
         let body = json!({"to": to, "type": "text", "text": {"body": text}});
-        self.post(&format!("/v1/instances/{id}/messages"), body).await.expect(202)
+        self.post(&format!("/v1/instances/{id}/messages"), body)
+            .await
+            .expect(202)
     }
 
     pub async fn status_becomes(&self, message: &str, status: &str) -> Value {
@@ -271,7 +339,12 @@ impl Client {
         let mut after = after;
         loop {
             let path = format!("/v1/events?after={after}&limit=500{query}");
-            let page = Self::send(self.request(Method::GET, &path).header("accept", "application/json")).await.expect(200);
+            let page = Self::send(
+                self.request(Method::GET, &path)
+                    .header("accept", "application/json"),
+            )
+            .await
+            .expect(200);
             let events = page["data"].as_array().unwrap().clone();
             let next = page["next_after"].as_i64().unwrap();
             let end = next == after || events.is_empty();
@@ -286,7 +359,10 @@ impl Client {
     /// The first event of a type for which a test holds.
     pub async fn event(&self, kind: &str, test: impl Fn(&Value) -> bool) -> Value {
         eventually(&format!("event {kind}"), || async {
-            self.events(0, &format!("&types={kind}")).await.into_iter().find(|event| test(event))
+            self.events(0, &format!("&types={kind}"))
+                .await
+                .into_iter()
+                .find(|event| test(event))
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! The disk fills up under a running gateway, and is freed again.
 
-use std::sync::Arc;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -21,12 +21,27 @@ async fn a_full_disk_answers_clearly_and_recovers() {
     let mount = ground.folder.path().join("small");
     std::fs::create_dir(&mount).unwrap();
     // A mount of its own, seen by the gateway alone: no rights on the machine are needed.
-    let script = format!("mount -t tmpfs -o size={DISK_MIB}m tmpfs {} && exec \"$@\"", mount.display());
-    let wrapper = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
+    let script = format!(
+        "mount -t tmpfs -o size={DISK_MIB}m tmpfs {} && exec \"$@\"",
+        mount.display()
+    );
+    let wrapper = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+    ];
     let mut gateway = Gateway::start(ground.launch(mount.join("data"), &wrapper)).await;
     let line = ground.pair(&gateway.ready, 3).await;
     let ready = gateway.ready.clone();
-    let api = Api { client: &ground.client, ready: &ready };
+    let api = Api {
+        client: &ground.client,
+        ready: &ready,
+    };
     let path = format!("/v1/instances/{}/messages", line.instance);
 
     let traffic = Traffic::start(&ground, &ready, std::slice::from_ref(&line));
@@ -47,7 +62,10 @@ async fn a_full_disk_answers_clearly_and_recovers() {
         assert!(Instant::now() < deadline, "the disk never filled");
         fill(&ballast);
     };
-    assert_eq!((problem["code"].as_str(), problem["retryable"].as_bool()), (Some("unavailable"), Some(true)));
+    assert_eq!(
+        (problem["code"].as_str(), problem["retryable"].as_bool()),
+        (Some("unavailable"), Some(true))
+    );
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(gateway.is_running());
     std::fs::remove_file(&ballast).unwrap();
@@ -60,7 +78,11 @@ async fn a_full_disk_answers_clearly_and_recovers() {
 /// Takes whatever space is left.
 fn fill(ballast: &std::path::Path) {
     use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(ballast).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(ballast)
+        .unwrap();
     let block = [0_u8; 4096];
     while file.write_all(&block).is_ok() {}
 }

@@ -91,24 +91,47 @@ impl Launch {
             if let Ok(text) = std::fs::read_to_string(&ready_file) {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 let field = |name: &str| value[name].as_str().unwrap().to_owned();
-                return (child, Ready { api: field("api"), api_key: field("api_key") });
+                return (
+                    child,
+                    Ready {
+                        api: field("api"),
+                        api_key: field("api_key"),
+                    },
+                );
             }
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the gateway ended with {status} before it was ready\n{}", tail(&self.log()));
+                panic!(
+                    "the gateway ended with {status} before it was ready\n{}",
+                    tail(&self.log())
+                );
             }
-            assert!(Instant::now() < deadline, "the gateway is not ready\n{}", tail(&self.log()));
+            assert!(
+                Instant::now() < deadline,
+                "the gateway is not ready\n{}",
+                tail(&self.log())
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     fn command(&self, ready_file: &Path) -> Command {
-        let output = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let output = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .unwrap();
         let roost = env!("CARGO_BIN_EXE_roost").to_owned();
         let words: Vec<String> = self.wrapper.iter().cloned().chain([roost]).collect();
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            .args(["sandbox", "--listen", "127.0.0.1:0", "--sandbox-url", &self.sandbox_url])
+            .args([
+                "sandbox",
+                "--listen",
+                "127.0.0.1:0",
+                "--sandbox-url",
+                &self.sandbox_url,
+            ])
             .arg("--data-dir")
             .arg(&self.data_dir)
             .arg("--ready-file")

@@ -32,11 +32,22 @@ pub struct Ground {
 
 impl Ground {
     pub async fn new() -> Self {
-        let config = SandboxConfig { listen: "127.0.0.1:0".parse().unwrap(), ..SandboxConfig::default() };
+        let config = SandboxConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..SandboxConfig::default()
+        };
         let sandbox = Sandbox::start(config).await.unwrap();
         let proxy = Proxy::start(sandbox.addr()).await;
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { sandbox, proxy, folder: tempfile::tempdir().unwrap(), client }
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(20))
+            .build()
+            .unwrap();
+        Self {
+            sandbox,
+            proxy,
+            folder: tempfile::tempdir().unwrap(),
+            client,
+        }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -59,7 +70,9 @@ impl Ground {
 
     /// Calls the sandbox's control API, past the proxy.
     pub async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
-        let mut request = self.client.request(method, format!("{}/sandbox/v1{path}", self.sandbox.url()));
+        let mut request = self
+            .client
+            .request(method, format!("{}/sandbox/v1{path}", self.sandbox.url()));
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -67,29 +80,58 @@ impl Ground {
         let status = response.status();
         let text = response.text().await.unwrap();
         assert!(status.is_success(), "{path}: {status} {text}");
-        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+        if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        }
     }
 
     /// Makes an account and its peer, creates an instance and pairs it by QR code.
     pub async fn pair(&self, ready: &Ready, number: u32) -> Line {
         let (phone, peer) = (format!("49151100{number:04}"), format!("49151200{number:04}"));
         for (digits, name) in [(&phone, "Shop"), (&peer, "Customer")] {
-            self.control(Method::POST, "/accounts", Some(json!({"phone_number": digits, "name": name}))).await;
+            self.control(
+                Method::POST,
+                "/accounts",
+                Some(json!({"phone_number": digits, "name": name})),
+            )
+            .await;
         }
-        let api = Api { client: &self.client, ready };
+        let api = Api {
+            client: &self.client,
+            ready,
+        };
         let name = format!("line {number}");
-        let created = api.must(Method::POST, "/v1/instances", Some(json!({"name": name}))).await;
+        let created = api
+            .must(Method::POST, "/v1/instances", Some(json!({"name": name})))
+            .await;
         let instance = created["id"].as_str().unwrap().to_owned();
         let path = format!("/v1/instances/{instance}");
-        api.must(Method::POST, &format!("{path}/connect"), Some(json!({"method": "qr"}))).await;
+        api.must(
+            Method::POST,
+            &format!("{path}/connect"),
+            Some(json!({"method": "qr"})),
+        )
+        .await;
         let code = api
             .until(&format!("{path}/qr"), |status, body| {
                 (status == StatusCode::OK).then(|| body["code"].as_str().unwrap().to_owned())
             })
             .await;
-        self.control(Method::POST, &format!("/accounts/{phone}/scan"), Some(json!({"code": code}))).await;
-        api.until(&path, |_, body| (body["state"] == "connected").then_some(())).await;
-        Line { instance, phone, peer }
+        self.control(
+            Method::POST,
+            &format!("/accounts/{phone}/scan"),
+            Some(json!({"code": code})),
+        )
+        .await;
+        api.until(&path, |_, body| (body["state"] == "connected").then_some(()))
+            .await;
+        Line {
+            instance,
+            phone,
+            peer,
+        }
     }
 }
 
@@ -107,8 +149,10 @@ impl Api<'_> {
         body: Option<Value>,
         idempotency_key: Option<&str>,
     ) -> reqwest::Result<(StatusCode, Value)> {
-        let mut request =
-            self.client.request(method, format!("{}{path}", self.ready.api)).bearer_auth(&self.ready.api_key);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.ready.api))
+            .bearer_auth(&self.ready.api_key);
         if let Some(key) = idempotency_key {
             request = request.header("idempotency-key", key);
         }
@@ -148,7 +192,9 @@ impl Api<'_> {
         let mut events: Vec<Value> = Vec::new();
         loop {
             let after = events.last().map_or(0, |event| event["seq"].as_i64().unwrap());
-            let page = self.must(Method::GET, &format!("/v1/events?after={after}&limit=500"), None).await;
+            let page = self
+                .must(Method::GET, &format!("/v1/events?after={after}&limit=500"), None)
+                .await;
             let rows = page["data"].as_array().unwrap();
             if rows.is_empty() {
                 return events;

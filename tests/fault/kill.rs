@@ -19,7 +19,9 @@ const KILLS: u32 = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_or_doubled_by_kill_nine_at_random_points() {
-    let kills = std::env::var("ROOST_TEST_KILLS").ok().map_or(KILLS, |text| text.parse().unwrap());
+    let kills = std::env::var("ROOST_TEST_KILLS")
+        .ok()
+        .map_or(KILLS, |text| text.parse().unwrap());
     let ground = Arc::new(Ground::new().await);
     let mut gateway = ground.gateway().await;
     let mut lines = Vec::new();
@@ -38,9 +40,15 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_nine_at_random_points()
     let ledger = traffic.stop().await;
 
     let (accepted, arrived) = ledger.counts();
-    assert!(accepted > 0 && arrived > 0, "no traffic: {accepted} accepted, {arrived} arrived");
+    assert!(
+        accepted > 0 && arrived > 0,
+        "no traffic: {accepted} accepted, {arrived} arrived"
+    );
     println!("{kills} kills, {accepted} accepted, {arrived} arrived");
-    let api = Api { client: &ground.client, ready: &gateway.ready };
+    let api = Api {
+        client: &ground.client,
+        ready: &gateway.ready,
+    };
     ledger.verify(&ground, &api, &lines).await;
     for line in &lines {
         never_scanned_again(&api, line).await;
@@ -48,8 +56,19 @@ async fn nothing_acknowledged_is_lost_or_doubled_by_kill_nine_at_random_points()
 }
 
 async fn never_scanned_again(api: &Api<'_>, line: &Line) {
-    let history = api.must(Method::GET, &format!("/v1/instances/{}/history?limit=500", line.instance), None).await;
-    let pairings = history["data"].as_array().unwrap().iter().filter(|row| row["state"] == "pairing").count();
+    let history = api
+        .must(
+            Method::GET,
+            &format!("/v1/instances/{}/history?limit=500", line.instance),
+            None,
+        )
+        .await;
+    let pairings = history["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["state"] == "pairing")
+        .count();
     assert_eq!(pairings, 1, "an instance had to be scanned again: {history}");
 }
 
@@ -67,10 +86,26 @@ impl Traffic {
         let (ledger, over) = (Arc::new(Ledger::default()), Arc::new(AtomicBool::new(false)));
         let mut tasks = JoinSet::new();
         for line in lines {
-            tasks.spawn(send(ground.clone(), ready.clone(), ledger.clone(), over.clone(), line.clone()));
-            tasks.spawn(receive(ground.clone(), ledger.clone(), over.clone(), line.clone()));
+            tasks.spawn(send(
+                ground.clone(),
+                ready.clone(),
+                ledger.clone(),
+                over.clone(),
+                line.clone(),
+            ));
+            tasks.spawn(receive(
+                ground.clone(),
+                ledger.clone(),
+                over.clone(),
+                line.clone(),
+            ));
         }
-        Self { ready, ledger, over, tasks }
+        Self {
+            ready,
+            ledger,
+            over,
+            tasks,
+        }
     }
 
     /// Stops new messages; every call under way is repeated until it has its answer.
@@ -99,8 +134,14 @@ async fn send(
         let body = json!({"to": line.peer, "type": "text", "text": {"body": text}});
         loop {
             let ready = ready.read().await.clone();
-            let api = Api { client: &ground.client, ready: &ready };
-            match api.call(Method::POST, &path, Some(body.clone()), Some(&text)).await {
+            let api = Api {
+                client: &ground.client,
+                ready: &ready,
+            };
+            match api
+                .call(Method::POST, &path, Some(body.clone()), Some(&text))
+                .await
+            {
                 Ok((status, message)) if status.is_success() => {
                     ledger.accepted(&text, message);
                     break;

@@ -23,19 +23,32 @@ pub struct Ledger {
 impl Ledger {
     /// The gateway answered 202 to this text.
     pub fn accepted(&self, text: &str, message: Value) {
-        let earlier = self.accepted.lock().unwrap().insert(text.to_owned(), message.clone());
+        let earlier = self
+            .accepted
+            .lock()
+            .unwrap()
+            .insert(text.to_owned(), message.clone());
         if let Some(earlier) = earlier {
-            assert_eq!(earlier["id"], message["id"], "two messages for one idempotency key");
+            assert_eq!(
+                earlier["id"], message["id"],
+                "two messages for one idempotency key"
+            );
         }
     }
 
     /// The sandbox took this text from a phone.
     pub fn arrived(&self, whatsapp_id: &str, text: &str) {
-        self.arrived.lock().unwrap().insert(whatsapp_id.to_owned(), text.to_owned());
+        self.arrived
+            .lock()
+            .unwrap()
+            .insert(whatsapp_id.to_owned(), text.to_owned());
     }
 
     pub fn counts(&self) -> (usize, usize) {
-        (self.accepted.lock().unwrap().len(), self.arrived.lock().unwrap().len())
+        (
+            self.accepted.lock().unwrap().len(),
+            self.arrived.lock().unwrap().len(),
+        )
     }
 
     /// Waits until everything acknowledged is where it belongs, then checks that it is there once.
@@ -61,10 +74,14 @@ impl Ledger {
             let path = format!("/v1/messages/{}", message["id"].as_str().unwrap());
             let sent = api
                 .until(&path, |_, body| {
-                    matches!(body["status"].as_str(), Some("sent" | "delivered" | "read")).then(|| body.clone())
+                    matches!(body["status"].as_str(), Some("sent" | "delivered" | "read"))
+                        .then(|| body.clone())
                 })
                 .await;
-            assert_eq!(sent["whatsapp_id"], message["whatsapp_id"], "the WhatsApp id changed");
+            assert_eq!(
+                sent["whatsapp_id"], message["whatsapp_id"],
+                "the WhatsApp id changed"
+            );
         }
     }
 
@@ -83,7 +100,11 @@ impl Ledger {
             if missing.is_empty() {
                 return;
             }
-            assert!(Instant::now() < deadline, "{} never logged: {missing:?}", missing.len());
+            assert!(
+                Instant::now() < deadline,
+                "{} never logged: {missing:?}",
+                missing.len()
+            );
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     }
@@ -97,11 +118,18 @@ impl Ledger {
             seen.entry(field("text")).or_default().push(field("whatsapp_id"));
         }
         for (text, ids) in &seen {
-            assert_eq!(ids.len(), 1, "{text} reached the phone {} times as {ids:?}", ids.len());
+            assert_eq!(
+                ids.len(),
+                1,
+                "{text} reached the phone {} times as {ids:?}",
+                ids.len()
+            );
         }
         for (text, message) in self.accepted.lock().unwrap().iter() {
             if message["instance_id"] == line.instance.as_str() {
-                let ids = seen.get(text).unwrap_or_else(|| panic!("{text} never reached the phone"));
+                let ids = seen
+                    .get(text)
+                    .unwrap_or_else(|| panic!("{text} never reached the phone"));
                 assert_eq!(ids[0], message["whatsapp_id"].as_str().unwrap());
             }
         }
@@ -110,7 +138,11 @@ impl Ledger {
     fn nothing_unknown_was_received(&self, events: &[Value]) {
         let arrived = self.arrived.lock().unwrap();
         for (id, text) in received(events) {
-            assert_eq!(arrived.get(&id), Some(&text), "a message nobody sent, or with another text");
+            assert_eq!(
+                arrived.get(&id),
+                Some(&text),
+                "a message nobody sent, or with another text"
+            );
         }
     }
 }
@@ -130,7 +162,11 @@ fn received(events: &[Value]) -> HashMap<String, String> {
 
 fn seq_has_no_gaps(events: &[Value]) {
     for (index, event) in events.iter().enumerate() {
-        assert_eq!(event["seq"].as_i64().unwrap(), index as i64 + 1, "the log has a gap");
+        assert_eq!(
+            event["seq"].as_i64().unwrap(),
+            index as i64 + 1,
+            "the log has a gap"
+        );
     }
 }
 

@@ -2,7 +2,11 @@
 //! process, and is killed, starved and cut off. What must hold afterwards is what Roost promises:
 //! nothing acknowledged is lost, nothing is sent twice, every running instance comes back unscanned.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken expectation is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a broken expectation is how a test fails"
+)]
 
 mod disk;
 mod gateway;

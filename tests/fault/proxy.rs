@@ -21,7 +21,11 @@ impl Proxy {
         let (open, gate) = watch::channel(true);
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, target, gate));
-        Arc::new(Self { addr, open, _tasks: tasks })
+        Arc::new(Self {
+            addr,
+            open,
+            _tasks: tasks,
+        })
     }
 
     pub fn url(&self) -> String {
@@ -42,7 +46,9 @@ impl Proxy {
 async fn accept(listener: TcpListener, target: SocketAddr, gate: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
-        let Ok((inbound, _)) = listener.accept().await else { continue };
+        let Ok((inbound, _)) = listener.accept().await else {
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         if *gate.borrow() {
             connections.spawn(relay(inbound, target, gate.clone()));
@@ -51,7 +57,9 @@ async fn accept(listener: TcpListener, target: SocketAddr, gate: watch::Receiver
 }
 
 async fn relay(mut inbound: TcpStream, target: SocketAddr, mut gate: watch::Receiver<bool>) {
-    let Ok(mut outbound) = TcpStream::connect(target).await else { return };
+    let Ok(mut outbound) = TcpStream::connect(target).await else {
+        return;
+    };
     tokio::select! {
         _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound) => {}
         _ = gate.wait_for(|open| !open) => {}

@@ -1,6 +1,7 @@
 //! What a sandbox may use, and for how long it waits.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::wire::node::Limits;
@@ -10,6 +11,8 @@ use crate::wire::node::Limits;
 pub struct SandboxConfig {
     /// Where the WebSocket and the control API listen; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where state is kept across restarts; without it everything ends with the process.
+    pub data_dir: Option<PathBuf>,
     /// Open WebSocket connections.
     pub links_max: usize,
     /// Open HTTP connections, those about to become a WebSocket included.
@@ -50,6 +53,7 @@ impl Default for SandboxConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            data_dir: None,
             links_max: 20_000,
             http_connections_max: 1_024,
             accounts_max: 50_000,

@@ -255,7 +255,7 @@ impl Registration {
         let query = service.stanza_id();
         let success = Node::new("pair-success")
             .child(Node::new("device-identity").bytes(sealed))
-            .child(Node::new("biz").attr("name", ""))
+            .child(Node::new("biz").attr("name", account.name()))
             .child(Node::new("platform").attr("name", "android"))
             .child(
                 Node::new("device")

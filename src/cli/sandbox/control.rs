@@ -21,7 +21,10 @@ impl Control {
     #[allow(clippy::disallowed_methods, reason = "it calls nothing but the sandbox")]
     pub(super) fn new(url: Url) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        Ok(Self { client, base: url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Self {
+            client,
+            base: url.as_str().trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Its base URL.
@@ -40,7 +43,10 @@ impl Control {
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     return Err(error).with_context(|| {
-                        format!("no sandbox answers at {}; start one with `roost-sandbox --listen HOST:PORT`", self.base)
+                        format!(
+                            "no sandbox answers at {}; start one with `roost-sandbox --listen HOST:PORT`",
+                            self.base
+                        )
                     });
                 }
             }

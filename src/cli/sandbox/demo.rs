@@ -8,7 +8,7 @@ use super::control::Control;
 use super::{SandboxOptions, keys, tour};
 use crate::app::{App, Listening};
 use crate::cli::ready_file::Ready;
-use crate::cli::{say, start_logs};
+use crate::cli::{run_gateway, say, start_logs};
 use crate::config::{self, Config};
 
 /// Where the simulated WhatsApp is.
@@ -21,10 +21,19 @@ enum Place {
 
 impl SandboxOptions {
     pub(in crate::cli) async fn run(self) -> anyhow::Result<()> {
+        if let Some(Place::Here(sandbox)) = run_gateway(self.start()).await? {
+            sandbox.shutdown().await;
+        }
+        Ok(())
+    }
+
+    async fn start(self) -> anyhow::Result<(App, Place)> {
         let mut layers = self.running.layers();
         layers.sandbox = true;
         if let Some(address) = self.sandbox_listen {
-            layers.options.push(("sandbox.listen", address.to_string(), "--sandbox-listen"));
+            layers
+                .options
+                .push(("sandbox.listen", address.to_string(), "--sandbox-listen"));
         }
         let config = config::load(&layers)?;
         start_logs(&config)?;
@@ -32,9 +41,8 @@ impl SandboxOptions {
         let place = Place::take(&config, self.sandbox_url).await?;
         listening.config_mut().whatsapp.url = place.websocket_url()?;
         let control = Control::new(place.url()?)?;
-        tour::make_phones(&control).await;
-
-        let app = listening.start().await?;
+        let (app, ()) = tokio::join!(listening.start(), tour::make_phones(&control));
+        let app = app?;
         let keys = keys::load_or_create(app.store().as_ref(), &app.config().data).await?;
         app.ready().await;
         let sandbox = control.base().to_owned();
@@ -48,16 +56,8 @@ impl SandboxOptions {
             .write(path)?;
         }
         say(&tour::text(&app.url(), &sandbox, &keys));
-        run(app, place).await
+        Ok((app, place))
     }
-}
-
-async fn run(app: App, place: Place) -> anyhow::Result<()> {
-    app.run_until_signalled().await?;
-    if let Place::Here(sandbox) = place {
-        sandbox.shutdown().await;
-    }
-    Ok(())
 }
 
 impl Place {
@@ -70,7 +70,12 @@ impl Place {
             return Ok(Self::Elsewhere(url));
         }
         let listen = config.sandbox.listen;
-        let sandbox = Sandbox::start(SandboxConfig { listen, ..SandboxConfig::default() }).await.with_context(|| {
+        let sandbox = Sandbox::start(SandboxConfig {
+            listen,
+            ..SandboxConfig::default()
+        })
+        .await
+        .with_context(|| {
             format!(
                 "the sandbox cannot listen on {listen}; choose another address with --sandbox-listen (or \
                  sandbox.listen), or stop the process that has it"
@@ -88,7 +93,8 @@ impl Place {
 
     fn websocket_url(&self) -> anyhow::Result<Url> {
         let mut url = self.url()?.join("/ws/chat")?;
-        url.set_scheme("ws").map_err(|()| anyhow::anyhow!("{url} cannot be a WebSocket address"))?;
+        url.set_scheme("ws")
+            .map_err(|()| anyhow::anyhow!("{url} cannot be a WebSocket address"))?;
         Ok(url)
     }
 }

@@ -26,7 +26,9 @@ pub(super) struct Keys {
 /// The keys of the last start when they are still valid, else new ones with a new tenant.
 pub(super) async fn load_or_create(store: &impl Tenants, data: &Data) -> anyhow::Result<Keys> {
     let path = data.path(FILE);
-    let kept = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Keys>(&bytes).ok());
+    let kept = fs::read(&path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Keys>(&bytes).ok());
     if let Some(keys) = kept
         && is_valid(store, &keys.api_key).await?
         && is_valid(store, &keys.operator_key).await?
@@ -46,7 +48,9 @@ pub(super) async fn load_or_create(store: &impl Tenants, data: &Data) -> anyhow:
 }
 
 async fn is_valid(store: &impl Tenants, text: &str) -> anyhow::Result<bool> {
-    let Some(key) = KeyText::parse(text) else { return Ok(false) };
+    let Some(key) = KeyText::parse(text) else {
+        return Ok(false);
+    };
     let row = store.key_by_prefix(key.prefix()).await?;
     Ok(row.is_some_and(|row| row.hash == store.key_hash(key.reveal())))
 }

@@ -17,7 +17,10 @@ use url::Url;
 use super::Running;
 
 #[derive(Debug, Args)]
-#[cfg_attr(not(feature = "sandbox"), allow(dead_code, reason = "the options are told in --help of every build"))]
+#[cfg_attr(
+    not(feature = "sandbox"),
+    allow(dead_code, reason = "the options are told in --help of every build")
+)]
 pub(super) struct SandboxOptions {
     #[command(flatten)]
     running: Running,

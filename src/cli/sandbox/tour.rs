@@ -19,10 +19,14 @@ pub(super) async fn make_phones(control: &Control) {
 
 /// What a person needs next: the addresses, the keys, and the lines to type.
 pub(super) fn text(api: &str, sandbox: &str, keys: &Keys) -> String {
-    let Keys { api_key, operator_key } = keys;
+    let Keys {
+        api_key,
+        operator_key,
+    } = keys;
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        r#"roost {version} with the sandbox: everything below happens on this machine, no phone is called.
+        r#"roost {version} with the sandbox
+This build has the feature `sandbox`: it speaks to a simulated WhatsApp on this machine and to nothing else.
 
   API           {api}
   API key       {api_key}
@@ -42,7 +46,7 @@ Try it in another terminal:
   CODE=$(api $API/v1/instances/$ID/qr | sed 's/.*"code":"\([^"]*\)".*/\1/')
   curl -s $SANDBOX/sandbox/v1/accounts/{ALICE}/scan -d "{{\"code\":\"$CODE\"}}"
 
-  # 3. send to the echo phone, and see the message become sent, delivered and read
+  # 3. send to the echo phone, and see the message become sent and delivered, and the echo arrive
   api "$API/v1/instances/$ID/messages?wait=server_ack" -d '{{"to":"+{ECHO}","type":"text","text":{{"body":"Hello"}}}}'
   api $API/v1/instances/$ID/messages
 

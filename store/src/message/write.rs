@@ -140,7 +140,10 @@ impl Planned for Advance {
     }
 }
 
-/// Moves one message forward, with its event. `None` when it may not move.
+/// Moves one message forward, with one event for each status it enters. `None` when it may not move.
+///
+/// Receipts overtake acknowledgements, and the earlier one is dropped when it comes. A later status
+/// proves the ones before it, so each message that arrives is seen to be sent, delivered and read.
 fn step(
     draft: &mut Draft,
     id: MessageId,
@@ -148,9 +151,37 @@ fn step(
     failure: Option<&FailureReason>,
     at: Timestamp,
 ) -> Option<Message> {
-    if !draft.message(id)?.status.may_become(status) {
+    let message = draft.message(id)?;
+    if !message.status.may_become(status) {
         return None;
     }
+    // WhatsApp's times are whole seconds: one of the very second can lie before our own.
+    let at = if message.origin == Some(Origin::Api) {
+        at.max(message.created_at)
+    } else {
+        at
+    };
+    let proven: &[MessageStatus] = match status {
+        MessageStatus::Delivered => &[MessageStatus::Sent],
+        MessageStatus::Read => &[MessageStatus::Sent, MessageStatus::Delivered],
+        _ => &[],
+    };
+    for &earlier in proven {
+        if draft.message(id)?.status.may_become(earlier) {
+            enter(draft, id, earlier, None, at)?;
+        }
+    }
+    enter(draft, id, status, failure, at)
+}
+
+/// Sets a message's status, with its event.
+fn enter(
+    draft: &mut Draft,
+    id: MessageId,
+    status: MessageStatus,
+    failure: Option<&FailureReason>,
+    at: Timestamp,
+) -> Option<Message> {
     let message = draft.change_message(id, false, |message| {
         message.status = status;
         // A receipt that proves arrival voids an earlier failure.

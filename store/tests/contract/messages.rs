@@ -203,7 +203,11 @@ async fn a_late_receipt_voids_a_failure(f: Fixture) {
         (moved[0].status, moved[0].failure.clone(), moved[0].failed_at),
         (MessageStatus::Read, None, None)
     );
-    assert_eq!(moved[0].delivered_at, None, "nobody said when it was delivered");
+    assert_eq!(
+        moved[0].delivered_at,
+        Some(f.now()),
+        "what was read was delivered"
+    );
     assert_eq!(f.store.message(owner.tenant, message.id).await.unwrap(), moved[0]);
 }
 

@@ -57,6 +57,10 @@ async fn start(gateway: &Gateway, tenant: TenantId, after: Option<(i64, &str)>) 
     match after {
         None => Ok(last),
         Some((after, _)) if after <= last => Ok(after),
-        Some((_, pointer)) => Err(Problem::field(pointer, "out_of_range", format!("the last event has the number {last}"))),
+        Some((_, pointer)) => Err(Problem::field(
+            pointer,
+            "out_of_range",
+            format!("the last event has the number {last}"),
+        )),
     }
 }

@@ -23,12 +23,20 @@ struct EventsBody<'a> {
     next_after: i64,
 }
 
-pub(super) async fn page(http: &Http, tenant: TenantId, filter: EventFilter, mut params: Params) -> Answer<Response> {
+pub(super) async fn page(
+    http: &Http,
+    tenant: TenantId,
+    filter: EventFilter,
+    mut params: Params,
+) -> Answer<Response> {
     let gateway = http.gateway()?;
     let wait_max_ms = u64::try_from(http.config().wait_max.as_millis()).unwrap_or(u64::MAX);
     let after = params.number("after", 0..=i64::MAX);
     let limit = params.number("limit", 1..=PAGE_ROWS_MAX).unwrap_or(LIMIT_DEFAULT);
-    let wait = params.number("wait_ms", 0..=wait_max_ms).map(Duration::from_millis).filter(|wait| !wait.is_zero());
+    let wait = params
+        .number("wait_ms", 0..=wait_max_ms)
+        .map(Duration::from_millis)
+        .filter(|wait| !wait.is_zero());
     params.finish()?;
     let after = super::start(gateway, tenant, Some((after.unwrap_or(0), "/query/after"))).await?;
     let batch = gateway.store.events(tenant, after, limit, &filter).await?;

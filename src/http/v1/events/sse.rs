@@ -63,7 +63,9 @@ pub(super) async fn sse(
 }
 
 fn last_event_id(headers: &HeaderMap) -> Answer<Option<i64>> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or("not text");
     // A browser that has seen no event yet sends an empty one.
     if text.is_empty() {
@@ -71,7 +73,11 @@ fn last_event_id(headers: &HeaderMap) -> Answer<Option<i64>> {
     }
     match text.parse() {
         Ok(seq) if seq >= 0 => Ok(Some(seq)),
-        _ => Err(Problem::field("/header/last-event-id", "invalid", "expected the number of an event")),
+        _ => Err(Problem::field(
+            "/header/last-event-id",
+            "invalid",
+            "expected the number of an event",
+        )),
     }
 }
 

@@ -32,7 +32,9 @@ fn an_event_is_one_frame_with_one_data_line() {
 #[test]
 fn an_order_that_is_not_known_is_refused() {
     assert!(body::parse::<Order>(br#"{"type":"subscribe"}"#).is_ok());
-    assert!(body::parse::<Order>(br#"{"type":"subscribe","types":["message.received"],"resume_from":3}"#).is_ok());
+    assert!(
+        body::parse::<Order>(br#"{"type":"subscribe","types":["message.received"],"resume_from":3}"#).is_ok()
+    );
     for wrong in [
         r#"{"type":"unsubscribe"}"#,
         r#"{"type":"subscribe","types":["message.unknown"]}"#,

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::FILTER_MAX;
 use crate::http::auth::Tenant;
-use crate::http::params::Params;
+use crate::http::params::NoParams;
 use crate::http::problem::{Answer, Problem};
 use crate::http::stream::StreamSlot;
 use crate::http::{Http, body};
@@ -50,10 +50,22 @@ pub(super) enum Order {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Frame<'a> {
-    Subscribed { after: i64, types: &'a [EventType], instance_ids: &'a [InstanceId] },
-    Event { event: &'a Event },
-    Error { code: ErrorCode, detail: &'a str },
-    Closing { reason: &'a str, last_seq: i64 },
+    Subscribed {
+        after: i64,
+        types: &'a [EventType],
+        instance_ids: &'a [InstanceId],
+    },
+    Event {
+        event: &'a Event,
+    },
+    Error {
+        code: ErrorCode,
+        detail: &'a str,
+    },
+    Closing {
+        reason: &'a str,
+        last_seq: i64,
+    },
 }
 
 /// Why a connection ends.
@@ -85,12 +97,15 @@ struct Connection {
 pub async fn ws(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
-    mut params: Params,
+    _: NoParams,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
-    params.finish()?;
     let upgrade = upgrade.map_err(|rejection| {
-        Problem::field("/header/upgrade", "invalid", format!("this route is a WebSocket: {}", rejection.body_text()))
+        Problem::field(
+            "/header/upgrade",
+            "invalid",
+            format!("this route is a WebSocket: {}", rejection.body_text()),
+        )
     })?;
     let slot = http.gateway()?.stream_slots.take(tenant, "ws")?;
     let tracker = http.clone();
@@ -100,7 +115,15 @@ pub async fn ws(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES + 4 * FRAME_BYTES_MAX.max(1 << 20))
         .on_upgrade(async move |socket| {
-            let connection = Connection { http, tenant, socket, tail: None, heard: Instant::now(), asked: false, _slot: slot };
+            let connection = Connection {
+                http,
+                tenant,
+                socket,
+                tail: None,
+                heard: Instant::now(),
+                asked: false,
+                _slot: slot,
+            };
             tracker.track(connection.run());
         }))
 }
@@ -117,7 +140,11 @@ impl Connection {
 
     async fn step(&mut self) -> Result<(), End> {
         let quiet = self.http.config().stream_keep_alive;
-        let patience = if self.tail.is_some() { quiet } else { SUBSCRIBE_TIMEOUT };
+        let patience = if self.tail.is_some() {
+            quiet
+        } else {
+            SUBSCRIBE_TIMEOUT
+        };
         let next_events = async {
             match &mut self.tail {
                 Some((tail, _)) => tail.next(BATCH_EVENTS).await,
@@ -144,7 +171,10 @@ impl Connection {
     /// time.
     async fn probe(&mut self) -> Result<(), End> {
         if self.tail.is_none() {
-            return Err(End::Refused(Problem::new(ErrorCode::Timeout, "no subscribe came in time")));
+            return Err(End::Refused(Problem::new(
+                ErrorCode::Timeout,
+                "no subscribe came in time",
+            )));
         }
         if self.asked {
             return Err(End::Gone);
@@ -162,23 +192,35 @@ impl Connection {
                 let order = body::parse::<Order>(text.as_bytes()).map_err(End::Refused)?;
                 self.obey(order).await
             }
-            Message::Binary(_) => {
-                Err(End::Refused(Problem::new(ErrorCode::InvalidBody, "send JSON in text frames")))
-            }
+            Message::Binary(_) => Err(End::Refused(Problem::new(
+                ErrorCode::InvalidBody,
+                "send JSON in text frames",
+            ))),
             Message::Ping(_) | Message::Pong(_) => Ok(()),
             Message::Close(_) => Err(End::Gone),
         }
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), End> {
-        let Order::Subscribe { types, instance_ids, resume_from } = order;
+        let Order::Subscribe {
+            types,
+            instance_ids,
+            resume_from,
+        } = order;
         if types.len().max(instance_ids.len()) > FILTER_MAX {
             let detail = format!("at most {FILTER_MAX} types and {FILTER_MAX} instance_ids");
             return Err(End::Refused(Problem::new(ErrorCode::ValidationFailed, detail)));
         }
-        let filter = EventFilter { types, instances: instance_ids };
+        let filter = EventFilter {
+            types,
+            instances: instance_ids,
+        };
         let (tail, after) = self.tail_from(resume_from, &filter).await?;
-        let subscribed = Frame::Subscribed { after, types: &filter.types, instance_ids: &filter.instances };
+        let subscribed = Frame::Subscribed {
+            after,
+            types: &filter.types,
+            instance_ids: &filter.instances,
+        };
         self.send(text(&subscribed)).await?;
         self.tail = Some((tail, filter));
         Ok(())
@@ -186,7 +228,11 @@ impl Connection {
 
     /// Where a subscription begins: where the client says, else where the one before it stands, else
     /// with the next event.
-    async fn tail_from(&mut self, resume_from: Option<i64>, filter: &EventFilter) -> Result<(Subscription, i64), End> {
+    async fn tail_from(
+        &mut self,
+        resume_from: Option<i64>,
+        filter: &EventFilter,
+    ) -> Result<(Subscription, i64), End> {
         let gateway = self.http.gateway().map_err(End::Refused)?;
         let stands_at = self.tail.as_ref().map(|(tail, _)| tail.cursor());
         let place = resume_from.or(stands_at).map(|seq| (seq, "/resume_from"));
@@ -194,8 +240,13 @@ impl Connection {
             let detail = "expected the number of an event";
             return Err(End::Refused(Problem::field("/resume_from", "invalid", detail)));
         }
-        let after = super::start(gateway, self.tenant, place).await.map_err(End::Refused)?;
-        let tail = gateway.streams.tail(self.tenant, after, filter.clone()).map_err(End::Log)?;
+        let after = super::start(gateway, self.tenant, place)
+            .await
+            .map_err(End::Refused)?;
+        let tail = gateway
+            .streams
+            .tail(self.tenant, after, filter.clone())
+            .map_err(End::Log)?;
         Ok((tail, after))
     }
 
@@ -220,20 +271,54 @@ impl Connection {
         let (frame, code, reason) = match &end {
             End::Gone => return,
             End::Refused(problem) => {
-                let code = if problem.code() == ErrorCode::InvalidBody { close_code::INVALID } else { close_code::POLICY };
-                (Frame::Error { code: problem.code(), detail: problem.detail() }, code, "refused")
+                let code = if problem.code() == ErrorCode::InvalidBody {
+                    close_code::INVALID
+                } else {
+                    close_code::POLICY
+                };
+                (
+                    Frame::Error {
+                        code: problem.code(),
+                        detail: problem.detail(),
+                    },
+                    code,
+                    "refused",
+                )
             }
-            End::Slow => (Frame::Closing { reason: "slow_consumer", last_seq }, close_code::AGAIN, "slow_consumer"),
-            End::Stopping => (Frame::Closing { reason: "stopping", last_seq }, close_code::AWAY, "stopping"),
+            End::Slow => (
+                Frame::Closing {
+                    reason: "slow_consumer",
+                    last_seq,
+                },
+                close_code::AGAIN,
+                "slow_consumer",
+            ),
+            End::Stopping => (
+                Frame::Closing {
+                    reason: "stopping",
+                    last_seq,
+                },
+                close_code::AWAY,
+                "stopping",
+            ),
             End::Log(error) => {
                 tracing::warn!(%error, "an event stream ended because the log could not be read");
-                (Frame::Closing { reason: "unavailable", last_seq }, close_code::AGAIN, "unavailable")
+                (
+                    Frame::Closing {
+                        reason: "unavailable",
+                        last_seq,
+                    },
+                    close_code::AGAIN,
+                    "unavailable",
+                )
             }
         };
         let goodbye = async {
             self.socket.send(text(&frame)).await?;
             let reason = Utf8Bytes::from_static(reason);
-            self.socket.send(Message::Close(Some(CloseFrame { code, reason }))).await?;
+            self.socket
+                .send(Message::Close(Some(CloseFrame { code, reason })))
+                .await?;
             // The client answers a close with its own; cutting earlier could lose the frames above.
             while self.socket.recv().await.is_some_and(|message| message.is_ok()) {}
             Ok::<(), axum::Error>(())
@@ -248,7 +333,10 @@ impl Connection {
 fn broken(error: &axum::Error) -> End {
     let text = error.to_string();
     if text.contains("too long") || text.contains("too big") {
-        End::Refused(Problem::new(ErrorCode::PayloadTooLarge, format!("a frame may have at most {FRAME_BYTES_MAX} bytes")))
+        End::Refused(Problem::new(
+            ErrorCode::PayloadTooLarge,
+            format!("a frame may have at most {FRAME_BYTES_MAX} bytes"),
+        ))
     } else {
         End::Gone
     }

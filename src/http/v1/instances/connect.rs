@@ -11,7 +11,7 @@ use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::Command;
 use crate::http::idempotency::once;
-use crate::http::params::Id;
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
 
 /// How to pair. Not needed when a phone is paired already.
@@ -35,11 +35,19 @@ pub async fn connect(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
+    _: NoParams,
     command: Command<Connect>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let pairing = command.body.pairing()?;
     once(gateway, tenant, command.repeatable, StatusCode::ACCEPTED, async {
+        if pairing.is_none() && !gateway.instances.get(tenant, id).await?.is_paired() {
+            return Err(Problem::field(
+                "/method",
+                "missing",
+                "no phone is paired yet: pass qr or code",
+            ));
+        }
         Ok(gateway.instances.connect(tenant, id, pairing).await?)
     })
     .await
@@ -54,12 +62,16 @@ impl Connect {
                 Ok(phone_number) => Ok(Some(PairingMethod::Code { phone_number })),
                 Err(error) => Err(Problem::field("/phone_number", "invalid", format!("{error}"))),
             },
-            (Some(Method::Code), None) => {
-                Err(Problem::field("/phone_number", "missing", "needed when method is code: the number of the phone to pair"))
-            }
-            (_, Some(_)) => {
-                Err(Problem::field("/phone_number", "invalid", "only together with \"method\": \"code\""))
-            }
+            (Some(Method::Code), None) => Err(Problem::field(
+                "/phone_number",
+                "missing",
+                "needed when method is code: the number of the phone to pair",
+            )),
+            (_, Some(_)) => Err(Problem::field(
+                "/phone_number",
+                "invalid",
+                "only together with \"method\": \"code\"",
+            )),
         }
     }
 }

@@ -8,10 +8,12 @@ use roost_actors::instance::CreateInstance;
 use roost_domain::store::Outcome;
 use serde::Deserialize;
 
+use super::check_proxy;
 use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::Command;
 use crate::http::idempotency::replayed;
+use crate::http::params::NoParams;
 use crate::http::problem::Answer;
 
 /// What makes an instance.
@@ -23,12 +25,24 @@ pub struct Create {
 }
 
 /// Makes an instance; it is not connected yet.
-pub async fn create(State(http): State<Http>, Tenant(tenant): Tenant, command: Command<Create>) -> Answer<Response> {
+pub async fn create(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    _: NoParams,
+    command: Command<Create>,
+) -> Answer<Response> {
     let gateway = http.gateway()?;
     let status = StatusCode::CREATED;
-    let idempotency = command.repeatable.map(|repeatable| gateway.record(repeatable, status));
+    let idempotency = command
+        .repeatable
+        .map(|repeatable| gateway.record(repeatable, status));
     let Create { name, proxy } = command.body;
-    match gateway.instances.create(tenant, CreateInstance { name, proxy }, idempotency).await? {
+    check_proxy(proxy.as_deref())?;
+    match gateway
+        .instances
+        .create(tenant, CreateInstance { name, proxy }, idempotency)
+        .await?
+    {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
         Outcome::Done(instance) => {
             let location = format!("/v1/instances/{}", instance.id);

@@ -6,7 +6,7 @@ use roost_domain::InstanceId;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
-use crate::http::params::Id;
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// Ends the session and removes the instance with its stored state. Messages and events stay until
@@ -15,6 +15,7 @@ pub async fn delete(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
+    _: NoParams,
 ) -> Answer<StatusCode> {
     http.gateway()?.instances.delete(tenant, id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -7,7 +7,7 @@ use roost_domain::InstanceId;
 use super::InstanceBody;
 use crate::http::Http;
 use crate::http::auth::Tenant;
-use crate::http::params::{Id, Params};
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// One instance as it is now.
@@ -15,8 +15,7 @@ pub async fn get(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
-    mut params: Params,
+    _: NoParams,
 ) -> Answer<InstanceBody> {
-    params.finish()?;
     Ok(Json(http.gateway()?.instances.get(tenant, id).await?))
 }

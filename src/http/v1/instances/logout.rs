@@ -9,7 +9,7 @@ use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::{Command, Nothing};
 use crate::http::idempotency::once;
-use crate::http::params::Id;
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// Ends the pairing on WhatsApp's side too; to connect again a phone has to be paired anew.
@@ -17,6 +17,7 @@ pub async fn logout(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
+    _: NoParams,
     command: Command<Nothing>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;

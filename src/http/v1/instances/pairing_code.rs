@@ -9,7 +9,7 @@ use roost_domain::InstanceId;
 use super::CodeBody;
 use crate::http::Http;
 use crate::http::auth::Tenant;
-use crate::http::params::{Id, Params};
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// The code to be entered on the phone now: eight characters, which WhatsApp shows as `XXXX-XXXX`.
@@ -17,10 +17,12 @@ pub async fn pairing_code(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
-    mut params: Params,
+    _: NoParams,
 ) -> Answer<impl IntoResponse> {
-    params.finish()?;
     let shown = http.gateway()?.instances.pairing_code(tenant, id).await?;
-    let body = CodeBody { code: shown.code, expires_at: shown.expires_at };
+    let body = CodeBody {
+        code: shown.code,
+        expires_at: shown.expires_at,
+    };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)))
 }

@@ -6,11 +6,11 @@ use roost_domain::InstanceId;
 use roost_domain::instance::InstancePatch;
 use serde::Deserialize;
 
-use super::InstanceBody;
+use super::{InstanceBody, check_proxy};
 use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::{Body, nullable};
-use crate::http::params::Id;
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
 
 /// What can be changed; a field that is absent stays as it is.
@@ -28,6 +28,7 @@ pub async fn patch(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
+    _: NoParams,
     Body(patch): Body<Patch>,
 ) -> Answer<InstanceBody> {
     let name = match patch.name {
@@ -35,6 +36,10 @@ pub async fn patch(
         Some(name) => name,
         None => None,
     };
-    let patch = InstancePatch { name, proxy: patch.proxy };
+    check_proxy(patch.proxy.as_ref().and_then(Option::as_deref))?;
+    let patch = InstancePatch {
+        name,
+        proxy: patch.proxy,
+    };
     Ok(Json(http.gateway()?.instances.patch(tenant, id, patch).await?))
 }

@@ -8,7 +8,7 @@ use roost_domain::InstanceId;
 
 use super::CodeBody;
 use crate::http::auth::Tenant;
-use crate::http::params::{Id, Params};
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 use crate::http::{Http, accept, qr_image};
 
@@ -22,15 +22,18 @@ pub async fn qr(
     Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     headers: HeaderMap,
-    mut params: Params,
+    _: NoParams,
 ) -> Answer<Response> {
-    params.finish()?;
     let media = accept::choose(&headers, &[JSON, PNG, SVG])?;
     let shown = http.gateway()?.instances.qr(tenant, id).await?;
     let mut response = match media {
         PNG => qr_image::png(&shown.code)?.into_response(),
         SVG => qr_image::svg(&shown.code)?.into_response(),
-        _ => Json(CodeBody { code: shown.code, expires_at: shown.expires_at }).into_response(),
+        _ => Json(CodeBody {
+            code: shown.code,
+            expires_at: shown.expires_at,
+        })
+        .into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));

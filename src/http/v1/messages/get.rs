@@ -7,7 +7,7 @@ use roost_domain::message::Message;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
-use crate::http::params::{Id, Params};
+use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// One message as it is now.
@@ -15,8 +15,7 @@ pub async fn get(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
     Id(id): Id<MessageId>,
-    mut params: Params,
+    _: NoParams,
 ) -> Answer<Json<Message>> {
-    params.finish()?;
     Ok(Json(http.gateway()?.instances.message(tenant, id).await?))
 }

@@ -31,7 +31,11 @@ pub async fn list(
     let scope = scope(id, &filter);
     let page = params.page(&scope)?;
     params.finish()?;
-    let page = http.gateway()?.instances.messages(tenant, id, filter, page).await?;
+    let page = http
+        .gateway()?
+        .instances
+        .messages(tenant, id, filter, page)
+        .await?;
     Ok(Json(PageBody::new(page, &scope)))
 }
 
@@ -44,7 +48,11 @@ fn chat(text: &str) -> Result<Address, AddressError> {
 }
 
 fn statuses() -> String {
-    MessageStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")
+    MessageStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn scope(id: InstanceId, filter: &MessageFilter) -> Scope {

@@ -45,8 +45,15 @@ pub async fn send(
     let wait = wait(&mut params, http.config().wait_max)?;
     let (to, content, reply_to) = command.body.check()?;
     let status = StatusCode::ACCEPTED;
-    let idempotency = command.repeatable.map(|repeatable| gateway.record(repeatable, status));
-    let request = SendRequest { to, content, reply_to, wait };
+    let idempotency = command
+        .repeatable
+        .map(|repeatable| gateway.record(repeatable, status));
+    let request = SendRequest {
+        to,
+        content,
+        reply_to,
+        wait,
+    };
     match gateway.instances.send(tenant, id, request, idempotency).await? {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
         Outcome::Done(message) => {
@@ -58,7 +65,13 @@ pub async fn send(
 
 fn wait(params: &mut Params, most: Duration) -> Answer<Option<Duration>> {
     let most_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
-    let wanted = params.parsed("wait", |name| if name == "server_ack" { Ok(()) } else { Err("expected server_ack") });
+    let wanted = params.parsed("wait", |name| {
+        if name == "server_ack" {
+            Ok(())
+        } else {
+            Err("expected server_ack")
+        }
+    });
     let timeout_ms = params.number("timeout_ms", 1..=most_ms);
     if timeout_ms.is_some() && wanted.is_none() {
         params.fault("timeout_ms", "invalid", "only together with wait=server_ack");
@@ -72,9 +85,17 @@ impl Send {
     fn check(self) -> Answer<(Address, Content, Option<ReplyTo>)> {
         let mut errors = Vec::new();
         let mut fault = |pointer: &str, code: &'static str, detail: String| {
-            errors.push(FieldError { pointer: pointer.to_owned(), detail, code });
+            errors.push(FieldError {
+                pointer: pointer.to_owned(),
+                detail,
+                code,
+            });
         };
-        let to = self.to.parse::<Address>().map_err(|error| fault("/to", "invalid", error.to_string())).ok();
+        let to = self
+            .to
+            .parse::<Address>()
+            .map_err(|error| fault("/to", "invalid", error.to_string()))
+            .ok();
         if self.r#type != "text" {
             fault("/type", "unsupported", "expected text".into());
         }
@@ -82,11 +103,17 @@ impl Send {
             None => fault("/text", "missing", "needed when type is text".into()),
             Some(text) if text.body.is_empty() => fault("/text/body", "empty", "the text is empty".into()),
             Some(text) if text.body.len() > TEXT_BYTES_MAX => {
-                fault("/text/body", "too_long", format!("at most {TEXT_BYTES_MAX} bytes of UTF-8"));
+                fault(
+                    "/text/body",
+                    "too_long",
+                    format!("at most {TEXT_BYTES_MAX} bytes of UTF-8"),
+                );
             }
             Some(_) => {}
         }
-        let reply_to = self.reply_to.map(|text| reply_to(text).map_err(|detail| fault("/reply_to", "invalid", detail)));
+        let reply_to = self
+            .reply_to
+            .map(|text| reply_to(text).map_err(|detail| fault("/reply_to", "invalid", detail)));
         let reply_to = reply_to.and_then(Result::ok);
         match (to, self.text) {
             (Some(to), Some(text)) if errors.is_empty() => Ok((to, Content::Text { text }, reply_to)),
@@ -98,7 +125,10 @@ impl Send {
 /// A message's id here, or its id on WhatsApp.
 fn reply_to(text: String) -> Result<ReplyTo, String> {
     if text.starts_with(MessageId::PREFIX) && text.as_bytes().get(MessageId::PREFIX.len()) == Some(&b'_') {
-        return text.parse().map(ReplyTo::Message).map_err(|error: roost_domain::id::IdError| error.to_string());
+        return text
+            .parse()
+            .map(ReplyTo::Message)
+            .map_err(|error: roost_domain::id::IdError| error.to_string());
     }
     if (1..=WHATSAPP_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(ReplyTo::WhatsappId(text))
@@ -111,7 +141,12 @@ fn reply_to(text: String) -> Result<ReplyTo, String> {
 mod tests {
     use super::*;
 
-    fn check(to: &str, kind: &str, body: Option<&str>, reply_to: Option<&str>) -> Answer<(Address, Content, Option<ReplyTo>)> {
+    fn check(
+        to: &str,
+        kind: &str,
+        body: Option<&str>,
+        reply_to: Option<&str>,
+    ) -> Answer<(Address, Content, Option<ReplyTo>)> {
         Send {
             to: to.into(),
             r#type: kind.into(),
@@ -126,11 +161,26 @@ mod tests {
         assert!(check("+4915112345678", "text", Some("hi"), Some("3EB0AA")).is_ok());
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
         for (problem, pointers) in [
-            (check("me", "image", None, Some("a b")), vec!["/to", "/type", "/text", "/reply_to"]),
-            (check("+4915112345678", "text", Some(""), None), vec!["/text/body"]),
-            (check("+4915112345678", "text", Some(&long), None), vec!["/text/body"]),
-            (check("+4915112345678", "text", Some("hi"), Some("msg_x")), vec!["/reply_to"]),
-            (check("+4915112345678", "text", Some("hi"), Some("")), vec!["/reply_to"]),
+            (
+                check("me", "image", None, Some("a b")),
+                vec!["/to", "/type", "/text", "/reply_to"],
+            ),
+            (
+                check("+4915112345678", "text", Some(""), None),
+                vec!["/text/body"],
+            ),
+            (
+                check("+4915112345678", "text", Some(&long), None),
+                vec!["/text/body"],
+            ),
+            (
+                check("+4915112345678", "text", Some("hi"), Some("msg_x")),
+                vec!["/reply_to"],
+            ),
+            (
+                check("+4915112345678", "text", Some("hi"), Some("")),
+                vec!["/reply_to"],
+            ),
         ] {
             assert_eq!(problem.unwrap_err().pointers(), pointers);
         }

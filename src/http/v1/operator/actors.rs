@@ -11,7 +11,7 @@ use crate::http::auth::Operator;
 use crate::http::body::{Command, Nothing};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
-use crate::http::params::Params;
+use crate::http::params::{NoParams, Params};
 use crate::http::problem::{Answer, Problem};
 
 /// `GET /v1/operator/actors`: by path, optionally of one kind or state.
@@ -20,7 +20,10 @@ pub async fn list(
     _: Operator,
     mut params: Params,
 ) -> Answer<Json<PageBody<ActorView>>> {
-    let filter = ActorFilter { kind: params.text("kind"), state: params.text("state") };
+    let filter = ActorFilter {
+        kind: params.text("kind"),
+        state: params.text("state"),
+    };
     let scope = Scope::of(&[
         "actors",
         filter.kind.as_deref().unwrap_or_default(),
@@ -38,9 +41,8 @@ pub async fn get(
     State(http): State<Http>,
     _: Operator,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
-    mut params: Params,
+    _: NoParams,
 ) -> Answer<Json<ActorView>> {
-    params.finish()?;
     let Path(path) = path.map_err(|_| Problem::not_found("actor"))?;
     let view = http.gateway()?.runtime.introspection().get(&path);
     view.map(Json).ok_or_else(|| Problem::not_found("actor"))
@@ -52,6 +54,7 @@ pub async fn act(
     State(http): State<Http>,
     _: Operator,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
+    _: NoParams,
     _: Command<Nothing>,
 ) -> Answer<StatusCode> {
     let Path(path) = path.map_err(|_| Problem::not_found("actor"))?;

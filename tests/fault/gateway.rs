@@ -66,7 +66,11 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- end of the gateway's log ---\n{}", tail(&self.launch.log()));
+            // The test's folder goes; what the gateway said is kept for whoever has to find out why.
+            let kept =
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-{}.log", self.child.id()));
+            let _ = std::fs::copy(self.launch.log(), &kept);
+            eprintln!("--- end of {} ---\n{}", kept.display(), tail(&kept));
         }
     }
 }

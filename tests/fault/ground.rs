@@ -87,6 +87,21 @@ impl Ground {
         }
     }
 
+    /// Everything that a phone received.
+    pub async fn received_by(&self, phone: &str) -> Vec<Value> {
+        let mut received = Vec::new();
+        let mut path = format!("/accounts/{phone}/messages");
+        loop {
+            let page = self.control(Method::GET, &path, None).await;
+            let rows = page["data"].as_array().unwrap();
+            received.extend(rows.iter().filter(|row| row["direction"] == "received").cloned());
+            let Some(last) = page["next_cursor"].as_str() else {
+                return received;
+            };
+            path = format!("/accounts/{phone}/messages?after={last}");
+        }
+    }
+
     /// Makes an account and its peer, creates an instance and pairs it by QR code.
     pub async fn pair(&self, ready: &Ready, number: u32) -> Line {
         let (phone, peer) = (format!("49151100{number:04}"), format!("49151200{number:04}"));

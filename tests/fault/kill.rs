@@ -131,6 +131,7 @@ async fn send(
             return;
         }
         let text = format!("out {} {number}", line.peer);
+        let key = text.replace(' ', "-");
         let body = json!({"to": line.peer, "type": "text", "text": {"body": text}});
         loop {
             let ready = ready.read().await.clone();
@@ -139,7 +140,7 @@ async fn send(
                 ready: &ready,
             };
             match api
-                .call(Method::POST, &path, Some(body.clone()), Some(&text))
+                .call(Method::POST, &path, Some(body.clone()), Some(&key))
                 .await
             {
                 Ok((status, message)) if status.is_success() => {

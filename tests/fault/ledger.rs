@@ -95,7 +95,7 @@ impl Ledger {
                 .unwrap()
                 .iter()
                 .filter(|(id, _)| !received.contains_key(*id))
-                .map(|(_, text)| text.clone())
+                .map(|(id, text)| format!("{id} {text}"))
                 .collect();
             if missing.is_empty() {
                 return;
@@ -110,10 +110,8 @@ impl Ledger {
     }
 
     async fn the_peer_has_each_text_once(&self, ground: &Ground, line: &Line) {
-        let path = format!("/accounts/{}/messages?limit=100000", line.peer);
-        let answer = ground.control(Method::GET, &path, None).await;
         let mut seen: HashMap<String, Vec<String>> = HashMap::new();
-        for message in answer["data"].as_array().unwrap() {
+        for message in ground.received_by(&line.peer).await {
             let field = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
             seen.entry(field("text")).or_default().push(field("whatsapp_id"));
         }

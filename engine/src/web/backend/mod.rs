@@ -14,6 +14,7 @@ mod writer;
 
 pub(super) use device::DeviceError;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -44,6 +45,9 @@ pub(super) struct Backend {
     /// Hash of the device as it was last stored: the library saves it more often than it changes.
     saved: Mutex<Option<u64>>,
     hasher: std::hash::RandomState,
+    /// Messages decrypted so far, and how many of them are in sessions that are known to be stored.
+    decrypted: AtomicU64,
+    settled: AtomicU64,
 }
 
 impl Backend {
@@ -60,7 +64,24 @@ impl Backend {
             loaded: Mutex::default(),
             saved: Mutex::default(),
             hasher: std::hash::RandomState::new(),
+            decrypted: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         }
+    }
+
+    /// How many messages were decrypted, when sessions may have moved since they were last settled.
+    ///
+    /// Decrypting can replace the key that the next message is sent under. The library counts such a
+    /// message as covered by what is stored, and a crash right after it would lose the new key: the
+    /// answers to that message could never be read.
+    pub(super) fn unsettled(&self) -> Option<u64> {
+        let decrypted = self.decrypted.load(Ordering::Acquire);
+        (decrypted > self.settled.load(Ordering::Acquire)).then_some(decrypted)
+    }
+
+    /// The sessions of that many decrypted messages are stored.
+    pub(super) fn settle(&self, decrypted: u64) {
+        self.settled.fetch_max(decrypted, Ordering::AcqRel);
     }
 
     /// Stores what is not stored yet; called when the link ends.

@@ -1,5 +1,7 @@
 //! What the protocol keeps beside keys: names, devices, groups, sent and pending messages.
 
+use std::sync::atomic::Ordering;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use roost_domain::store::{Collection, StateOp};
@@ -323,6 +325,7 @@ impl ProtocolStore for Backend {
 
     /// Rides, and is therefore stored with the ratchet that decrypted the message, never after it.
     async fn store_pending_inbound(&self, chat: &str, sender: &str, id: &str, message: &[u8]) -> Result<()> {
+        self.decrypted.fetch_add(1, Ordering::AcqRel);
         let ride = self.writer.ride(
             Collection::PendingInbound,
             key::join([chat, sender, id]),

@@ -13,6 +13,7 @@ use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
 
 use super::WebEngineConfig;
+use super::backend::Backend;
 use super::report::Reporter;
 pub(super) use supervisor::{STOP_TIMEOUT, Supervisor};
 
@@ -30,6 +31,9 @@ struct Live {
     /// Weak: a link that is over must not keep its client alive.
     client: Weak<Client>,
     config: Arc<WebEngineConfig>,
+    backend: Arc<Backend>,
+    /// Whoever settles the sessions lets the others wait for it.
+    settling: tokio::sync::Mutex<()>,
     /// Numbers that were found to be on WhatsApp during this link.
     known: Mutex<HashSet<String>>,
 }
@@ -55,6 +59,8 @@ impl WebLink {
             live: Some(Live {
                 client: Arc::downgrade(&client),
                 config: Arc::clone(&supervisor.config),
+                backend: Arc::clone(&supervisor.backend),
+                settling: tokio::sync::Mutex::default(),
                 known: Mutex::default(),
             }),
         });

@@ -56,6 +56,9 @@ impl Process {
             .stderr(errors)
             // A group of its own: Ctrl-C reaches this tool alone, which then ends its children.
             .process_group(0)
+            // A developer's setting that makes errors load 250 MB of debug information.
+            .env_remove("RUST_BACKTRACE")
+            .env_remove("RUST_LIB_BACKTRACE")
             .spawn()
             .map_err(|source| LoadError::Spawn {
                 program: PathBuf::from(program),

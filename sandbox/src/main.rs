@@ -1,11 +1,12 @@
 //! `roost-sandbox`: the sandbox as a process of its own.
 
+use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Parser;
-use roost_sandbox::server::{Sandbox, SandboxConfig};
+use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxError, SandboxHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -33,13 +34,13 @@ async fn main() -> anyhow::Result<()> {
 
     let config = SandboxConfig {
         listen: options.listen,
-        data_dir: options.data_dir,
+        data_dir: options.data_dir.clone(),
         ..SandboxConfig::default()
     };
-    let sandbox = Sandbox::start(config)
-        .await
-        .context("the sandbox cannot start; choose another address with --listen if it is in use")?;
-    greet(&sandbox.url(), &sandbox.websocket_url(), sandbox.addr());
+    let sandbox = Sandbox::start(config).await.map_err(explain)?;
+    warn_if_open(sandbox.addr());
+    // A reader that has gone away is no reason to stop.
+    let _ = std::io::stdout().write_all(greeting(&sandbox, options.data_dir.as_deref()).as_bytes());
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -48,26 +49,40 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says where to go from here. This is the program's output, not a log.
-#[expect(clippy::print_stdout, reason = "a human reads this")]
-fn greet(url: &str, websocket: &str, address: SocketAddr) {
+/// Adds what to do about it.
+fn explain(error: SandboxError) -> anyhow::Error {
+    let advice = match &error {
+        SandboxError::Listen { .. } => "the sandbox cannot start; choose another address with --listen",
+        SandboxError::State(_) => "the sandbox cannot start; choose another folder with --data-dir",
+    };
+    anyhow::Error::new(error).context(advice)
+}
+
+fn warn_if_open(address: SocketAddr) {
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "the sandbox has no passwords: whoever reaches this address controls it");
     }
-    println!("roost-sandbox listens on {url}");
-    println!("  clients connect to   {websocket}");
-    println!();
-    println!("Create a phone, let it scan a client's QR text, and have it send:");
-    println!(
-        "  curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000001\",\"name\":\"Ada\"}}'"
-    );
-    println!(
-        "  curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000002\",\"name\":\"Bob\",\"echo\":true}}'"
-    );
-    println!("  curl -s {url}/sandbox/v1/accounts/15550000001/scan -d '{{\"code\":\"<QR text>\"}}'");
-    println!(
-        "  curl -s {url}/sandbox/v1/accounts/15550000002/messages -d '{{\"to\":\"15550000001\",\"text\":\"Hello\"}}'"
-    );
-    println!("  curl -s {url}/sandbox/v1/accounts/15550000002/messages");
-    println!("  curl -s {url}/sandbox/v1/stats");
+}
+
+/// Says where to go from here. This is the program's output, not a log.
+fn greeting(sandbox: &SandboxHandle, data_dir: Option<&Path>) -> String {
+    let (url, websocket) = (sandbox.url(), sandbox.websocket_url());
+    let state = match data_dir {
+        Some(folder) => format!("state is kept in     {}", folder.display()),
+        None => "all state ends with this process; --data-dir DIR keeps it".to_owned(),
+    };
+    format!(
+        "roost-sandbox listens on {url}
+  clients connect to   {websocket}
+  {state}
+
+Create a phone, let it scan a client's QR text, and have it send:
+  curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000001\",\"name\":\"Ada\"}}'
+  curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000002\",\"name\":\"Bob\",\"echo\":true}}'
+  curl -s {url}/sandbox/v1/accounts/15550000001/scan -d '{{\"code\":\"<QR text>\"}}'
+  curl -s {url}/sandbox/v1/accounts/15550000002/messages -d '{{\"to\":\"15550000001\",\"text\":\"Hello\"}}'
+  curl -s {url}/sandbox/v1/accounts/15550000002/messages
+  curl -s {url}/sandbox/v1/stats
+"
+    )
 }

@@ -22,8 +22,8 @@ pub struct WriterLimits {
     pub queue_max: usize,
     /// Most operations in one transaction.
     pub batch_max_ops: usize,
-    /// How long a transaction may wait for company while others are queueing up anyway; zero commits
-    /// at once what is there. A lone unit never waits.
+    /// How long after a transaction the next one may wait for company; zero commits at once what is
+    /// there. A unit that comes after a longer pause never waits.
     pub batch_max_wait: Duration,
     /// For how long a batch is tried again while the database is locked, full or away. Once that was
     /// in vain, later batches get one attempt each until one succeeds.
@@ -35,7 +35,7 @@ impl Default for WriterLimits {
         Self {
             queue_max: 8192,
             batch_max_ops: 1024,
-            batch_max_wait: Duration::from_millis(1),
+            batch_max_wait: Duration::from_millis(2),
             retry_for: Duration::from_secs(3),
         }
     }

@@ -4,8 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
-use super::device::Device;
+use super::config::SandboxConfig;
+use super::device::{Device, DeviceRow};
+use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
 use super::phone::VirtualPhone;
 use super::sync::{lock, now_s, read, write};
 use crate::signal::{KeyPair, adv};
@@ -33,7 +37,21 @@ pub(super) struct Account {
     companions: RwLock<Companions>,
     key_index: Mutex<Option<Arc<KeyIndex>>>,
     watchers: Mutex<HashSet<DeviceRef>>,
+    shelf: Shelf,
 }
+
+/// What of an account never changes, as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct AccountRow {
+    pub pn: Box<str>,
+    pub lid: Box<str>,
+    pub name: String,
+}
+
+/// Names of the settings that are kept.
+const ABOUT: &str = "about";
+const LAST_DEVICE: &str = "last_device";
+const HIGHEST_DEVICE: &str = "highest_device";
 
 #[derive(Default)]
 struct Companions {
@@ -84,21 +102,83 @@ impl Presence {
 pub(super) struct TooManyCompanions;
 
 impl Account {
-    pub(super) fn new(pn: Arc<str>, lid: Arc<str>, name: String, raw_id: u32, phone: VirtualPhone) -> Self {
+    /// A new account. It is kept before this returns.
+    pub(super) fn new(row: AccountRow, raw_id: u32, mut phone: VirtualPhone, shelf: Shelf) -> Self {
+        shelf.keep(|rows| rows.put(Table::Account, 0, "", &row));
+        phone.shelve(shelf.clone());
+        Self::of(row, raw_id, phone, shelf)
+    }
+
+    fn of(row: AccountRow, raw_id: u32, phone: VirtualPhone, shelf: Shelf) -> Self {
         Self {
-            pn,
-            lid,
+            pn: row.pn.into(),
+            lid: row.lid.into(),
             raw_id,
             key: phone.identity(),
             phone,
             collections: Mutex::default(),
             presence: Mutex::default(),
             about: Mutex::default(),
-            name: RwLock::new(name),
+            name: RwLock::new(row.name),
             companions: RwLock::default(),
             key_index: Mutex::default(),
             watchers: Mutex::default(),
+            shelf,
         }
+    }
+
+    /// An account as it was kept; what waits for its phone comes back later.
+    pub(super) fn restore(
+        saved: &mut SavedAccount,
+        raw_id: u32,
+        shelf: Shelf,
+        config: &SandboxConfig,
+    ) -> Result<Self, PersistError> {
+        let mut settings = HashMap::new();
+        for row in saved.take(Table::Setting, 0) {
+            settings.insert(row.name.clone(), row);
+        }
+        let phone = VirtualPhone::restore(saved, &settings, shelf.clone(), config)?;
+        let account = Self::of(saved.only(Table::Account)?, raw_id, phone, shelf);
+        if let Some(about) = settings.get(ABOUT) {
+            *lock(&account.about) = about.value()?;
+        }
+        let mut collections = HashMap::<String, Collection>::new();
+        for row in saved.take(Table::Patch, 0) {
+            let patch: ByteBuf = row.value()?;
+            let collection = collections.entry(row.name.into()).or_default();
+            collection.patches.push(patch.into_vec().into());
+        }
+        *lock(&account.collections) = collections;
+        for row in saved.take_all(Table::Watcher) {
+            account.watch((Arc::from(row.name), row.device));
+        }
+        account.restore_devices(saved, &settings, config)?;
+        Ok(account)
+    }
+
+    fn restore_devices(
+        &self,
+        saved: &mut SavedAccount,
+        settings: &HashMap<Box<str>, Row>,
+        config: &SandboxConfig,
+    ) -> Result<(), PersistError> {
+        let number = |name: &str| settings.get(name).map_or(Ok(0), Row::value);
+        let mut companions = write(&self.companions);
+        companions.last_id = number(LAST_DEVICE)?;
+        companions.highest_id = number(HIGHEST_DEVICE)?;
+        for row in saved.take_all(Table::Device) {
+            let kept: DeviceRow = row.value()?;
+            let device = Device::new(row.device, kept, self.shelf(row.device), config);
+            device.restore(saved)?;
+            companions.devices.push(Arc::new(device));
+        }
+        Ok(())
+    }
+
+    /// Where the state of one of the account's devices is kept.
+    pub(super) fn shelf(&self, device: u16) -> Shelf {
+        self.shelf.of_device(device)
     }
 
     pub(super) fn name(&self) -> String {
@@ -163,6 +243,11 @@ impl Account {
         let mut companions = write(&self.companions);
         companions.promised.retain(|promised| *promised != device.id);
         companions.highest_id = companions.highest_id.max(device.id);
+        device.keep();
+        self.shelf.keep(|rows| {
+            rows.put(Table::Setting, 0, LAST_DEVICE, &companions.last_id);
+            rows.put(Table::Setting, 0, HIGHEST_DEVICE, &companions.highest_id);
+        });
         companions.devices.push(device);
         drop(companions);
         *lock(&self.key_index) = None;
@@ -172,6 +257,7 @@ impl Account {
         let mut companions = write(&self.companions);
         let at = companions.devices.iter().position(|device| device.id == id)?;
         let device = companions.devices.remove(at);
+        device.abandon();
         drop(companions);
         *lock(&self.key_index) = None;
         Some(device)
@@ -203,10 +289,27 @@ impl Account {
         list
     }
 
+    pub(super) fn set_about(&self, text: String) {
+        let mut about = lock(&self.about);
+        self.shelf.keep(|rows| rows.put(Table::Setting, 0, ABOUT, &text));
+        *about = text;
+    }
+
+    /// Adds a patch to a collection. Returns the version it makes.
+    pub(super) fn add_patch(&self, collection: &mut Collection, name: &str, patch: Bytes) -> u64 {
+        let version = collection.version() + 1;
+        self.shelf
+            .keep(|rows| rows.put(Table::Patch, version, name, serde_bytes::Bytes::new(&patch)));
+        collection.patches.push(patch);
+        version
+    }
+
     /// Remembers that a device holds this account's device list.
     pub(super) fn watch(&self, device: DeviceRef) {
         let mut watchers = lock(&self.watchers);
-        if watchers.len() < WATCHERS_MAX {
+        if watchers.len() < WATCHERS_MAX && !watchers.contains(&device) {
+            let (pn, id) = &device;
+            self.shelf(*id).keep(|rows| rows.put(Table::Watcher, 0, pn, &()));
             watchers.insert(device);
         }
     }

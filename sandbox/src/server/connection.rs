@@ -275,6 +275,7 @@ impl Exchange<'_> {
             Ending::Violation("malformed stanza")
         })?;
         tracing::trace!(?node, "received");
+        let _unit = self.service.journal.unit();
         match &self.role {
             Role::Registering(registration) => registration.handle(self.service, &node),
             Role::LoggedIn(session) => session.handle(self.service, &node),
@@ -298,6 +299,16 @@ impl Exchange<'_> {
             if end == Some(End::Overflow) {
                 return ControlFlow::Break(Ending::Plain);
             }
+            let queued = match &self.role {
+                Role::LoggedIn(session) if end.is_none() => {
+                    session.device.pull(self.link.id, STANZAS_PER_WRITE)
+                }
+                _ => Vec::new(),
+            };
+            // What is said must not be forgotten: it waits until what it rests on is kept.
+            if !(frames.is_empty() && queued.is_empty()) && self.service.journal.barrier().await.is_err() {
+                return ControlFlow::Break(Ending::Plain);
+            }
             let mut batch = Batch {
                 out: BytesMut::new(),
                 cipher: &mut self.transport.sender,
@@ -314,13 +325,9 @@ impl Exchange<'_> {
                     }
                 }
             }
-            if end.is_none()
-                && let Role::LoggedIn(session) = &self.role
-            {
-                for node in session.device.pull(self.link.id, STANZAS_PER_WRITE) {
-                    tracing::trace!(?node, "delivered");
-                    written &= encode_to_vec(&node).is_ok_and(|frame| batch.add(&frame));
-                }
+            for node in queued {
+                tracing::trace!(?node, "delivered");
+                written &= encode_to_vec(&node).is_ok_and(|frame| batch.add(&frame));
             }
             let (out, frames) = (batch.out, batch.frames);
             self.service.counters.frames_out.add(frames);

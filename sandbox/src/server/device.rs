@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::config::SandboxConfig;
 use super::link::Link;
+use super::persist::{PersistError, SavedAccount, Shelf, Table};
 use super::queue::{Class, Entry, Offer, Queue};
 use super::sync::lock;
 use crate::signal::{Bundle, OneTimePrekey, SignedPrekey};
@@ -33,11 +35,37 @@ pub(super) struct Device {
 struct State {
     signed_prekey: SignedPrekey,
     prekeys: VecDeque<(u32, [u8; 32])>,
+    /// Where the first of the one-time keys is kept; the others follow it.
+    prekeys_at: u64,
     prekeys_uploaded: bool,
     /// The phone has sent the app-state keys and the history.
     bootstrapped: bool,
     queue: Queue,
     session: Option<Session>,
+    shelf: Shelf,
+}
+
+/// A companion as it is kept, and as it is when it was just linked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct DeviceRow {
+    pub registration_id: u32,
+    #[serde(with = "serde_bytes")]
+    pub identity: [u8; 32],
+    #[serde(with = "serde_bytes")]
+    pub noise_key: [u8; 32],
+    #[serde(with = "serde_bytes")]
+    pub proof: Vec<u8>,
+    pub signed_prekey: SignedPrekey,
+    pub prekeys_uploaded: bool,
+    pub bootstrapped: bool,
+}
+
+/// A one-time key as it is kept.
+#[derive(Serialize, Deserialize)]
+struct PrekeyRow {
+    id: u32,
+    #[serde(with = "serde_bytes")]
+    public: [u8; 32],
 }
 
 /// What lasts as long as one login.
@@ -65,31 +93,69 @@ enum Flush {
 }
 
 impl Device {
-    pub(super) fn new(
-        id: u16,
-        registration_id: u32,
-        identity: [u8; 32],
-        noise_key: [u8; 32],
-        proof: Bytes,
-        signed_prekey: SignedPrekey,
-        config: &SandboxConfig,
-    ) -> Self {
+    pub(super) fn new(id: u16, row: DeviceRow, shelf: Shelf, config: &SandboxConfig) -> Self {
         let state = State {
-            signed_prekey,
+            signed_prekey: row.signed_prekey,
             prekeys: VecDeque::new(),
-            prekeys_uploaded: false,
-            bootstrapped: false,
-            queue: Queue::new(config.queue_entries_max, config.queue_bytes_max),
+            prekeys_at: 1,
+            prekeys_uploaded: row.prekeys_uploaded,
+            bootstrapped: row.bootstrapped,
+            queue: Queue::new(config.queue_entries_max, config.queue_bytes_max, shelf.clone()),
             session: None,
+            shelf,
         };
         Self {
             id,
-            registration_id,
-            identity,
-            noise_key,
-            proof,
+            registration_id: row.registration_id,
+            identity: row.identity,
+            noise_key: row.noise_key,
+            proof: row.proof.into(),
             state: Mutex::new(state),
         }
+    }
+
+    /// Takes back the one-time keys and the queue that were kept for this device.
+    pub(super) fn restore(&self, saved: &mut SavedAccount) -> Result<(), PersistError> {
+        let mut state = lock(&self.state);
+        for (position, PrekeyRow { id, public }) in saved.values(Table::Prekey, self.id)? {
+            if state.prekeys.is_empty() {
+                state.prekeys_at = position;
+            }
+            state.prekeys.push_back((id, public));
+        }
+        state.queue.restore(saved, self.id)
+    }
+
+    /// Keeps what changes seldom.
+    pub(super) fn keep(&self) {
+        self.keep_state(&lock(&self.state));
+    }
+
+    fn keep_state(&self, state: &State) {
+        state.shelf.keep(|rows| {
+            let row = DeviceRow {
+                registration_id: self.registration_id,
+                identity: self.identity,
+                noise_key: self.noise_key,
+                proof: self.proof.to_vec(),
+                signed_prekey: state.signed_prekey.clone(),
+                prekeys_uploaded: state.prekeys_uploaded,
+                bootstrapped: state.bootstrapped,
+            };
+            rows.put(Table::Device, 0, "", &row);
+        });
+    }
+
+    /// Deletes what is kept: the device is unlinked.
+    pub(super) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.queue.abandon();
+        let shelf = std::mem::take(&mut state.shelf);
+        let prekeys = state.prekeys_at..state.prekeys_at + state.prekeys.len() as u64;
+        shelf.keep(|rows| {
+            rows.delete(Table::Device, 0, "");
+            prekeys.for_each(|position| rows.delete(Table::Prekey, position, ""));
+        });
     }
 
     /// Makes `link` the device's connection. Returns the one it replaces.
@@ -150,7 +216,10 @@ impl Device {
         let mut state = lock(&self.state);
         let active = state.session.as_ref().is_some_and(|session| session.active);
         let due = active && state.prekeys_uploaded && !state.bootstrapped;
-        state.bootstrapped |= due;
+        if due {
+            state.bootstrapped = true;
+            self.keep_state(&state);
+        }
         due
     }
 
@@ -248,21 +317,41 @@ impl Device {
     /// Adds one-time keys and replaces the signed one. Returns how many there are.
     pub(super) fn upload_prekeys(&self, signed: SignedPrekey, keys: Vec<(u32, [u8; 32])>) -> usize {
         let mut state = lock(&self.state);
-        state.signed_prekey = signed;
+        let State {
+            prekeys,
+            prekeys_at,
+            shelf,
+            ..
+        } = &mut *state;
+        let known = prekeys.len();
         for key in keys {
-            if !state.prekeys.iter().any(|known| known.0 == key.0) {
-                state.prekeys.push_back(key);
+            if !prekeys.iter().any(|known| known.0 == key.0) {
+                prekeys.push_back(key);
             }
         }
-        let excess = state.prekeys.len().saturating_sub(PREKEYS_MAX);
-        state.prekeys.drain(..excess);
-        state.prekeys.shrink_to_fit();
+        shelf.keep(|rows| {
+            for (at, (id, public)) in (*prekeys_at..).zip(&*prekeys).skip(known) {
+                let row = PrekeyRow {
+                    id: *id,
+                    public: *public,
+                };
+                rows.put(Table::Prekey, at, "", &row);
+            }
+        });
+        while prekeys.len() > PREKEYS_MAX {
+            pop_prekey(prekeys, prekeys_at, shelf);
+        }
+        prekeys.shrink_to_fit();
+        state.signed_prekey = signed;
         state.prekeys_uploaded = true;
+        self.keep_state(&state);
         state.prekeys.len()
     }
 
     pub(super) fn rotate_signed_prekey(&self, signed: SignedPrekey) {
-        lock(&self.state).signed_prekey = signed;
+        let mut state = lock(&self.state);
+        state.signed_prekey = signed;
+        self.keep_state(&state);
     }
 
     pub(super) fn signed_prekey(&self) -> SignedPrekey {
@@ -280,10 +369,13 @@ impl Device {
     /// Hands out a bundle with a one-time key, while there are any, and how many are left.
     pub(super) fn take_bundle(&self) -> (Bundle, usize) {
         let mut state = lock(&self.state);
-        let prekey = state
-            .prekeys
-            .pop_front()
-            .map(|(id, public)| OneTimePrekey { id, public });
+        let State {
+            prekeys,
+            prekeys_at,
+            shelf,
+            ..
+        } = &mut *state;
+        let prekey = pop_prekey(prekeys, prekeys_at, shelf).map(|(id, public)| OneTimePrekey { id, public });
         let bundle = Bundle {
             registration_id: self.registration_id,
             identity: self.identity,
@@ -292,6 +384,18 @@ impl Device {
         };
         (bundle, state.prekeys.len())
     }
+}
+
+/// Takes the oldest one-time key.
+fn pop_prekey(
+    prekeys: &mut VecDeque<(u32, [u8; 32])>,
+    prekeys_at: &mut u64,
+    shelf: &Shelf,
+) -> Option<(u32, [u8; 32])> {
+    let prekey = prekeys.pop_front()?;
+    shelf.keep(|rows| rows.delete(Table::Prekey, *prekeys_at, ""));
+    *prekeys_at += 1;
+    Some(prekey)
 }
 
 fn offline_preview(queue: &Queue) -> Node {

@@ -3,7 +3,7 @@
 //! One listener serves both the WebSocket (`/ws/chat`) and the control API (`/sandbox/v1`). Locks are
 //! per account, per device and per phone, and are held only while computing; stanzas reach a
 //! companion through its queue, a phone through its inbox, so nobody waits for a slow client. State
-//! is in memory and ends with the process.
+//! is in memory; with a data folder, what others rely on is also kept there: see [`persist`].
 
 mod account;
 mod config;
@@ -12,7 +12,9 @@ mod control;
 mod device;
 mod link;
 mod listener;
+mod marks;
 mod outbox;
+mod persist;
 mod phone;
 mod queue;
 mod registration;
@@ -31,8 +33,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 pub use config::SandboxConfig;
+pub use persist::PersistError;
+use persist::{Journal, Saved, Writer};
 pub use phone::{Direction, Kind, Recorded};
 pub use registration::PairingError;
 use service::Service;
@@ -46,29 +51,56 @@ pub enum SandboxError {
         #[source]
         source: std::io::Error,
     },
+    #[error("cannot use the state kept by an earlier sandbox")]
+    State(#[from] PersistError),
 }
 
 /// Starts sandboxes.
 pub struct Sandbox;
 
 impl Sandbox {
-    /// Binds the listener and serves it until the handle is shut down or dropped.
+    /// Binds the listener, takes back what the data folder holds, and serves until the handle is shut
+    /// down or dropped.
     pub async fn start(config: SandboxConfig) -> Result<SandboxHandle, SandboxError> {
         let address = config.listen;
         let failed = |source| SandboxError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let service = Arc::new(Service::new(config));
+        let (journal, saved, writer) = match &config.data_dir {
+            Some(folder) => {
+                let opened = persist::open(folder).await?;
+                (opened.journal, opened.saved, Some(opened.writer))
+            }
+            None => (Journal::default(), Saved::default(), None),
+        };
+        let service = Arc::new(Service::new(config, journal, saved)?);
         service.address.get_or_init(|| address);
+        let writer = writer.map(|writer| keep(&service, writer));
+        phone::resume(&service);
         service.tasks.spawn(listener::run(service.clone(), listener));
-        Ok(SandboxHandle { service, address })
+        Ok(SandboxHandle {
+            service,
+            address,
+            writer,
+        })
     }
+}
+
+/// Starts the task that keeps what changes. It outlives all others, to keep their last words too.
+fn keep(service: &Service, writer: Writer) -> JoinHandle<()> {
+    let (stop, tasks) = (service.stop.clone(), service.tasks.clone());
+    tokio::spawn(writer.run(async move {
+        stop.cancelled().await;
+        tasks.close();
+        let _ = tokio::time::timeout(connection::STOP_TIMEOUT, tasks.wait()).await;
+    }))
 }
 
 /// A running sandbox. Dropping it stops it too, without waiting.
 pub struct SandboxHandle {
     service: Arc<Service>,
     address: SocketAddr,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl SandboxHandle {
@@ -96,8 +128,9 @@ impl SandboxHandle {
         self.service.stats()
     }
 
-    /// Closes all connections and waits until they are gone, a few seconds at most.
-    pub async fn shutdown(self) {
+    /// Closes all connections and waits until they are gone, a few seconds at most. The data folder is
+    /// free afterwards.
+    pub async fn shutdown(mut self) {
         self.service.stop.cancel();
         self.service.tasks.close();
         if tokio::time::timeout(connection::STOP_TIMEOUT, self.service.tasks.wait())
@@ -105,6 +138,11 @@ impl SandboxHandle {
             .is_err()
         {
             tracing::warn!("some connections did not end in time");
+        }
+        if let Some(writer) = self.writer.take()
+            && let Err(error) = writer.await
+        {
+            tracing::error!(%error, "the task that keeps state failed");
         }
     }
 }

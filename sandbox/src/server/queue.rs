@@ -2,17 +2,22 @@
 //!
 //! A message stays here until the companion sends a receipt or an acknowledgement for it; a
 //! connection reads along with a cursor, so that a new login starts again at the oldest unsettled
-//! stanza. What a restart of the service would have to keep is exactly these entries.
+//! stanza. The entries survive a restart, and so do the marks of settled messages.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::marks::{Marks, mark_of};
+use super::persist::{PersistError, SavedAccount, Shelf, Table, pack, unpack};
 use crate::wire::node::Node;
 
 /// Message copies remembered as settled, to tell a repeated message from a new one.
 const SETTLED_MAX: usize = 1_024;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Class {
     Message,
     Receipt,
@@ -40,6 +45,15 @@ pub(super) struct Entry {
     pub node: Node,
 }
 
+/// An entry as it is kept.
+#[derive(Serialize, Deserialize)]
+struct EntryRow {
+    class: Class,
+    id: Box<str>,
+    origin: u64,
+    stanza: ByteBuf,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Offer {
     Queued,
@@ -52,28 +66,64 @@ pub(super) enum Offer {
 pub(super) struct Queue {
     entries: BTreeMap<u64, Entry>,
     by_id: HashMap<(Class, Box<str>), Vec<u64>>,
-    settled: HashSet<u64>,
-    settled_order: VecDeque<u64>,
+    settled: Marks,
     next: u64,
     bytes: usize,
     entries_max: usize,
     bytes_max: usize,
-    hasher: RandomState,
+    shelf: Shelf,
 }
 
 impl Queue {
-    pub(super) fn new(entries_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn new(entries_max: usize, bytes_max: usize, shelf: Shelf) -> Self {
         Self {
             entries: BTreeMap::new(),
             by_id: HashMap::new(),
-            settled: HashSet::new(),
-            settled_order: VecDeque::new(),
+            settled: Marks::new(SETTLED_MAX, Table::Settled, shelf.clone()),
             next: 1,
             bytes: 0,
             entries_max,
             bytes_max,
-            hasher: RandomState::new(),
+            shelf,
         }
+    }
+
+    /// Takes back what was kept for `device`.
+    pub(super) fn restore(&mut self, saved: &mut SavedAccount, device: u16) -> Result<(), PersistError> {
+        self.settled.restore(saved, device)?;
+        for row in saved.take(Table::Queue, device) {
+            let EntryRow {
+                class,
+                id,
+                origin,
+                stanza,
+            } = row.value()?;
+            let node = unpack(stanza).map_err(|error| row.corrupt(error))?;
+            self.insert(
+                row.item,
+                Entry {
+                    class,
+                    id,
+                    origin,
+                    node,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Deletes what is kept; from now on nothing is. The device is gone.
+    pub(super) fn abandon(&mut self) {
+        let shelf = std::mem::take(&mut self.shelf);
+        self.settled.shelf = Shelf::none();
+        shelf.keep(|rows| {
+            self.entries
+                .keys()
+                .for_each(|number| rows.delete(Table::Queue, *number, ""));
+            self.settled
+                .positions()
+                .for_each(|position| rows.delete(Table::Settled, position, ""));
+        });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -97,7 +147,7 @@ impl Queue {
 
     pub(super) fn offer(&mut self, entry: Entry) -> Offer {
         let key = (entry.class, entry.id.clone());
-        let mark = self.mark(&entry.id, entry.origin);
+        let mark = mark_of(entry.origin, &entry.id);
         let queued = self.by_id.get(&key).is_some_and(|numbers| {
             numbers.iter().any(|number| {
                 self.entries
@@ -105,18 +155,34 @@ impl Queue {
                     .is_some_and(|known| known.origin == entry.origin)
             })
         });
-        if queued || (entry.class == Class::Message && self.settled.contains(&mark)) {
+        if queued || (entry.class == Class::Message && self.settled.contains(mark)) {
             return Offer::Known;
         }
         if self.is_full_for(entry.class) {
             return Offer::Full;
         }
         let number = self.next;
-        self.next += 1;
-        self.by_id.entry(key).or_default().push(number);
+        self.shelf.keep(|rows| {
+            let row = EntryRow {
+                class: entry.class,
+                id: entry.id.clone(),
+                origin: entry.origin,
+                stanza: pack(&entry.node),
+            };
+            rows.put(Table::Queue, number, "", &row);
+        });
+        self.insert(number, entry);
+        Offer::Queued
+    }
+
+    fn insert(&mut self, number: u64, entry: Entry) {
+        self.next = number + 1;
+        self.by_id
+            .entry((entry.class, entry.id.clone()))
+            .or_default()
+            .push(number);
         self.bytes += entry.node.weight();
         self.entries.insert(number, entry);
-        Offer::Queued
     }
 
     /// Removes stanzas with this id for which `matches` holds, and remembers messages among them
@@ -141,12 +207,13 @@ impl Queue {
                 kept.push(number);
                 continue;
             }
-            let mark = self.mark(id, entry.origin);
+            let mark = mark_of(entry.origin, id);
             self.bytes -= entry.node.weight();
             self.entries.remove(&number);
+            self.shelf.keep(|rows| rows.delete(Table::Queue, number, ""));
             removed += 1;
             if class == Class::Message && !resend {
-                self.remember(mark);
+                self.settled.insert(mark);
             }
         }
         if !kept.is_empty() {
@@ -159,23 +226,7 @@ impl Queue {
 
     /// Lets a message that was settled be delivered once more: its device asked for it.
     pub(super) fn forget_settled(&mut self, id: &str, origin: u64) {
-        let mark = self.mark(id, origin);
-        self.settled.remove(&mark);
-    }
-
-    fn remember(&mut self, mark: u64) {
-        if self.settled.insert(mark) {
-            self.settled_order.push_back(mark);
-            if self.settled_order.len() > SETTLED_MAX
-                && let Some(oldest) = self.settled_order.pop_front()
-            {
-                self.settled.remove(&oldest);
-            }
-        }
-    }
-
-    fn mark(&self, id: &str, origin: u64) -> u64 {
-        self.hasher.hash_one((id, origin))
+        self.settled.remove(mark_of(origin, id));
     }
 
     /// Up to `count` entries numbered `from` or later.

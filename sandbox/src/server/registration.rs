@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::account::Account;
-use super::device::Device;
+use super::device::{Device, DeviceRow};
 use super::link::{Link, stream_error};
 use super::service::Service;
 use super::stanza::{self, iq_error, iq_result};
@@ -203,15 +203,17 @@ impl Registration {
             let _ = offer.done.send(Err(PairingError::Rejected));
             return;
         };
-        let device = Device::new(
-            offer.device,
-            self.candidate.registration_id,
-            self.candidate.identity,
-            self.noise_key,
-            proof.encode_to_vec().into(),
-            self.candidate.signed_prekey.clone(),
-            &service.config,
-        );
+        let row = DeviceRow {
+            registration_id: self.candidate.registration_id,
+            identity: self.candidate.identity,
+            noise_key: self.noise_key,
+            proof: proof.encode_to_vec(),
+            signed_prekey: self.candidate.signed_prekey.clone(),
+            prekeys_uploaded: false,
+            bootstrapped: false,
+        };
+        let shelf = offer.account.shelf(offer.device);
+        let device = Device::new(offer.device, row, shelf, &service.config);
         offer.account.add_device(Arc::new(device));
         service.counters.pairings.one();
         stanza::announce_devices(service, &offer.account, "add", offer.device);
@@ -255,7 +257,7 @@ impl Registration {
         let query = service.stanza_id();
         let success = Node::new("pair-success")
             .child(Node::new("device-identity").bytes(sealed))
-            .child(Node::new("biz").attr("name", account.name()))
+            .child(Node::new("biz").attr("name", ""))
             .child(Node::new("platform").attr("name", "android"))
             .child(
                 Node::new("device")

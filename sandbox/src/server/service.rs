@@ -1,6 +1,6 @@
 //! The simulated service: every account, every connection that waits to be paired, the counters.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
@@ -10,9 +10,10 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::account::Account;
+use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
 use super::device::Device;
+use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
 use super::phone::VirtualPhone;
 use super::registration::Registration;
 use super::stats::{Counters, Stats};
@@ -24,6 +25,7 @@ pub(super) struct Service {
     pub config: SandboxConfig,
     pub authority: CertificateAuthority,
     pub counters: Counters,
+    pub journal: Journal,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -58,21 +60,69 @@ pub(super) enum CreateError {
     TooMany(usize),
 }
 
+/// The name of the setting that holds the server's keys.
+const AUTHORITY: &str = "authority";
+
+/// The server's keys: those that were saved, or new ones.
+fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuthority, PersistError> {
+    let mut settings = own.take(Table::Setting, 0).into_iter();
+    if let Some(row) = settings.find(|row| &*row.name == AUTHORITY) {
+        return row.value();
+    }
+    let authority = CertificateAuthority::generate(now_s());
+    journal
+        .shelf(0, 0)
+        .keep(|rows| rows.put(Table::Setting, 0, AUTHORITY, &authority));
+    Ok(authority)
+}
+
+impl Directory {
+    fn restore(config: &SandboxConfig, journal: &Journal, mut saved: Saved) -> Result<Self, PersistError> {
+        let mut accounts = BTreeMap::new();
+        for (raw_id, of_account) in &mut saved.accounts {
+            let account = Account::restore(of_account, *raw_id, journal.shelf(*raw_id, 0), config)?;
+            accounts.insert(*raw_id, Arc::new(account));
+        }
+        // What waits for a phone names its sender, which may be any account.
+        for (raw_id, of_account) in &mut saved.accounts {
+            if let Some(account) = accounts.get(raw_id) {
+                account.phone.restore_inbox(of_account, &accounts)?;
+            }
+        }
+        let mut directory = Self::default();
+        for account in accounts.into_values() {
+            directory.by_pn.insert(account.pn.clone(), account.clone());
+            directory.by_lid.insert(account.lid.clone(), account);
+        }
+        Ok(directory)
+    }
+}
+
 impl Service {
-    pub(super) fn new(config: SandboxConfig) -> Self {
-        Self {
-            authority: CertificateAuthority::generate(now_s()),
+    /// A service with what was saved of an earlier one.
+    pub(super) fn new(
+        config: SandboxConfig,
+        journal: Journal,
+        mut saved: Saved,
+    ) -> Result<Self, PersistError> {
+        let own = saved.accounts.remove(&0).unwrap_or_default();
+        let authority = authority(&journal, own)?;
+        let directory = Directory::restore(&config, &journal, saved)?;
+        Ok(Self {
+            authority,
             config,
             counters: Counters::default(),
+            journal,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             links_open: AtomicU64::new(0),
             address: OnceLock::new(),
-            directory: RwLock::default(),
+            directory: RwLock::new(directory),
             waiting: Mutex::default(),
-            last_id: AtomicU64::new(0),
+            // Not from zero: a stanza's id is not to be met again after a quick restart.
+            last_id: AtomicU64::new(u64::from(rand::random::<u32>())),
             started: Instant::now(),
-        }
+        })
     }
 
     /// A number no other connection or stanza of this service has.
@@ -117,7 +167,13 @@ impl Service {
         // Unlike a random number, a count tells accounts apart for certain.
         let raw_id = directory.by_pn.len() as u32 + 1;
         let pn = Arc::<str>::from(pn);
-        let account = Arc::new(Account::new(pn.clone(), lid.clone(), name, raw_id, phone));
+        let row = AccountRow {
+            pn: (&*pn).into(),
+            lid: (&*lid).into(),
+            name,
+        };
+        let shelf = self.journal.shelf(raw_id, 0);
+        let account = Arc::new(Account::new(row, raw_id, phone, shelf));
         directory.by_pn.insert(pn, account.clone());
         directory.by_lid.insert(lid, account.clone());
         Ok(account)

@@ -1,5 +1,6 @@
 //! Facts about the queue and about what a phone remembers.
 
+use super::persist::Shelf;
 use super::queue::{Class, Entry, Offer, Queue};
 use crate::wire::node::Node;
 
@@ -21,7 +22,7 @@ fn ids(queue: &Queue) -> Vec<String> {
 
 #[test]
 fn entries_keep_their_order_until_they_are_settled() {
-    let mut queue = Queue::new(10, 1 << 20);
+    let mut queue = Queue::new(10, 1 << 20, Shelf::none());
     for id in ["a", "b", "c"] {
         assert_eq!(queue.offer(entry(Class::Message, id, 1)), Offer::Queued);
     }
@@ -33,7 +34,7 @@ fn entries_keep_their_order_until_they_are_settled() {
 
 #[test]
 fn a_repeated_message_is_known_while_queued_and_after_it_is_settled() {
-    let mut queue = Queue::new(10, 1 << 20);
+    let mut queue = Queue::new(10, 1 << 20, Shelf::none());
     assert_eq!(queue.offer(entry(Class::Message, "a", 1)), Offer::Queued);
     assert_eq!(queue.offer(entry(Class::Message, "a", 1)), Offer::Known);
     queue.settle(Class::Message, "a", false, |_| true);
@@ -47,7 +48,7 @@ fn a_repeated_message_is_known_while_queued_and_after_it_is_settled() {
 
 #[test]
 fn a_message_whose_resend_was_asked_for_is_queued_again() {
-    let mut queue = Queue::new(10, 1 << 20);
+    let mut queue = Queue::new(10, 1 << 20, Shelf::none());
     queue.offer(entry(Class::Message, "a", 1));
     queue.settle(Class::Message, "a", true, |_| true);
     assert_eq!(queue.offer(entry(Class::Message, "a", 1)), Offer::Queued);
@@ -58,7 +59,7 @@ fn a_message_whose_resend_was_asked_for_is_queued_again() {
 
 #[test]
 fn receipts_leave_room_for_messages() {
-    let mut queue = Queue::new(4, 1 << 20);
+    let mut queue = Queue::new(4, 1 << 20, Shelf::none());
     assert_eq!(queue.offer(entry(Class::Receipt, "a", 1)), Offer::Queued);
     assert_eq!(queue.offer(entry(Class::Receipt, "b", 1)), Offer::Queued);
     assert_eq!(queue.offer(entry(Class::Receipt, "c", 1)), Offer::Full);
@@ -69,7 +70,7 @@ fn receipts_leave_room_for_messages() {
 
 #[test]
 fn a_queue_is_full_by_bytes_too() {
-    let mut queue = Queue::new(100, 1_000);
+    let mut queue = Queue::new(100, 1_000, Shelf::none());
     let mut large = entry(Class::Message, "a", 1);
     large.node = large.node.bytes(vec![0; 2_000]);
     assert_eq!(queue.offer(large), Offer::Queued);

@@ -26,5 +26,5 @@ pub mod session;
 
 pub use address::{Address, AddressError};
 pub use keys::KeyPair;
-pub use phone::{Bundle, Ciphertext, CiphertextKind, OneTimePrekey, Phone, SignedPrekey};
-pub use session::SessionError;
+pub use phone::{Bundle, Ciphertext, CiphertextKind, OneTimePrekey, Phone, PhoneCore, SignedPrekey};
+pub use session::{Session, SessionError};

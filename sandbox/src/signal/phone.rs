@@ -15,8 +15,11 @@ use super::primitive::random_bytes;
 use super::session::message::{PrekeyMessage, SignalMessage};
 use super::session::{LocalKeys, Remote, Session, SessionError};
 
+mod parts;
 #[cfg(test)]
 mod tests;
+
+pub use parts::{PhoneCore, one_time_key_of};
 
 /// One-time keys that were handed out and not used yet; the oldest are forgotten above this.
 pub const ONE_TIME_KEYS_MAX: usize = 1_000;

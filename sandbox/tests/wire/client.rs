@@ -6,14 +6,13 @@ use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
 use hmac::{Hmac, KeyInit, Mac};
 use prost::Message as _;
-use roost_sandbox::signal::keys::typed;
 use roost_sandbox::signal::padding::{pad, unpad};
 use roost_sandbox::signal::proto::{AdvSignedDeviceIdentity, AdvSignedDeviceIdentityHmac, Message};
-use roost_sandbox::signal::{Address, Bundle, CiphertextKind, KeyPair, OneTimePrekey, Phone, SignedPrekey};
+use roost_sandbox::signal::{Address, CiphertextKind, KeyPair, Phone, SignedPrekey};
 use roost_sandbox::wire::frame::{FrameReader, Input, client_header, write_frame};
 use roost_sandbox::wire::jid::Jid;
 use roost_sandbox::wire::node::{Limits, Node, decode, encode_to_vec};
-use roost_sandbox::wire::noise::{Hello, Initiator, Transport, verify_chain};
+use roost_sandbox::wire::noise::{Hello, Initiator, Transport};
 use roost_sandbox::wire::proto::{ClientPayload, DevicePairingData};
 use serde_json::json;
 use sha2::Sha256;
@@ -21,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+pub use crate::bundle::fetch;
+use crate::bundle::key_node;
 use crate::stage::{DEADLINE, Stage};
 
 pub type WebSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -37,35 +38,62 @@ pub struct Wire {
 
 impl Wire {
     pub async fn open(stage: &Stage, key: &KeyPair, payload: &ClientPayload, hello: Hello) -> Self {
-        let mut socket = websocket(stage).await;
+        let wire = Self::try_open(stage, key, payload, hello).await;
+        wire.expect("the server greets")
+    }
+
+    /// `None` when the server is gone before the handshake is complete.
+    pub async fn try_open(
+        stage: &Stage,
+        key: &KeyPair,
+        payload: &ClientPayload,
+        hello: Hello,
+    ) -> Option<Self> {
+        let (mut socket, _) = tokio_tungstenite::connect_async(stage.websocket_url())
+            .await
+            .ok()?;
         let header = client_header(3);
         let initiator = Initiator::new(&header, hello);
         let mut out = BytesMut::from(&header[..]);
         write_frame(&mut out, initiator.hello()).unwrap();
-        socket.send(out.freeze().into()).await.unwrap();
+        socket.send(out.freeze().into()).await.ok()?;
 
         let mut reader = FrameReader::client(1 << 20);
-        let answer = next_frame(&mut socket, &mut reader)
-            .await
-            .expect("a server hello");
+        let answer = next_frame(&mut socket, &mut reader).await?;
         let greeted = initiator.read(&answer).unwrap();
-        verify_chain(&greeted.chain, &stage.sandbox.root_key(), &greeted.server_key).unwrap();
+        stage.check_server(&greeted.chain, &greeted.server_key);
         let (finish, transport) = greeted.finish(key, &payload.encode_to_vec()).unwrap();
         let mut out = BytesMut::new();
         write_frame(&mut out, &finish).unwrap();
-        socket.send(out.freeze().into()).await.unwrap();
-        Self {
+        socket.send(out.freeze().into()).await.ok()?;
+        Some(Self {
             socket,
             reader,
             transport,
             backlog: VecDeque::new(),
             next_id: 0,
-        }
+        })
     }
 
     pub async fn send(&mut self, node: &Node) {
         let plain = encode_to_vec(node).unwrap();
         self.send_plain(&plain).await;
+    }
+
+    /// `None` when the server is gone.
+    pub async fn try_send(&mut self, node: &Node) -> Option<()> {
+        let plain = encode_to_vec(node).unwrap();
+        let mut out = BytesMut::new();
+        self.transport.sender.seal_frame(&plain, &mut out).unwrap();
+        self.socket.send(out.freeze().into()).await.ok()
+    }
+
+    /// The next stanza, or `None` when the server is gone.
+    pub async fn next(&mut self) -> Option<Node> {
+        match self.backlog.pop_front() {
+            Some(node) => Some(node),
+            None => self.read().await,
+        }
     }
 
     /// Sends the bytes of a stanza, well-formed or not.
@@ -151,7 +179,7 @@ impl Wire {
 }
 
 pub async fn websocket(stage: &Stage) -> WebSocket {
-    tokio_tungstenite::connect_async(stage.sandbox.websocket_url())
+    tokio_tungstenite::connect_async(stage.websocket_url())
         .await
         .unwrap()
         .0
@@ -314,6 +342,11 @@ impl Companion {
         }
     }
 
+    /// As [`Self::connect`], or `None` when the server is gone.
+    pub async fn try_connect(&self, stage: &Stage) -> Option<Wire> {
+        Wire::try_open(stage, &self.noise, &self.login_payload(false), Hello::Xx).await
+    }
+
     /// Logs in without saying anything yet.
     pub async fn connect(&self, stage: &Stage) -> Wire {
         Wire::open(stage, &self.noise, &self.login_payload(false), Hello::RefusedIk).await
@@ -421,52 +454,4 @@ impl Companion {
 pub fn address(jid: &str) -> Address {
     let jid = Jid::parse(jid).unwrap();
     Address::new(jid.user, jid.device)
-}
-
-/// A bundle as a client reads it.
-pub async fn fetch(wire: &mut Wire, jid: &str) -> Option<Bundle> {
-    let user = Node::new("user").attr("jid", jid.to_owned());
-    let answer = wire.query("get", "encrypt", Node::new("key").child(user)).await;
-    let user = answer.find("list").unwrap().find("user").unwrap();
-    assert_eq!(
-        user.get("jid"),
-        Some(jid),
-        "the answer names the user as the query did"
-    );
-    if user.find("error").is_some() {
-        return None;
-    }
-    let skey = user.find("skey").unwrap();
-    let bundle = Bundle {
-        registration_id: u32::from_be_bytes(user.find("registration").unwrap().data_array().unwrap()),
-        identity: user.find("identity").unwrap().data_array().unwrap(),
-        signed_prekey: SignedPrekey {
-            id: key_id(skey),
-            public: skey.find("value").unwrap().data_array().unwrap(),
-            signature: skey.find("signature").unwrap().data_array().unwrap(),
-        },
-        prekey: user.find("key").map(|key| OneTimePrekey {
-            id: key_id(key),
-            public: key.find("value").unwrap().data_array().unwrap(),
-        }),
-    };
-    let signed = typed(&bundle.signed_prekey.public);
-    assert!(roost_sandbox::signal::keys::xeddsa_verify(
-        &bundle.identity,
-        &signed,
-        &bundle.signed_prekey.signature
-    ));
-    Some(bundle)
-}
-
-fn key_id(node: &Node) -> u32 {
-    let [a, b, c] = node.find("id").unwrap().data_array().unwrap();
-    u32::from_be_bytes([0, a, b, c])
-}
-
-fn key_node(tag: &'static str, id: u32, public: &[u8; 32], signature: Option<&[u8; 64]>) -> Node {
-    Node::new(tag)
-        .child(Node::new("id").bytes(id.to_be_bytes()[1..].to_vec()))
-        .child(Node::new("value").bytes(public.to_vec()))
-        .child_opt(signature.map(|signature| Node::new("signature").bytes(signature.to_vec())))
 }

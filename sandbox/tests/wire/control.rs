@@ -218,8 +218,8 @@ async fn two_echoing_phones_stop() {
 #[tokio::test]
 async fn a_stopped_sandbox_frees_its_port() {
     let stage = Stage::new().await;
-    let address = stage.sandbox.addr();
-    stage.sandbox.shutdown().await;
+    let address = stage.url().strip_prefix("http://").unwrap().parse().unwrap();
+    stage.shutdown().await;
     Stage::with(SandboxConfig {
         listen: address,
         ..SandboxConfig::default()

@@ -216,7 +216,7 @@ async fn connections_over_the_limit_are_refused() {
     .await;
     let _first = Companion::new().register(&stage).await;
     eventually(|| async { (stage.stat("links").await == 1).then_some(()) }).await;
-    let refused = tokio_tungstenite::connect_async(stage.sandbox.websocket_url()).await;
+    let refused = tokio_tungstenite::connect_async(stage.websocket_url()).await;
     let Err(tungstenite::Error::Http(answer)) = refused else {
         panic!("the second connection was accepted")
     };

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bundle;
 mod client;
 mod control;
 mod hostile;
 mod message;
 mod pairing;
+mod restart;
 mod stage;
 mod state;
+mod traffic;

@@ -1,17 +1,68 @@
 //! A sandbox of a test's own, and the calls that control it.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
+use roost_sandbox::wire::noise::verify_chain;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// How long a test waits for what must come.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A sandbox and a client of its control API.
 pub struct Stage {
-    pub sandbox: SandboxHandle,
+    place: Place,
+    /// The key the server showed first: it keeps it.
+    server_key: OnceLock<[u8; 32]>,
     http: reqwest::Client,
+}
+
+enum Place {
+    Here(SandboxHandle),
+    Process(Process),
+}
+
+/// The program itself, and what it keeps.
+struct Process {
+    child: Mutex<Child>,
+    url: String,
+    folder: TempDir,
+}
+
+impl Process {
+    fn start(folder: TempDir) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_roost-sandbox"))
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut said).unwrap();
+        let (_, url) = said.trim().split_once("listens on ").unwrap();
+        Self {
+            child: Mutex::new(child),
+            url: url.to_owned(),
+            folder,
+        }
+    }
+
+    fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 impl Stage {
@@ -19,16 +70,68 @@ impl Stage {
         Self::with(SandboxConfig::default()).await
     }
 
-    #[allow(clippy::disallowed_methods, reason = "it calls nothing but the sandbox")]
     pub async fn with(config: SandboxConfig) -> Self {
+        Self::at(Place::Here(Sandbox::start(config).await.unwrap()))
+    }
+
+    /// The sandbox as a process of its own, with a data folder.
+    pub fn process() -> Self {
+        Self::at(Place::Process(Process::start(tempfile::tempdir().unwrap())))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "it calls nothing but the sandbox")]
+    fn at(place: Place) -> Self {
         Self {
-            sandbox: Sandbox::start(config).await.unwrap(),
+            place,
+            server_key: OnceLock::new(),
             http: reqwest::Client::new(),
         }
     }
 
+    /// Kills the process with SIGKILL.
+    pub fn kill(&self) {
+        let Place::Process(process) = &self.place else {
+            panic!("only a process can be killed")
+        };
+        process.kill();
+    }
+
+    /// Starts the process again, after it was killed.
+    pub fn restart(&mut self) {
+        let Place::Process(process) = &mut self.place else {
+            panic!("only a process can be started again")
+        };
+        let folder = std::mem::replace(&mut process.folder, tempfile::tempdir().unwrap());
+        *process = Process::start(folder);
+    }
+
+    pub async fn shutdown(self) {
+        if let Place::Here(sandbox) = self.place {
+            sandbox.shutdown().await;
+        }
+    }
+
+    pub fn url(&self) -> String {
+        match &self.place {
+            Place::Here(sandbox) => sandbox.url(),
+            Place::Process(process) => process.url.clone(),
+        }
+    }
+
+    pub fn websocket_url(&self) -> String {
+        format!("{}/ws/chat", self.url().replacen("http", "ws", 1))
+    }
+
+    /// The server's key is certified, where that can be known, and never another one.
+    pub fn check_server(&self, chain: &[u8], key: &[u8; 32]) {
+        if let Place::Here(sandbox) = &self.place {
+            verify_chain(chain, &sandbox.root_key(), key).unwrap();
+        }
+        assert_eq!(self.server_key.get_or_init(|| *key), key);
+    }
+
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let url = format!("{}/sandbox/v1{path}", self.sandbox.url());
+        let url = format!("{}/sandbox/v1{path}", self.url());
         let answer = self.http.get(url).send().await.unwrap();
         (
             answer.status().as_u16(),
@@ -41,12 +144,16 @@ impl Stage {
     }
 
     pub async fn post_text(&self, path: &str, body: String) -> (u16, Value) {
-        let url = format!("{}/sandbox/v1{path}", self.sandbox.url());
-        let answer = self.http.post(url).body(body).send().await.unwrap();
-        (
-            answer.status().as_u16(),
-            answer.json().await.unwrap_or(Value::Null),
-        )
+        self.try_post(path, body).await.unwrap()
+    }
+
+    /// `None` when the sandbox is gone before it has answered.
+    pub async fn try_post(&self, path: &str, body: String) -> Option<(u16, Value)> {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.post(url).body(body).send().await.ok()?;
+        let status = answer.status().as_u16();
+        let body = answer.bytes().await.ok()?;
+        Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
     pub async fn account(&self, number: &str, echo: bool) {

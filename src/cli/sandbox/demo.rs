@@ -1,7 +1,6 @@
 //! The gateway, the simulated WhatsApp and the demo tenant together.
 
-use anyhow::Context;
-use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
+use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxError, SandboxHandle};
 use url::Url;
 
 use super::control::Control;
@@ -72,14 +71,18 @@ impl Place {
         let listen = config.sandbox.listen;
         let sandbox = Sandbox::start(SandboxConfig {
             listen,
+            // Phones and pairings come back with the gateway that is paired with them.
+            data_dir: Some(config.data.dir.join("phones")),
             ..SandboxConfig::default()
         })
         .await
-        .with_context(|| {
-            format!(
+        .map_err(|error| match error {
+            SandboxError::State(error) => anyhow::Error::new(error)
+                .context("the sandbox cannot use its phones' folder; choose another with --data-dir"),
+            error => anyhow::Error::new(error).context(format!(
                 "the sandbox cannot listen on {listen}; choose another address with --sandbox-listen (or \
                  sandbox.listen), or stop the process that has it"
-            )
+            )),
         })?;
         Ok(Self::Here(sandbox))
     }

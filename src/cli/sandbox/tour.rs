@@ -53,7 +53,7 @@ Try it in another terminal:
   # watch everything that happens, from the beginning
   api -N -H 'Accept: text/event-stream' "$API/v1/events?after=0"
 
-Stop it with Ctrl-C. The sandbox's phones and pairings are in memory and end with it.
+Stop it with Ctrl-C. Everything comes back with the same --data-dir: no instance needs a new scan.
 
 "#
     )

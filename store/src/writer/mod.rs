@@ -41,7 +41,7 @@ use crate::{StoreConfig, WriterLimits};
 
 /// Pauses between attempts of a batch: the first, doubled up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
-/// A transaction of at least so many units says that more are on their way.
+/// Company enough for a batch to wait no longer, unless the batch before was much larger.
 const CROWD: usize = 8;
 
 /// Hands units to the writer's task.
@@ -78,6 +78,7 @@ impl Writer {
             transaction_timeout: config.transaction_timeout,
             healthy: true,
             last_batch: 0,
+            last_end: Instant::now(),
         };
         let lock = parts.lock;
         let task = tokio::spawn(async move {
@@ -136,6 +137,7 @@ struct Committer {
     /// Whether the last batch got through.
     healthy: bool,
     last_batch: usize,
+    last_end: Instant,
 }
 
 impl Committer {
@@ -154,6 +156,7 @@ impl Committer {
             let batch = self.collect(first, &mut units).await;
             self.last_batch = batch.len();
             self.commit(batch).await;
+            self.last_end = Instant::now();
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
@@ -162,21 +165,17 @@ impl Committer {
         }
     }
 
-    /// Takes what is queued. A lone unit is committed at once; in a crowd the batch waits a moment for
-    /// those whose callers were just answered.
+    /// Takes what is queued. After a pause a unit is committed at once. Close behind the batch before,
+    /// a batch waits for company: a commit costs the same for one unit as for many.
     async fn collect(&self, first: Unit, units: &mut mpsc::Receiver<Unit>) -> Vec<Unit> {
         let mut weight = first.weight();
         let mut batch = vec![first];
-        let wait_for = if self.last_batch >= CROWD {
-            self.last_batch / 2
-        } else {
-            0
-        };
-        let deadline = Instant::now() + self.limits.batch_max_wait;
+        let company = CROWD.max(self.last_batch / 2);
+        let deadline = self.last_end + self.limits.batch_max_wait;
         while weight < self.limits.batch_max_ops {
             let unit = match units.try_recv() {
                 Ok(unit) => unit,
-                Err(_) if batch.len() >= wait_for || self.limits.batch_max_wait.is_zero() => break,
+                Err(_) if batch.len() >= company || Instant::now() >= deadline => break,
                 Err(_) => match tokio::time::timeout_at(deadline, units.recv()).await {
                     Ok(Some(unit)) => unit,
                     Ok(None) | Err(_) => break,

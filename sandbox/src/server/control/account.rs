@@ -71,6 +71,7 @@ pub(super) async fn create(
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(Problem::new(ProblemCode::InvalidField, "a name has 1 to 100 bytes").at("/name"));
     }
+    let _unit = service.journal.unit();
     match service.create_account(number, name.to_owned(), new.echo) {
         Ok(account) => Ok((StatusCode::CREATED, Json(AccountView::of(&account)))),
         Err(error @ CreateError::Exists) => {

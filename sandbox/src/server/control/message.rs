@@ -112,6 +112,7 @@ pub(super) async fn send(
         Addressing::Pn => Domain::Pn,
         Addressing::Lid => Domain::Lid,
     };
+    let _unit = service.journal.unit();
     let whatsapp_id = phone::send(&service, &account, &peer, domain, &content)
         .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))?;
     Ok((StatusCode::CREATED, Json(SentMessage { whatsapp_id })))
@@ -155,6 +156,7 @@ pub(super) async fn read(
     Body(body): Body<ReadBody>,
 ) -> Result<StatusCode, Problem> {
     let account = super::account(&service, &phone)?;
+    let _unit = service.journal.unit();
     if phone::mark_read(&service, &account, &body.whatsapp_id) {
         Ok(StatusCode::NO_CONTENT)
     } else {

@@ -8,7 +8,9 @@ pub(super) mod problem;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 
@@ -40,11 +42,25 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")
         });
+    let api = if service.journal.is_durable() {
+        api.layer(middleware::from_fn_with_state(service.clone(), settle))
+    } else {
+        api
+    };
     Router::new()
         .nest("/sandbox/v1", api)
         .fallback(|| async { Problem::new(ProblemCode::NotFound, "there is nothing at this path") })
         .layer(DefaultBodyLimit::max(limit))
         .with_state(service)
+}
+
+/// Answers when what the answer says is kept.
+async fn settle(State(service): Shared, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    match service.journal.barrier().await {
+        Ok(()) => answer,
+        Err(lost) => Problem::new(ProblemCode::Internal, lost.to_string()).into_response(),
+    }
 }
 
 async fn stats(State(service): Shared) -> Json<Stats> {

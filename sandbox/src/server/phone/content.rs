@@ -8,6 +8,7 @@ use crate::signal::proto::{
     ContextInfo, ExtendedTextMessage, Message, MessageKey, ProtocolMessage, ProtocolType, ReactionMessage,
 };
 use crate::wire::jid::Domain;
+use crate::wire::node::Text;
 
 /// Something a phone can send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +37,9 @@ pub enum Content {
 pub(in crate::server) struct Outgoing {
     pub message: Message,
     /// The `type` of the stanza.
-    pub kind: &'static str,
+    pub kind: Text,
     /// The `edit` of the stanza.
-    pub edit: Option<&'static str>,
+    pub edit: Option<Text>,
 }
 
 impl Content {
@@ -121,6 +122,10 @@ impl Content {
 
 impl Outgoing {
     fn new(message: Message, kind: &'static str, edit: Option<&'static str>) -> Self {
-        Self { message, kind, edit }
+        Self {
+            message,
+            kind: kind.into(),
+            edit: edit.map(Into::into),
+        }
     }
 }

@@ -3,33 +3,44 @@
 //! Companions' stanzas reach it through a bounded inbox, which one task at a time works off; the
 //! control API sends through it directly. Its state is locked only while it computes: bundles of
 //! other devices are fetched before, copies are routed after, so two phones never wait for each
-//! other. All of it is plain data that a restart could continue from; nothing is stored yet.
+//! other. With a data folder all of it survives a restart, but how often it asked for resends; a job
+//! and all it caused are kept at once, so a job that a crash interrupted is done again.
 
 mod content;
+mod endpoint;
+mod inbox;
 mod receive;
 mod record;
 mod send;
+mod sent;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use content::Content;
 pub(super) use content::Outgoing;
+use endpoint::Endpoint;
+use inbox::{Inbox, Job};
 pub use record::{Direction, Kind, Recorded};
 use record::{Memory, Notebook};
 pub(super) use send::{mark_read, send};
+use serde::{Deserialize, Serialize};
 
 use super::account::Account;
 use super::config::SandboxConfig;
+use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
 use super::service::Service;
 use super::stanza::message::Sender;
 use super::sync::lock;
-use crate::signal::{Bundle, KeyPair, Phone};
+use crate::signal::{Bundle, KeyPair};
 use crate::wire::node::Node;
 
 /// Stanzas a phone handles before it lets other tasks run.
 const JOBS_PER_TURN: usize = 16;
+/// Names of the settings that are kept.
+const ECHO: &str = "echo";
+const APP_STATE_KEY: &str = "app_state_key";
 
 pub(super) struct VirtualPhone {
     state: Mutex<State>,
@@ -41,66 +52,102 @@ pub(super) struct VirtualPhone {
 }
 
 struct State {
-    signal: Phone,
+    signal: Endpoint,
     /// What it decrypted.
     notebook: Notebook,
     /// What it sent, to answer requests for a resend.
-    sent: Memory<send::Sent>,
+    sent: Memory<sent::Sent>,
     /// How often it asked for a resend.
     retries: Memory<u32>,
-}
-
-#[derive(Default)]
-struct Inbox {
-    jobs: VecDeque<Job>,
-    bytes: usize,
-    /// A task is working it off.
-    running: bool,
-}
-
-enum Job {
-    Message { sender: Sender, node: Node },
-    Retry { reader: Sender, node: Node },
-    Bootstrap { device: u16 },
-}
-
-impl Job {
-    fn weight(&self) -> usize {
-        match self {
-            Self::Message { node, .. } | Self::Retry { node, .. } => node.weight(),
-            Self::Bootstrap { .. } => 0,
-        }
-    }
+    shelf: Shelf,
 }
 
 /// The key companions encrypt app state with.
+#[derive(Clone, Serialize, Deserialize)]
 struct AppStateKey {
+    #[serde(with = "serde_bytes")]
     id: [u8; 6],
+    #[serde(with = "serde_bytes")]
     key: [u8; 32],
+}
+
+impl AppStateKey {
+    fn generate() -> Self {
+        let epoch = rand::random_range(1..u32::MAX / 2);
+        let mut id = [0; 6];
+        id[2..].copy_from_slice(&epoch.to_be_bytes());
+        let key = rand::random();
+        Self { id, key }
+    }
 }
 
 impl VirtualPhone {
     pub(super) fn generate(config: &SandboxConfig, echo: bool) -> Self {
         let state = State {
-            signal: Phone::generate(),
-            notebook: Notebook::new(config.phone_messages_max),
+            signal: Endpoint::generate(),
+            notebook: Notebook::new(config.phone_messages_max, Shelf::none()),
             sent: Memory::new(config.phone_messages_max),
             retries: Memory::new(config.phone_messages_max),
+            shelf: Shelf::none(),
         };
-        let epoch = rand::random_range(1..u32::MAX / 2);
-        let mut id = [0; 6];
-        id[2..].copy_from_slice(&epoch.to_be_bytes());
+        Self::of(state, echo, AppStateKey::generate(), config)
+    }
+
+    fn of(state: State, echo: bool, app_state_key: AppStateKey, config: &SandboxConfig) -> Self {
+        let inbox = Inbox::new(state.shelf.clone());
         Self {
             state: Mutex::new(state),
-            inbox: Mutex::default(),
+            inbox: Mutex::new(inbox),
             inbox_max: config.phone_inbox_max,
             inbox_bytes_max: config.phone_inbox_bytes_max,
             echo: AtomicBool::new(echo),
-            app_state_key: AppStateKey {
-                id,
-                key: rand::random(),
-            },
+            app_state_key,
         }
+    }
+
+    /// A phone as it was kept, but for its inbox.
+    pub(super) fn restore(
+        saved: &mut SavedAccount,
+        settings: &HashMap<Box<str>, Row>,
+        shelf: Shelf,
+        config: &SandboxConfig,
+    ) -> Result<Self, PersistError> {
+        let mut state = State {
+            signal: Endpoint::restore(saved, shelf.clone())?,
+            notebook: Notebook::new(config.phone_messages_max, shelf.clone()),
+            sent: Memory::new(config.phone_messages_max),
+            retries: Memory::new(config.phone_messages_max),
+            shelf,
+        };
+        state.notebook.restore(saved)?;
+        state.restore_sent(saved)?;
+        let echo = settings.get(ECHO).map_or(Ok(false), Row::value)?;
+        let table = Table::Setting.name();
+        let key = settings
+            .get(APP_STATE_KEY)
+            .ok_or(PersistError::Incomplete { table })?;
+        Ok(Self::of(state, echo, key.value()?, config))
+    }
+
+    pub(super) fn restore_inbox(
+        &self,
+        saved: &mut SavedAccount,
+        accounts: &BTreeMap<u32, Arc<Account>>,
+    ) -> Result<(), PersistError> {
+        lock(&self.inbox).restore(saved, accounts)
+    }
+
+    /// Starts keeping a new phone.
+    pub(super) fn shelve(&mut self, shelf: Shelf) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.signal.shelve(shelf.clone());
+        state.notebook.shelve(shelf.clone());
+        state.shelf = shelf.clone();
+        shelf.keep(|rows| {
+            rows.put(Table::Setting, 0, ECHO, self.echo.get_mut());
+            rows.put(Table::Setting, 0, APP_STATE_KEY, &self.app_state_key);
+        });
+        self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner).shelf = shelf;
     }
 
     pub(super) fn identity(&self) -> KeyPair {
@@ -116,12 +163,16 @@ impl VirtualPhone {
     }
 
     pub(super) fn set_echo(&self, enabled: bool) {
+        // Locked, so that what is kept is what was set last.
+        let state = lock(&self.state);
+        state
+            .shelf
+            .keep(|rows| rows.put(Table::Setting, 0, ECHO, &enabled));
         self.echo.store(enabled, Ordering::Relaxed);
     }
 
     pub(super) fn inbox_is_full(&self) -> bool {
-        let inbox = lock(&self.inbox);
-        inbox.jobs.len() >= self.inbox_max || inbox.bytes >= self.inbox_bytes_max
+        lock(&self.inbox).is_full(self.inbox_max, self.inbox_bytes_max)
     }
 
     /// Decrypted messages after the first `skip`, oldest first.
@@ -151,13 +202,27 @@ fn post(service: &Arc<Service>, account: &Arc<Account>, job: Job) {
         return;
     }
     let mut inbox = lock(&account.phone.inbox);
-    inbox.bytes += job.weight();
-    inbox.jobs.push_back(job);
+    inbox.push(job);
     if std::mem::replace(&mut inbox.running, true) {
         return;
     }
     drop(inbox);
-    let (worker, account) = (service.clone(), account.clone());
+    start_working(service, account.clone());
+}
+
+/// Has all phones work off what they had not when the sandbox ended.
+pub(super) fn resume(service: &Arc<Service>) {
+    if !service.journal.is_durable() {
+        return;
+    }
+    for account in service.accounts() {
+        lock(&account.phone.inbox).running = true;
+        start_working(service, account);
+    }
+}
+
+fn start_working(service: &Arc<Service>, account: Arc<Account>) {
+    let worker = service.clone();
     service.tasks.spawn(async move {
         while work(&worker, &account) {
             tokio::task::yield_now().await;
@@ -168,13 +233,13 @@ fn post(service: &Arc<Service>, account: &Arc<Account>, job: Job) {
 /// Works off a few jobs. Returns whether there may be more.
 fn work(service: &Arc<Service>, account: &Arc<Account>) -> bool {
     for _ in 0..JOBS_PER_TURN {
+        let _unit = service.journal.unit();
         let job = {
             let mut inbox = lock(&account.phone.inbox);
-            let Some(job) = inbox.jobs.pop_front() else {
+            let Some(job) = inbox.pop() else {
                 inbox.running = false;
                 return false;
             };
-            inbox.bytes -= job.weight();
             job
         };
         match job {

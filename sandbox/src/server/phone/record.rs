@@ -1,12 +1,15 @@
 //! What a phone remembers: a bounded notebook of decrypted messages, and bounded maps by message id.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+use crate::server::marks::{Marks, mark_of};
+use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 
 /// One decrypted message, as `GET …/messages` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Counts from 1 per phone.
     pub number: u64,
@@ -29,7 +32,7 @@ pub struct Recorded {
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Text,
@@ -40,7 +43,7 @@ pub enum Kind {
     Other,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// From another account.
@@ -54,51 +57,57 @@ pub(super) struct Notebook {
     messages: VecDeque<Recorded>,
     messages_max: usize,
     written: u64,
-    seen: HashSet<u64>,
-    seen_order: VecDeque<u64>,
-    hasher: RandomState,
+    seen: Marks,
+    shelf: Shelf,
 }
 
 /// Ids are remembered for this many times the messages kept.
 const SEEN_FACTOR: usize = 4;
 
 impl Notebook {
-    pub(super) fn new(messages_max: usize) -> Self {
+    pub(super) fn new(messages_max: usize, shelf: Shelf) -> Self {
+        let seen_max = messages_max.saturating_mul(SEEN_FACTOR);
         Self {
             messages: VecDeque::new(),
             messages_max,
             written: 0,
-            seen: HashSet::new(),
-            seen_order: VecDeque::new(),
-            hasher: RandomState::new(),
+            seen: Marks::new(seen_max, Table::Seen, shelf.clone()),
+            shelf,
         }
+    }
+
+    pub(super) fn shelve(&mut self, shelf: Shelf) {
+        self.seen.shelf = shelf.clone();
+        self.shelf = shelf;
+    }
+
+    pub(super) fn restore(&mut self, saved: &mut SavedAccount) -> Result<(), PersistError> {
+        let messages = saved.values::<Recorded>(Table::Message, 0)?;
+        self.messages = messages.into_iter().map(|(_, message)| message).collect();
+        self.written = self.messages.back().map_or(0, |message| message.number);
+        self.seen.restore(saved, 0)
     }
 
     /// Whether a message was seen before; `sender` is the same for all devices of an account.
     pub(super) fn has_seen(&self, sender: u32, id: &str) -> bool {
-        self.seen.contains(&self.hasher.hash_one((sender, id)))
+        self.seen.contains(mark_of(sender.into(), id))
     }
 
     /// Marks a message as seen. Returns false if it was already.
     pub(super) fn see(&mut self, sender: u32, id: &str) -> bool {
-        let mark = self.hasher.hash_one((sender, id));
-        if !self.seen.insert(mark) {
-            return false;
-        }
-        self.seen_order.push_back(mark);
-        if self.seen_order.len() > self.messages_max.saturating_mul(SEEN_FACTOR)
-            && let Some(oldest) = self.seen_order.pop_front()
-        {
-            self.seen.remove(&oldest);
-        }
-        true
+        self.seen.insert(mark_of(sender.into(), id))
     }
 
     pub(super) fn write(&mut self, mut message: Recorded) {
         self.written += 1;
         message.number = self.written;
-        if self.messages.len() >= self.messages_max {
-            self.messages.pop_front();
+        self.shelf
+            .keep(|rows| rows.put(Table::Message, message.number, "", &message));
+        while self.messages.len() >= self.messages_max
+            && let Some(oldest) = self.messages.pop_front()
+        {
+            self.shelf
+                .keep(|rows| rows.delete(Table::Message, oldest.number, ""));
         }
         self.messages.push_back(message);
     }
@@ -126,6 +135,14 @@ pub(super) struct Memory<T> {
     entries: HashMap<Box<str>, T>,
     order: VecDeque<Box<str>>,
     entries_max: usize,
+    /// The position of the oldest entry; the others follow it.
+    first: u64,
+}
+
+/// Where an entry was put, and which ones were forgotten for it.
+pub(super) struct Placed {
+    pub at: u64,
+    pub forgotten: Range<u64>,
 }
 
 impl<T> Memory<T> {
@@ -134,6 +151,7 @@ impl<T> Memory<T> {
             entries: HashMap::new(),
             order: VecDeque::new(),
             entries_max,
+            first: 1,
         }
     }
 
@@ -141,15 +159,30 @@ impl<T> Memory<T> {
         self.entries.get(key)
     }
 
-    pub(super) fn set(&mut self, key: &str, value: T) {
+    /// Adds an entry, or replaces it where it is; then there is no place to tell.
+    pub(super) fn set(&mut self, key: &str, value: T) -> Option<Placed> {
         if self.entries.insert(key.into(), value).is_some() {
-            return;
+            return None;
         }
+        let at = self.first + self.order.len() as u64;
         self.order.push_back(key.into());
-        if self.order.len() > self.entries_max
+        let first = self.first;
+        while self.order.len() > self.entries_max
             && let Some(oldest) = self.order.pop_front()
         {
             self.entries.remove(&oldest);
+            self.first += 1;
         }
+        let forgotten = first..self.first;
+        Some(Placed { at, forgotten })
+    }
+
+    /// Puts back an entry that was at `at`; the oldest comes first.
+    pub(super) fn restore(&mut self, at: u64, key: Box<str>, value: T) {
+        if self.order.is_empty() {
+            self.first = at;
+        }
+        self.order.push_back(key.clone());
+        self.entries.insert(key, value);
     }
 }

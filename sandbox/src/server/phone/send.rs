@@ -8,6 +8,7 @@ use flate2::write::ZlibEncoder;
 use thiserror::Error;
 
 use super::receive::{address, phone_of};
+use super::sent::Sent;
 use super::{Content, Outgoing};
 use crate::server::account::Account;
 use crate::server::service::Service;
@@ -26,14 +27,6 @@ use crate::wire::node::Node;
 
 /// Resends of one message to one device.
 const RESENDS_MAX: u32 = 5;
-
-/// A message that may be asked for again.
-#[derive(Clone)]
-pub(super) struct Sent {
-    peer: Arc<str>,
-    domain: Domain,
-    outgoing: Outgoing,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(in crate::server) enum SendError {
@@ -60,7 +53,7 @@ pub(in crate::server) fn send(
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
         let outgoing = content.build(peer, domain, is_ours);
-        state.sent.set(
+        state.remember_sent(
             &id,
             Sent {
                 peer: peer.pn.clone(),
@@ -122,8 +115,8 @@ fn send_to(
     let node = Node::new("message")
         .attr("to", chat)
         .attr("id", id.to_owned())
-        .attr("type", outgoing.kind)
-        .attr_opt("edit", outgoing.edit)
+        .attr("type", outgoing.kind.clone())
+        .attr_opt("edit", outgoing.edit.clone())
         .child(Node::new("participants").with_children(copies));
     match route(service, &phone_of(account), &node) {
         Ok(_) => Ok(()),

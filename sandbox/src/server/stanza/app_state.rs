@@ -61,10 +61,8 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     if collection.patches.len() >= service.config.patches_max {
         return refused("507", "collection-full");
     }
-    let next = version + 1;
-    collection
-        .patches
-        .push(SyncdPatchVersion::stamp(patch.to_vec(), next).into());
+    let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1).into();
+    let next = session.account.add_patch(collection, name, stamped);
     drop(collections);
     announce(service, session, name, next);
     answer.attr("version", next.to_string())

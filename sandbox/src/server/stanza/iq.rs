@@ -118,7 +118,7 @@ fn set_about(session: &Session, node: &Node) {
         .and_then(Node::data)
         .map(String::from_utf8_lossy);
     if let Some(text) = text.filter(|text| text.len() <= ABOUT_BYTES_MAX) {
-        *crate::server::sync::lock(&session.account.about) = text.into_owned();
+        session.account.set_about(text.into_owned());
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::signal::fixture::{alice, array, bob, introduced, octets};
+use crate::signal::fixture::{acquainted, alice, array, bob, introduced, octets};
 
 /// Two prekey messages another implementation made from the bundle of the phone with these keys.
 const IDENTITY: &str = "0874509da162123c263237ebaa2c983f48add4c1af9c704cd628ca49e1b05371";
@@ -219,4 +219,22 @@ fn ciphertext_kinds_are_named_like_the_stanza_attribute() {
         assert_eq!(CiphertextKind::from_name(kind.as_str()), Some(kind));
     }
     assert_eq!(CiphertextKind::from_name("skmsg"), None);
+}
+
+#[test]
+fn phone_put_together_from_its_parts_continues_where_it_was() {
+    let (mut a, mut b) = acquainted();
+    // The key of the first message was used up.
+    assert_eq!(b.oldest_one_time_key(), None);
+    b.next_key_id = KEY_ID_MAX;
+    let unused = [0; 3].map(|_| b.fresh_bundle().prekey.unwrap().id);
+    assert_eq!(unused, [KEY_ID_MAX, 1, 2]);
+    // Keys come back in any order; the oldest is still the first to go.
+    let keys = [2, KEY_ID_MAX, 1].map(|id| (id, b.one_time_key(id).unwrap().clone()));
+    let sessions = HashMap::from([(alice(), b.session(&alice()).unwrap().clone())]);
+    let mut b = Phone::from_parts(b.core(), keys, sessions);
+    assert_eq!(b.oldest_one_time_key(), Some(KEY_ID_MAX));
+    assert_eq!(b.fresh_bundle().prekey.unwrap().id, 3);
+    let there = a.encrypt(&bob(), b"on").unwrap();
+    assert_eq!(b.decrypt(&alice(), there.kind, &there.bytes).unwrap(), b"on");
 }

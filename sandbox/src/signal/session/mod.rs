@@ -89,18 +89,18 @@ pub(super) struct LocalKeys<'a> {
 
 /// All states with one remote device. The first is in use, the others are archived, newest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Session {
+pub struct Session {
     states: VecDeque<State>,
 }
 
 impl Session {
     /// Starts over as the initiator.
-    pub fn initiate(&mut self, identity: &KeyPair, remote: &Remote) {
+    pub(super) fn initiate(&mut self, identity: &KeyPair, remote: &Remote) {
         self.install(x3dh::initiate(identity, remote));
     }
 
     /// Makes the responder's state of a prekey message and decrypts its content with it.
-    pub fn respond(
+    pub(super) fn respond(
         local: &LocalKeys<'_>,
         prekey_message: &PrekeyMessage,
         message: &SignalMessage<'_>,
@@ -111,12 +111,12 @@ impl Session {
     }
 
     /// Puts `state` in use and archives the former one.
-    pub fn install(&mut self, state: State) {
+    pub(super) fn install(&mut self, state: State) {
         self.states.push_front(state);
         self.states.truncate(ARCHIVED_STATES_MAX + 1);
     }
 
-    pub fn encrypt(
+    pub(super) fn encrypt(
         &mut self,
         identity: &KeyPair,
         registration_id: u32,
@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// Decrypts with whichever state fits, which is then the one in use.
-    pub fn decrypt(
+    pub(super) fn decrypt(
         &mut self,
         identity: &KeyPair,
         message: &SignalMessage<'_>,
@@ -149,7 +149,7 @@ impl Session {
 
     /// Decrypts the content of a prekey message whose session exists already: initiators repeat the
     /// prekey form until they are answered. `None` when the base key is new.
-    pub fn decrypt_repeated(
+    pub(super) fn decrypt_repeated(
         &mut self,
         identity: &KeyPair,
         base_key: &[u8; 32],

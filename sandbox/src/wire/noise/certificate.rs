@@ -4,6 +4,7 @@
 //! intended, only a client told to trust the sandbox connects.
 
 use prost::Message;
+use serde::{Deserialize, Serialize};
 
 use super::NoiseError;
 use crate::signal::KeyPair;
@@ -18,9 +19,12 @@ const VALID_BEFORE_S: u64 = 24 * 3600;
 const VALID_AFTER_S: u64 = 10 * 365 * 24 * 3600;
 
 /// The server's static key and the chain that vouches for it.
+#[derive(Serialize, Deserialize)]
 pub struct CertificateAuthority {
+    #[serde(with = "serde_bytes")]
     root: [u8; 32],
     server_key: KeyPair,
+    #[serde(with = "serde_bytes")]
     chain: Vec<u8>,
 }
 

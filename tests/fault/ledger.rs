@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
-use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 

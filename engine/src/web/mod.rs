@@ -25,6 +25,7 @@ mod link;
 mod net;
 mod report;
 mod runtime;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,7 @@ use net::{Dialer, Endpoint, HttpLimits, LinkHttp, Proxy, SharedHttp, Transports,
 pub use net::{EndpointError, TlsError};
 use report::Reporter;
 use runtime::LinkRuntime;
+use settle::Sessions;
 
 /// Opens links to WhatsApp as a linked device.
 pub struct WebEngine {
@@ -105,8 +107,10 @@ impl WebEngine {
         proxy: Option<Proxy>,
         runtime: &LinkRuntime,
         reporter: &Arc<Reporter>,
+        sessions: &Arc<Sessions>,
     ) -> Transports {
         Transports {
+            sessions: Arc::clone(sessions),
             endpoint: self.endpoint.clone(),
             dialer: Dialer {
                 proxy,
@@ -155,7 +159,8 @@ impl Engine for WebEngine {
             return Ok(WebLink::ended(reporter, LinkEnd::NotPaired));
         }
         let runtime = LinkRuntime::new(Arc::clone(&self.blocking));
-        let transports = self.transports(proxy.clone(), &runtime, &reporter);
+        let sessions = Arc::new(Sessions::new(Arc::clone(&backend)));
+        let transports = self.transports(proxy.clone(), &runtime, &reporter, &sessions);
         let cut = transports.cut.clone();
         let hook = Arc::new(CommitHook::new(Arc::clone(&reporter)));
         let pairing = spec.pairing.filter(|_| !paired);
@@ -196,7 +201,7 @@ impl Engine for WebEngine {
             config: Arc::clone(&self.config),
             jitter: self.jitter(),
         };
-        Ok(WebLink::start(supervisor, bot, paired))
+        Ok(WebLink::start(supervisor, sessions, bot, paired))
     }
 }
 

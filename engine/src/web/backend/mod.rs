@@ -70,10 +70,6 @@ impl Backend {
     }
 
     /// How many messages were decrypted, when sessions may have moved since they were last settled.
-    ///
-    /// Decrypting can replace the key that the next message is sent under. The library counts such a
-    /// message as covered by what is stored, and a crash right after it would lose the new key: the
-    /// answers to that message could never be read.
     pub(super) fn unsettled(&self) -> Option<u64> {
         let decrypted = self.decrypted.load(Ordering::Acquire);
         (decrypted > self.settled.load(Ordering::Acquire)).then_some(decrypted)

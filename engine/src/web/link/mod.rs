@@ -13,8 +13,8 @@ use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
 
 use super::WebEngineConfig;
-use super::backend::Backend;
 use super::report::Reporter;
+use super::settle::Sessions;
 pub(super) use supervisor::{STOP_TIMEOUT, Supervisor};
 
 /// For [`Link::close`]: the supervisor's own deadlines add up to less.
@@ -31,9 +31,7 @@ struct Live {
     /// Weak: a link that is over must not keep its client alive.
     client: Weak<Client>,
     config: Arc<WebEngineConfig>,
-    backend: Arc<Backend>,
-    /// Whoever settles the sessions lets the others wait for it.
-    settling: tokio::sync::Mutex<()>,
+    sessions: Arc<Sessions>,
     /// Numbers that were found to be on WhatsApp during this link.
     known: Mutex<HashSet<String>>,
 }
@@ -52,15 +50,20 @@ impl WebLink {
     }
 
     /// Starts dialling.
-    pub(super) fn start(supervisor: Supervisor, bot: Bot, paired: bool) -> Arc<dyn Link> {
+    pub(super) fn start(
+        supervisor: Supervisor,
+        sessions: Arc<Sessions>,
+        bot: Bot,
+        paired: bool,
+    ) -> Arc<dyn Link> {
         let client = bot.client();
+        sessions.of(&client);
         let link = Arc::new(Self {
             reporter: Arc::clone(&supervisor.reporter),
             live: Some(Live {
                 client: Arc::downgrade(&client),
                 config: Arc::clone(&supervisor.config),
-                backend: Arc::clone(&supervisor.backend),
-                settling: tokio::sync::Mutex::default(),
+                sessions,
                 known: Mutex::default(),
             }),
         });

@@ -24,7 +24,8 @@ impl Live {
         let options = SendOptions::default().with_message_id(outgoing.whatsapp_id.as_str());
         let send = async {
             self.check_recipient(&client, &outgoing.to, &to).await?;
-            self.settle_sessions(&client).await?;
+            let sending = self.sessions.begin_send().await;
+            let _sending = sending.map_err(|error| SendError::Transient(error.to_string()))?;
             client
                 .send_message_with_options(to, message, options)
                 .await
@@ -85,23 +86,6 @@ impl Live {
             known.clear();
         }
         known.insert(number.digits().to_owned());
-        Ok(())
-    }
-
-    /// Stores the sessions that decrypting has moved, before anything is encrypted with them.
-    async fn settle_sessions(&self, client: &Client) -> Result<(), SendError> {
-        if self.backend.unsettled().is_none() {
-            return Ok(());
-        }
-        let _turn = self.settling.lock().await;
-        let Some(decrypted) = self.backend.unsettled() else {
-            return Ok(());
-        };
-        client
-            .flush_pending_signal_state()
-            .await
-            .map_err(|error| SendError::Transient(error.to_string()))?;
-        self.backend.settle(decrypted);
         Ok(())
     }
 

@@ -29,6 +29,7 @@ use super::dial::Dialer;
 use super::endpoint::Endpoint;
 use crate::web::report::Reporter;
 use crate::web::runtime::LinkRuntime;
+use crate::web::settle::Sessions;
 
 const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 4 * 1024;
@@ -58,6 +59,7 @@ pub(in crate::web) struct Transports {
     pub(in crate::web) limits: WireLimits,
     pub(in crate::web) runtime: LinkRuntime,
     pub(in crate::web) reporter: Arc<Reporter>,
+    pub(in crate::web) sessions: Arc<Sessions>,
     /// Cut by the link when it ends: a handshake that waits for the server ends with it.
     pub(in crate::web) cut: CancellationToken,
 }
@@ -116,6 +118,7 @@ impl TransportFactory for Transports {
         let transport = Wire {
             sink: Mutex::new(Some(sink)),
             write_timeout: self.limits.write_timeout,
+            sessions: Arc::clone(&self.sessions),
             cut,
         };
         Ok((Arc::new(transport), receiver))
@@ -163,12 +166,16 @@ struct Wire {
     /// Taken when the connection is closed from our side.
     sink: Mutex<Option<SplitSink<Socket, Message>>>,
     write_timeout: Duration,
+    sessions: Arc<Sessions>,
     cut: CancellationToken,
 }
 
 #[async_trait]
 impl Transport for Wire {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
+        tokio::time::timeout(self.write_timeout, self.sessions.before_write())
+            .await
+            .context("the sessions were not stored in time")??;
         let mut sink = self.sink.lock().await;
         let Some(open) = sink.as_mut() else {
             bail!("the connection is closed")

@@ -35,7 +35,7 @@ impl Default for WriterLimits {
         Self {
             queue_max: 8192,
             batch_max_ops: 1024,
-            batch_max_wait: Duration::from_millis(2),
+            batch_max_wait: Duration::ZERO,
             retry_for: Duration::from_secs(3),
         }
     }

@@ -35,7 +35,8 @@ impl Placement for LocalPlacement {
         Place::Here(self.epoch)
     }
 
-    /// The store's file is locked for the life of the process: nobody else can take over.
+    /// SQLite's file is locked for the life of the process, so nobody else can take over. On PostgreSQL
+    /// a later process can; then the epoch in every write fences this one.
     fn holds_lease(&self) -> bool {
         true
     }

@@ -173,14 +173,5 @@ macro_rules! serde_as_text {
 serde_as_text!(PhoneNumber, str::parse);
 serde_as_text!(Address, str::parse);
 
-/// One user under every name known for it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Party {
-    /// The phone number, where known.
-    pub phone_number: Option<PhoneNumber>,
-    /// The LID address, where known.
-    pub lid: Option<Address>,
-}
-
 #[cfg(test)]
 mod tests;

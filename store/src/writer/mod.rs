@@ -166,7 +166,8 @@ impl Committer {
     }
 
     /// Takes what is queued. After a pause a unit is committed at once. Close behind the batch before,
-    /// a batch waits for company: a commit costs the same for one unit as for many.
+    /// a batch waits for company, unless the limits say not to: a commit costs about the same for one
+    /// unit as for many.
     async fn collect(&self, first: Unit, units: &mut mpsc::Receiver<Unit>) -> Vec<Unit> {
         let mut weight = first.weight();
         let mut batch = vec![first];

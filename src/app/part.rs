@@ -54,7 +54,9 @@ pub fn open_error(error: OpenError) -> anyhow::Error {
         OpenError::Url(_)
         | OpenError::NewerSchema { .. }
         | OpenError::Migration(_)
-        | OpenError::Database(_) => None,
+        | OpenError::Database(_)
+        | OpenError::Writer(_)
+        | OpenError::Thread(_) => None,
     };
     let error = anyhow::Error::new(error).context("the database cannot be opened");
     match hint {

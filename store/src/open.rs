@@ -7,24 +7,20 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roost_domain::store::CommitObserver;
+use roost_domain::store::{CommitObserver, StoreError};
 use roost_domain::time::{Clock, Entropy};
 use sqlx::ConnectOptions;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::time::Instant;
 
 use crate::crypto::Keyring;
-use crate::database::{Address, Args, Connection, Reader, Statement};
+use crate::database::{
+    Address, Args, Connection, Reader, STATEMENTS_MAX, SqliteFile, Statement, WriteConnection,
+};
 use crate::schema::{self, Migrated};
 use crate::writer::{Parts, Writer};
 use crate::{StoreConfig, Synchronous};
-
-/// Statements kept prepared per connection: all there are, and room.
-const STATEMENTS_MAX: usize = 200;
-/// Rows that SQLite's thread may run ahead of its reader.
-const ROWS_AHEAD: usize = 2048;
 
 /// SQLite's page cache per connection, in its own notation: 16 MiB, filled as it is needed.
 const CACHE: &str = "-16384";
@@ -83,6 +79,12 @@ pub enum OpenError {
     /// The database does not answer or refuses.
     #[error("the database could not be opened")]
     Database(#[source] sqlx::Error),
+    /// The database refuses its writer.
+    #[error("the database could not be opened for writing")]
+    Writer(#[source] StoreError),
+    /// The system gives no thread for the writer.
+    #[error("the writer's thread could not be started")]
+    Thread(#[source] std::io::Error),
 }
 
 impl From<sqlx::Error> for OpenError {
@@ -112,6 +114,10 @@ impl SqlStore {
         let keyring = Arc::new(Keyring::new(&config.master_key, entropy.clone()));
         let mut connection = address.connect().await?;
         prepare(&mut connection, &keyring).await?;
+        connection.close().await?;
+        let connection = WriteConnection::open(&address)
+            .await
+            .map_err(|failure| OpenError::Writer(failure.into_store_error()))?;
         let reader = Reader::new(&address, &config);
         let parts = Parts {
             address,
@@ -122,7 +128,7 @@ impl SqlStore {
             observer,
             lock,
         };
-        let writer = Writer::start(parts, &config);
+        let writer = Writer::start(parts, &config).map_err(OpenError::Thread)?;
         Ok(Self {
             reader,
             writer,
@@ -228,40 +234,35 @@ fn address(config: &StoreConfig) -> Result<Address, OpenError> {
         ));
     }
     let synchronous = match config.synchronous {
-        Synchronous::Full => SqliteSynchronous::Full,
-        Synchronous::Normal => SqliteSynchronous::Normal,
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
     };
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .page_size(PAGE_BYTES)
-        .synchronous(synchronous)
-        .foreign_keys(false)
+    let mut pragmas = vec![
+        ("page_size", PAGE_BYTES.to_string()),
+        ("journal_mode", "WAL".to_owned()),
+        ("synchronous", synchronous.to_owned()),
+        ("foreign_keys", "OFF".to_owned()),
         // What undoes a single statement must not go through a file.
-        .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", CACHE)
-        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .busy_timeout(config.busy_timeout)
-        .statement_cache_capacity(STATEMENTS_MAX)
-        .row_buffer_size(ROWS_AHEAD)
-        .disable_statement_logging();
-    let options = match config.sqlite_bytes_max {
-        None => options,
-        Some(bytes) => options.pragma(
-            "max_page_count",
-            (bytes / u64::from(PAGE_BYTES)).max(1).to_string(),
-        ),
-    };
-    Ok(Address::Sqlite(Box::new(options)))
+        ("temp_store", "MEMORY".to_owned()),
+        ("cache_size", CACHE.to_owned()),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES.to_owned()),
+    ];
+    if let Some(bytes) = config.sqlite_bytes_max {
+        let pages = (bytes / u64::from(PAGE_BYTES)).max(1);
+        pragmas.push(("max_page_count", pages.to_string()));
+    }
+    Ok(Address::Sqlite(SqliteFile {
+        path: path.into(),
+        pragmas,
+        busy_timeout: config.busy_timeout,
+    }))
 }
 
 /// Takes a SQLite database for this process. PostgreSQL serves many nodes.
 async fn lock(address: &Address) -> Result<Option<File>, OpenError> {
-    let Address::Sqlite(options) = address else {
+    let Address::Sqlite(SqliteFile { path, .. }) = address else {
         return Ok(None);
     };
-    let path = options.get_filename();
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|source| folder_error(folder, source))?;
     }

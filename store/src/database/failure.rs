@@ -1,12 +1,15 @@
 //! What an error of the database means for the work at hand.
 
 use roost_domain::store::StoreError;
+use rusqlite::ffi;
 
 /// Why a transaction or a read did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The database said so, or could not be reached.
     Database(sqlx::Error),
+    /// SQLite said so to the writer.
+    Sqlite(rusqlite::Error),
     /// A stored row cannot be understood.
     Stored(StoreError),
     /// The commit was sent and its answer lost; whether it happened could not be found out.
@@ -34,6 +37,12 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Stored(error)
@@ -47,6 +56,7 @@ impl Failure {
             Self::CommitUnknown => Remedy::None,
             Self::TimedOut => Remedy::Reconnect,
             Self::Database(error) => remedy(error),
+            Self::Sqlite(error) => local_remedy(error),
         }
     }
 
@@ -55,31 +65,33 @@ impl Failure {
     pub(crate) fn blames_a_unit(&self) -> bool {
         match self {
             Self::Stored(StoreError::Unavailable(_)) | Self::CommitUnknown | Self::TimedOut => false,
-            Self::Stored(_) | Self::Database(_) => matches!(self.remedy(), Remedy::None | Remedy::Reread),
+            Self::Stored(_) | Self::Database(_) | Self::Sqlite(_) => {
+                matches!(self.remedy(), Remedy::None | Remedy::Reread)
+            }
         }
     }
 
     pub(crate) fn into_store_error(self) -> StoreError {
+        let remedy = self.remedy();
         match self {
             Self::Stored(error) => error,
             Self::CommitUnknown => {
                 StoreError::Unavailable("the connection was lost during a commit".to_owned())
             }
             Self::TimedOut => StoreError::Unavailable("the database takes too long to answer".to_owned()),
-            Self::Database(error) => match remedy(&error) {
-                Remedy::Wait | Remedy::Reconnect => StoreError::Unavailable(plain(&error)),
-                Remedy::Reread => StoreError::Conflict("such a row is there already".to_owned()),
-                Remedy::None => StoreError::Corrupt(plain(&error)),
-            },
+            Self::Database(sqlx::Error::Database(error)) => told(remedy, error.message().to_owned()),
+            Self::Database(error) => told(remedy, error.to_string()),
+            Self::Sqlite(error) => told(remedy, error.to_string()),
         }
     }
 }
 
-/// The database's own words, without the library's around them.
-fn plain(error: &sqlx::Error) -> String {
-    match error {
-        sqlx::Error::Database(error) => error.message().to_owned(),
-        error => error.to_string(),
+/// What is told of an error, in the database's own words.
+fn told(remedy: Remedy, words: String) -> StoreError {
+    match remedy {
+        Remedy::Wait | Remedy::Reconnect => StoreError::Unavailable(words),
+        Remedy::Reread => StoreError::Conflict("such a row is there already".to_owned()),
+        Remedy::None => StoreError::Corrupt(words),
     }
 }
 
@@ -103,6 +115,14 @@ fn remedy(error: &sqlx::Error) -> Remedy {
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => Remedy::Reconnect,
         _ => Remedy::None,
+    }
+}
+
+fn local_remedy(error: &rusqlite::Error) -> Remedy {
+    match error.sqlite_error().map(|error| error.extended_code) {
+        Some(ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY) => Remedy::Reread,
+        Some(code) => sqlite_remedy(code & 0xff),
+        None => Remedy::None,
     }
 }
 

@@ -5,9 +5,14 @@
 //! JSON parameter on SQLite and one array per column on PostgreSQL.
 
 mod failure;
+mod local;
 mod reader;
 mod row;
 mod statement;
+mod write;
+
+use std::path::PathBuf;
+use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
@@ -19,6 +24,12 @@ pub(crate) use failure::{Failure, Remedy};
 pub(crate) use reader::Reader;
 pub(crate) use row::Row;
 pub(crate) use statement::{Column, Rows, Statement, storable};
+pub(crate) use write::WriteConnection;
+
+/// Statements kept prepared per connection: all there are, and room.
+pub(crate) const STATEMENTS_MAX: usize = 200;
+/// Rows that `sqlx`'s thread for SQLite may run ahead of its reader.
+const ROWS_AHEAD: usize = 2048;
 
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +41,32 @@ pub(crate) enum Dialect {
 /// How to reach the database.
 #[derive(Debug, Clone)]
 pub(crate) enum Address {
-    Sqlite(Box<SqliteConnectOptions>),
+    Sqlite(SqliteFile),
     Postgres(Box<PgConnectOptions>),
+}
+
+/// A SQLite database.
+#[derive(Debug, Clone)]
+pub(crate) struct SqliteFile {
+    pub(crate) path: PathBuf,
+    /// Settings of each connection, in the order in which they are made.
+    pub(crate) pragmas: Vec<(&'static str, String)>,
+    pub(crate) busy_timeout: Duration,
+}
+
+impl SqliteFile {
+    fn options(&self) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(true)
+            .busy_timeout(self.busy_timeout)
+            .statement_cache_capacity(STATEMENTS_MAX)
+            .row_buffer_size(ROWS_AHEAD)
+            .disable_statement_logging();
+        self.pragmas.iter().fold(options, |options, (name, value)| {
+            options.pragma(*name, value.clone())
+        })
+    }
 }
 
 impl Address {
@@ -44,7 +79,7 @@ impl Address {
 
     pub(crate) async fn connect(&self) -> Result<Connection, sqlx::Error> {
         Ok(match self {
-            Self::Sqlite(options) => Connection::Sqlite(options.connect().await?),
+            Self::Sqlite(file) => Connection::Sqlite(file.options().connect().await?),
             Self::Postgres(options) => Connection::Postgres(options.connect().await?),
         })
     }
@@ -85,24 +120,6 @@ impl Connection {
                 Ok(connection.execute(query).await?.rows_affected())
             }
         }
-    }
-
-    /// Runs statements without arguments, as they are.
-    pub(crate) async fn run(&mut self, sql: &'static str) -> Result<Vec<Row>, sqlx::Error> {
-        Ok(match self {
-            Self::Sqlite(connection) => sqlx::raw_sql(sql)
-                .fetch_all(connection)
-                .await?
-                .into_iter()
-                .map(Row::Sqlite)
-                .collect(),
-            Self::Postgres(connection) => sqlx::raw_sql(sql)
-                .fetch_all(connection)
-                .await?
-                .into_iter()
-                .map(Row::Postgres)
-                .collect(),
-        })
     }
 
     pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
@@ -151,14 +168,22 @@ pub(crate) struct Args {
 
 #[derive(Clone)]
 enum Values {
-    Sqlite(SqliteArguments),
+    Sqlite(Vec<Value>),
     Postgres(PgArguments),
+}
+
+/// A value on its way to SQLite.
+#[derive(Clone)]
+enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
 }
 
 impl Args {
     pub(crate) fn new(dialect: Dialect) -> Self {
         let values = match dialect {
-            Dialect::Sqlite => Values::Sqlite(SqliteArguments::default()),
+            Dialect::Sqlite => Values::Sqlite(Vec::new()),
             Dialect::Postgres => Values::Postgres(PgArguments::default()),
         };
         Self { values, error: None }
@@ -169,11 +194,14 @@ impl Args {
     }
 
     pub(crate) fn opt_int(mut self, value: Option<i64>) -> Self {
-        let added = match &mut self.values {
-            Values::Sqlite(values) => values.add(value),
-            Values::Postgres(values) => values.add(value),
-        };
-        self.note(added)
+        match &mut self.values {
+            Values::Sqlite(values) => values.push(Value::Int(value)),
+            Values::Postgres(values) => {
+                let added = values.add(value);
+                self.note(added);
+            }
+        }
+        self
     }
 
     pub(crate) fn text(self, value: impl ToString) -> Self {
@@ -182,19 +210,25 @@ impl Args {
 
     pub(crate) fn opt_text(mut self, value: Option<impl ToString>) -> Self {
         let value = value.map(|value| statement::storable(value.to_string()));
-        let added = match &mut self.values {
-            Values::Sqlite(values) => values.add(value),
-            Values::Postgres(values) => values.add(value),
-        };
-        self.note(added)
+        match &mut self.values {
+            Values::Sqlite(values) => values.push(Value::Text(value)),
+            Values::Postgres(values) => {
+                let added = values.add(value);
+                self.note(added);
+            }
+        }
+        self
     }
 
     pub(crate) fn opt_bytes(mut self, value: Option<Vec<u8>>) -> Self {
-        let added = match &mut self.values {
-            Values::Sqlite(values) => values.add(value),
-            Values::Postgres(values) => values.add(value),
-        };
-        self.note(added)
+        match &mut self.values {
+            Values::Sqlite(values) => values.push(Value::Bytes(value)),
+            Values::Postgres(values) => {
+                let added = values.add(value);
+                self.note(added);
+            }
+        }
+        self
     }
 
     pub(crate) fn bytes(self, value: Vec<u8>) -> Self {
@@ -203,27 +237,47 @@ impl Args {
 
     /// A table of values; comes after all others.
     pub(crate) fn rows(mut self, rows: Rows) -> Self {
-        let added = match (&mut self.values, rows) {
-            (Values::Sqlite(values), Rows::Json(json)) => json.add_to(values),
-            (Values::Postgres(values), Rows::Arrays(arrays)) => arrays.add_to(values),
-            (Values::Sqlite(_), Rows::Arrays(_)) | (Values::Postgres(_), Rows::Json(_)) => {
-                Err("rows of the other dialect".into())
+        match (&mut self.values, rows) {
+            (Values::Sqlite(values), Rows::Json(rows)) => {
+                let (json, blobs) = rows.finish();
+                values.push(Value::Text(Some(json)));
+                values.extend(blobs.map(|blobs| Value::Bytes(Some(blobs))));
             }
-        };
-        self.note(added)
-    }
-
-    fn note(mut self, added: Result<(), sqlx::error::BoxDynError>) -> Self {
-        if let Err(error) = added {
-            self.error.get_or_insert(error.to_string());
+            (Values::Postgres(values), Rows::Arrays(arrays)) => {
+                let added = arrays.add_to(values);
+                self.note(added);
+            }
+            (Values::Sqlite(_), Rows::Arrays(_)) | (Values::Postgres(_), Rows::Json(_)) => {
+                self.note(Err("rows of the other dialect".into()));
+            }
         }
         self
     }
 
+    fn note(&mut self, added: Result<(), sqlx::error::BoxDynError>) {
+        if let Err(error) = added {
+            self.error.get_or_insert(error.to_string());
+        }
+    }
+
+    /// For `sqlx`.
     fn sqlite(self) -> Result<SqliteArguments, sqlx::Error> {
+        let mut arguments = SqliteArguments::default();
+        for value in self.sqlite_values().map_err(encode_error)? {
+            match value {
+                Value::Int(value) => arguments.add(value),
+                Value::Text(value) => arguments.add(value),
+                Value::Bytes(value) => arguments.add(value),
+            }
+            .map_err(sqlx::Error::Encode)?;
+        }
+        Ok(arguments)
+    }
+
+    fn sqlite_values(self) -> Result<Vec<Value>, Option<String>> {
         match (self.error, self.values) {
             (None, Values::Sqlite(values)) => Ok(values),
-            (error, _) => Err(encode_error(error)),
+            (error, _) => Err(error),
         }
     }
 

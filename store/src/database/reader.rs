@@ -29,8 +29,8 @@ enum Pool {
 impl Reader {
     pub(crate) fn new(address: &Address, config: &StoreConfig) -> Self {
         let pool = match address {
-            Address::Sqlite(options) => {
-                Pool::Sqlite(pool_options(config).connect_lazy_with(options.clone().read_only(true)))
+            Address::Sqlite(file) => {
+                Pool::Sqlite(pool_options(config).connect_lazy_with(file.options().read_only(true)))
             }
             Address::Postgres(options) => {
                 Pool::Postgres(pool_options(config).connect_lazy_with((**options).clone()))

@@ -2,6 +2,7 @@
 
 use roost_domain::Timestamp;
 use roost_domain::store::StoreError;
+use rusqlite::types::Value as Stored;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -11,6 +12,8 @@ use std::str::FromStr;
 pub(crate) enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
+    /// Of [`super::local`].
+    Local(Vec<Stored>),
 }
 
 impl Row {
@@ -20,10 +23,14 @@ impl Row {
 
     pub(crate) fn opt_int(&self, at: usize) -> Result<Option<i64>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get_unchecked(at),
-            Self::Postgres(row) => row.try_get_unchecked(at),
+            Self::Sqlite(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Postgres(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Local(cells) => match cells.get(at) {
+                Some(Stored::Integer(value)) => Ok(Some(*value)),
+                Some(Stored::Null) => Ok(None),
+                _ => Err(unexpected_kind(at)),
+            },
         }
-        .map_err(corrupt)
     }
 
     pub(crate) fn str(&self, at: usize) -> Result<&str, StoreError> {
@@ -32,10 +39,14 @@ impl Row {
 
     pub(crate) fn opt_str(&self, at: usize) -> Result<Option<&str>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get_unchecked(at),
-            Self::Postgres(row) => row.try_get_unchecked(at),
+            Self::Sqlite(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Postgres(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Local(cells) => match cells.get(at) {
+                Some(Stored::Text(value)) => Ok(Some(value)),
+                Some(Stored::Null) => Ok(None),
+                _ => Err(unexpected_kind(at)),
+            },
         }
-        .map_err(corrupt)
     }
 
     pub(crate) fn text(&self, at: usize) -> Result<String, StoreError> {
@@ -52,10 +63,14 @@ impl Row {
 
     pub(crate) fn opt_bytes(&self, at: usize) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
-            Self::Sqlite(row) => row.try_get_unchecked(at),
-            Self::Postgres(row) => row.try_get_unchecked(at),
+            Self::Sqlite(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Postgres(row) => row.try_get_unchecked(at).map_err(corrupt),
+            Self::Local(cells) => match cells.get(at) {
+                Some(Stored::Blob(value)) => Ok(Some(value.clone())),
+                Some(Stored::Null) => Ok(None),
+                _ => Err(unexpected_kind(at)),
+            },
         }
-        .map_err(corrupt)
     }
 
     pub(crate) fn time(&self, at: usize) -> Result<Timestamp, StoreError> {
@@ -90,6 +105,10 @@ impl Row {
 
 fn unexpected_null(at: usize) -> StoreError {
     StoreError::Corrupt(format!("column {at} is empty"))
+}
+
+fn unexpected_kind(at: usize) -> StoreError {
+    StoreError::Corrupt(format!("column {at} is of another kind"))
 }
 
 fn corrupt(error: sqlx::Error) -> StoreError {

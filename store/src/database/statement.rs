@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use sqlx::Arguments;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
 
 use super::Dialect;
 
@@ -80,7 +79,11 @@ impl Statement {
             rest = after;
         }
         sql.push_str(rest);
-        sql
+        match dialect {
+            // To SQLite `$1` is a name, and `?1` a number.
+            Dialect::Sqlite => sql.replace('$', "?"),
+            Dialect::Postgres => sql,
+        }
     }
 
     /// Number of the first argument after the template's own.
@@ -265,13 +268,10 @@ impl JsonRows {
         self.in_row = false;
     }
 
-    pub(super) fn add_to(mut self, values: &mut SqliteArguments) -> Result<(), BoxDynError> {
+    /// The table, and the bytes beside it.
+    pub(super) fn finish(mut self) -> (String, Option<Vec<u8>>) {
         self.json.push_str(if self.json.is_empty() { "[]" } else { "]" });
-        Arguments::add(values, self.json)?;
-        if self.has_blobs {
-            Arguments::add(values, self.blobs)?;
-        }
-        Ok(())
+        (self.json, self.has_blobs.then_some(self.blobs))
     }
 }
 

@@ -9,8 +9,8 @@ static SAMPLE: Statement = Statement::with_rows(
 fn a_statement_is_written_in_both_dialects() {
     assert_eq!(
         &*SAMPLE.sql(Dialect::Sqlite),
-        "INSERT INTO t SELECT a, b, c, $1 FROM (SELECT j.value->>0 AS a, \
-         substr($3, j.value->>1, j.value->>2) AS b, j.value->>3 AS c FROM json_each($2) AS j) AS r WHERE true"
+        "INSERT INTO t SELECT a, b, c, ?1 FROM (SELECT j.value->>0 AS a, \
+         substr(?3, j.value->>1, j.value->>2) AS b, j.value->>3 AS c FROM json_each(?2) AS j) AS r WHERE true"
     );
     assert_eq!(
         &*SAMPLE.sql(Dialect::Postgres),
@@ -25,8 +25,13 @@ async fn every_text_and_blob_comes_back_as_it_went_in() {
         "SELECT r.t, r.b, r.i FROM {rows} AS r",
         &[Column::Text("t"), Column::Bytes("b"), Column::Int("i")],
     );
-    let address = Address::Sqlite(Box::new(SqliteConnectOptions::new().in_memory(true)));
-    let mut connection = address.connect().await.unwrap();
+    let mut connection = Connection::Sqlite(
+        SqliteConnectOptions::new()
+            .in_memory(true)
+            .connect()
+            .await
+            .unwrap(),
+    );
     let texts = [
         "",
         "plain",

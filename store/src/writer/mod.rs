@@ -28,15 +28,15 @@ use std::time::Duration;
 use roost_domain::event::Event;
 use roost_domain::store::{CommitObserver, StoreError};
 use roost_domain::time::{Clock, Entropy};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::ids::Ids;
 pub(crate) use self::transaction::Transaction;
 use self::unit::{Direct, Planned, Unit};
 use crate::crypto::Keyring;
-use crate::database::{Address, Args, Connection, Dialect, Failure, Remedy, Statement};
+use crate::database::{Address, Args, Dialect, Failure, Remedy, Statement, WriteConnection};
 use crate::{StoreConfig, WriterLimits};
 
 /// Pauses between attempts of a batch: the first, doubled up to the last.
@@ -44,16 +44,17 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_m
 /// Company enough for a batch to wait no longer, unless the batch before was much larger.
 const CROWD: usize = 8;
 
-/// Hands units to the writer's task.
+/// Hands units to the writer's thread.
 pub(crate) struct Writer {
     queue: mpsc::Sender<Unit>,
-    task: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
+    /// Tells it to close, and is told when it has.
+    thread: Mutex<Option<(oneshot::Sender<()>, oneshot::Receiver<()>)>>,
 }
 
 /// What the writer works with.
 pub(crate) struct Parts {
     pub(crate) address: Address,
-    pub(crate) connection: Connection,
+    pub(crate) connection: WriteConnection,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) keyring: Arc<Keyring>,
@@ -63,8 +64,8 @@ pub(crate) struct Parts {
 }
 
 impl Writer {
-    /// Starts the writer's task on the current runtime.
-    pub(crate) fn start(parts: Parts, config: &StoreConfig) -> Self {
+    /// Starts the writer's thread, which uses the current runtime's timers and sockets.
+    pub(crate) fn start(parts: Parts, config: &StoreConfig) -> std::io::Result<Self> {
         let (queue, units) = mpsc::channel(config.writer.queue_max.max(1));
         let (closing, closed) = oneshot::channel();
         let committer = Committer {
@@ -81,14 +82,20 @@ impl Writer {
             last_end: Instant::now(),
         };
         let lock = parts.lock;
-        let task = tokio::spawn(async move {
-            committer.run(units, closed).await;
-            drop(lock);
-        });
-        Self {
+        let runtime = Handle::current();
+        let (ended, end) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("roost-writer".to_owned())
+            .spawn(move || {
+                runtime.block_on(committer.run(units, closed));
+                drop(lock);
+                // Whoever closed the store may have gone away.
+                let _ = ended.send(());
+            })?;
+        Ok(Self {
             queue,
-            task: Mutex::new(Some((closing, task))),
-        }
+            thread: Mutex::new(Some((closing, end))),
+        })
     }
 
     pub(crate) async fn planned<W: Planned>(&self, write: W) -> Result<W::Output, StoreError> {
@@ -112,10 +119,10 @@ impl Writer {
 
     /// Refuses new units, commits those that are queued, and waits until that is done.
     pub(crate) async fn close(&self) {
-        if let Some((closing, task)) = self.task.lock().await.take() {
+        if let Some((closing, end)) = self.thread.lock().await.take() {
             // Either may be gone already, which is what is wanted.
             let _ = closing.send(());
-            let _ = task.await;
+            let _ = end.await;
         }
     }
 }
@@ -124,10 +131,10 @@ fn closed() -> StoreError {
     StoreError::Unavailable("the store is closed".to_owned())
 }
 
-/// The writer's task.
+/// What the writer's thread works with. It blocks in SQLite, which is why it has a thread.
 struct Committer {
     address: Address,
-    connection: Option<Connection>,
+    connection: Option<WriteConnection>,
     clock: Arc<dyn Clock>,
     ids: Arc<Ids>,
     keyring: Arc<Keyring>,
@@ -159,8 +166,9 @@ impl Committer {
             self.last_end = Instant::now();
         }
         if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
+            && let Err(failure) = connection.close().await
         {
+            let error = failure.into_store_error();
             tracing::warn!(%error, "the database connection did not close cleanly");
         }
     }
@@ -275,11 +283,11 @@ impl Committer {
     async fn attempt(&mut self, batch: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => limited(self.time_limit(), self.address.connect()).await?,
+            None => limited(self.time_limit(), WriteConnection::open(&self.address)).await?,
         };
         let limit = self.time_limit();
         let run = async {
-            let number = begin(&mut connection).await?;
+            let number = connection.begin().await?;
             let transaction = Transaction::new(
                 &mut connection,
                 self.clock.now(),
@@ -296,7 +304,7 @@ impl Committer {
                 return Err(failure);
             }
         };
-        match limited(limit, connection.run("COMMIT")).await {
+        match limited(limit, connection.commit()).await {
             Ok(_) => {
                 self.connection = Some(connection);
                 Ok(events)
@@ -321,15 +329,11 @@ impl Committer {
     }
 
     /// Undoes a transaction; a connection that cannot do even that is given up.
-    async fn undo(&mut self, mut connection: Connection, failure: &Failure) {
+    async fn undo(&mut self, mut connection: WriteConnection, failure: &Failure) {
         if failure.remedy() == Remedy::Reconnect {
             return;
         }
-        let undone = limited(self.time_limit(), connection.run("ROLLBACK")).await;
-        // SQLite has undone it already after some errors, and says that there is nothing to undo.
-        if undone.is_ok()
-            || (connection.dialect() == Dialect::Sqlite && connection.run("SELECT 1").await.is_ok())
-        {
+        if limited(self.time_limit(), connection.roll_back()).await.is_ok() {
             self.connection = Some(connection);
         }
     }
@@ -343,11 +347,11 @@ impl Committer {
         let mut pause = PAUSES.0;
         while Instant::now() < deadline {
             let asked = async {
-                let mut connection = self.address.connect().await?;
+                let mut connection = WriteConnection::open(&self.address).await?;
                 let rows = connection
                     .fetch(&STATUS, Args::new(Dialect::Postgres).text(&number))
                     .await?;
-                Ok::<_, sqlx::Error>((connection, rows))
+                Ok::<_, Failure>((connection, rows))
             };
             if let Ok((connection, rows)) = limited(self.time_limit(), asked).await {
                 self.connection = Some(connection);
@@ -366,35 +370,15 @@ impl Committer {
     }
 }
 
-/// Begins a transaction. On PostgreSQL gives its number, by which its fate can be asked for.
-async fn begin(connection: &mut Connection) -> Result<Option<String>, Failure> {
-    match connection.dialect() {
-        Dialect::Sqlite => {
-            connection.run("BEGIN IMMEDIATE").await?;
-            Ok(None)
-        }
-        Dialect::Postgres => {
-            let rows = connection.run("BEGIN; SELECT pg_current_xact_id()::text").await?;
-            Ok(Some(
-                rows.first()
-                    .map(|row| row.text(0))
-                    .transpose()?
-                    .unwrap_or_default(),
-            ))
-        }
-    }
-}
-
-async fn limited<T, E: Into<Failure>>(
+async fn limited<T>(
     limit: Option<Duration>,
-    work: impl Future<Output = Result<T, E>>,
+    work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     match limit {
-        None => work.await.map_err(Into::into),
-        Some(limit) => match tokio::time::timeout(limit, work).await {
-            Ok(result) => result.map_err(Into::into),
-            Err(_) => Err(Failure::TimedOut),
-        },
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work)
+            .await
+            .unwrap_or(Err(Failure::TimedOut)),
     }
 }
 

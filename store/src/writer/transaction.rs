@@ -9,11 +9,11 @@ use super::draft::{Draft, Needs};
 use super::ids::Ids;
 use super::unit::Unit;
 use crate::crypto::Keyring;
-use crate::database::{Args, Connection, Dialect, Failure, Row, Rows, Statement};
+use crate::database::{Args, Dialect, Failure, Row, Rows, Statement, WriteConnection};
 
 /// What a unit's statements run in.
 pub(crate) struct Transaction<'a> {
-    connection: &'a mut Connection,
+    connection: &'a mut WriteConnection,
     pub(crate) now: Timestamp,
     pub(crate) ids: Arc<Ids>,
     pub(crate) keyring: Arc<Keyring>,
@@ -23,7 +23,7 @@ pub(crate) struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(
-        connection: &'a mut Connection,
+        connection: &'a mut WriteConnection,
         now: Timestamp,
         ids: Arc<Ids>,
         keyring: Arc<Keyring>,
@@ -50,11 +50,11 @@ impl<'a> Transaction<'a> {
     }
 
     pub(crate) async fn fetch(&mut self, statement: &Statement, args: Args) -> Result<Vec<Row>, Failure> {
-        Ok(self.connection.fetch(statement, args).await?)
+        self.connection.fetch(statement, args).await
     }
 
     pub(crate) async fn execute(&mut self, statement: &Statement, args: Args) -> Result<u64, Failure> {
-        Ok(self.connection.execute(statement, args).await?)
+        self.connection.execute(statement, args).await
     }
 
     /// Runs a statement on a table of values.

@@ -1,0 +1,82 @@
+//! SQLite on the calling thread: the writer's, which has one of its own.
+//!
+//! `sqlx` runs SQLite on a thread beside its caller and hands over every statement, every row and every
+//! end. For the handful of short statements of a commit that costs more than the statements do.
+
+use rusqlite::types::{ToSqlOutput, Value as Stored};
+use rusqlite::{CachedStatement, OpenFlags};
+
+use super::{Args, Dialect, Row, STATEMENTS_MAX, SqliteFile, Statement, Value};
+
+/// A connection whose calls block.
+pub(crate) struct Local {
+    connection: rusqlite::Connection,
+}
+
+impl Local {
+    /// Opens a database that is there.
+    pub(super) fn open(file: &SqliteFile) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(&file.path, flags)?;
+        connection.busy_timeout(file.busy_timeout)?;
+        for (name, value) in &file.pragmas {
+            connection.pragma_update(None, name, value)?;
+        }
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(Self { connection })
+    }
+
+    pub(super) fn fetch(&self, statement: &Statement, args: Args) -> rusqlite::Result<Vec<Row>> {
+        let mut prepared = self.prepare(statement, args)?;
+        let columns = prepared.column_count();
+        let mut rows = prepared.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let cells = (0..columns).map(|at| row.get::<_, Stored>(at));
+            found.push(Row::Local(cells.collect::<Result<_, _>>()?));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn execute(&self, statement: &Statement, args: Args) -> rusqlite::Result<u64> {
+        // A count of rows always fits.
+        Ok(self.prepare(statement, args)?.raw_execute()? as u64)
+    }
+
+    /// Runs a statement without arguments.
+    pub(super) fn run(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.raw_execute()?;
+        Ok(())
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    pub(super) fn close(self) -> rusqlite::Result<()> {
+        self.connection.close().map_err(|(_, error)| error)
+    }
+
+    fn prepare(&self, statement: &Statement, args: Args) -> rusqlite::Result<CachedStatement<'_>> {
+        let values = args.sqlite_values().map_err(|error| {
+            let error = error.unwrap_or_else(|| "arguments of the other dialect".to_owned());
+            rusqlite::Error::ToSqlConversionFailure(error.into())
+        })?;
+        let mut prepared = self.connection.prepare_cached(&statement.sql(Dialect::Sqlite))?;
+        for (at, value) in values.iter().enumerate() {
+            prepared.raw_bind_parameter(at + 1, value)?;
+        }
+        Ok(prepared)
+    }
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Int(value) => value.to_sql(),
+            Self::Text(value) => value.to_sql(),
+            Self::Bytes(value) => value.to_sql(),
+        }
+    }
+}

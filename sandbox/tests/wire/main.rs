@@ -5,7 +5,9 @@
 mod bundle;
 mod client;
 mod control;
+mod fault;
 mod hostile;
+mod ledger;
 mod message;
 mod pairing;
 mod restart;

@@ -167,7 +167,10 @@ pub(super) async fn disconnect_devices(
         .iter()
         .filter_map(|device| device.link())
         .collect();
-    links.iter().for_each(|link| link.outbox.finish());
+    for link in &links {
+        link.because("disconnect-devices");
+        link.outbox.finish();
+    }
     Ok(Json(Disconnected {
         disconnected: links.len(),
     }))

@@ -2,6 +2,8 @@
 
 mod account;
 mod body;
+mod evidence;
+mod fault;
 mod message;
 mod pairing;
 pub(super) mod problem;
@@ -38,6 +40,14 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/accounts/{phone}/disconnect-devices",
             post(account::disconnect_devices),
         )
+        .route("/accounts/{phone}/devices", get(evidence::devices))
+        .route("/accounts/{phone}/logins", get(evidence::logins))
+        .route("/accounts/{phone}/ledger", get(evidence::ledger))
+        .route(
+            "/faults",
+            get(fault::list).post(fault::create).delete(fault::clear),
+        )
+        .route("/faults/{id}", get(fault::show).delete(fault::remove))
         .route("/stats", get(stats))
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")

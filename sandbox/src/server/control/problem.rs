@@ -27,6 +27,9 @@ pub(in crate::server) enum ProblemCode {
     PairingTimedOut,
     TooManyDevices,
     MessageNotFound,
+    DeviceNotFound,
+    FaultNotFound,
+    TooManyFaults,
     QueueFull,
     UpgradeRequired,
     Internal,
@@ -35,9 +38,12 @@ pub(in crate::server) enum ProblemCode {
 impl ProblemCode {
     fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::AccountNotFound | Self::UnknownCode | Self::MessageNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::AccountNotFound
+            | Self::UnknownCode
+            | Self::MessageNotFound
+            | Self::DeviceNotFound
+            | Self::FaultNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {
@@ -47,7 +53,7 @@ impl ProblemCode {
             Self::AccountExists | Self::NoCodeRequested | Self::PairingFailed | Self::TooManyDevices => {
                 StatusCode::CONFLICT
             }
-            Self::TooManyAccounts | Self::TooManyConnections | Self::QueueFull => {
+            Self::TooManyAccounts | Self::TooManyConnections | Self::TooManyFaults | Self::QueueFull => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::PairingTimedOut => StatusCode::GATEWAY_TIMEOUT,

@@ -21,12 +21,15 @@ mod phone;
 mod queue;
 mod registration;
 mod role;
+mod rule;
+mod scenario;
 mod service;
 mod session;
 mod socket;
 mod stanza;
 mod stats;
 mod sync;
+mod template;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::ledger::Ledgers;
 use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
 use super::phone::VirtualPhone;
 use super::registration::Registration;
+use super::scenario::Scenarios;
 use super::stats::{Counters, Stats};
 use super::sync::{lock, now_s, read, write};
 use crate::wire::jid::{Domain, Jid};
@@ -30,6 +31,7 @@ pub(super) struct Service {
     pub journal: Journal,
     pub faults: Faults,
     pub ledgers: Ledgers,
+    pub scenarios: Scenarios,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -115,6 +117,7 @@ impl Service {
         Ok(Self {
             authority,
             faults: Faults::new(config.fault_seed, config.faults_max),
+            scenarios: Scenarios::default(),
             ledgers: Ledgers::new(config.ledger_logins_max, config.ledger_frames_max),
             config,
             counters: Counters::default(),

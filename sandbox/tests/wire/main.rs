@@ -11,6 +11,8 @@ mod ledger;
 mod message;
 mod pairing;
 mod restart;
+mod rules;
+mod scenario;
 mod stage;
 mod state;
 mod traffic;

@@ -163,6 +163,13 @@ impl Stage {
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.put(url).body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
     /// Makes a fault and returns its id.
     pub async fn fault(&self, body: Value) -> String {
         let (status, answer) = self.post("/faults", body).await;

@@ -26,7 +26,7 @@ pub(super) async fn create(
 }
 
 /// Reads a fault, and checks that whom it names is there.
-pub(super) fn parse(service: &Service, body: Value) -> Result<NewFault, Problem> {
+pub(in crate::server) fn parse(service: &Service, body: Value) -> Result<NewFault, Problem> {
     let fault = NewFault::parse(body);
     let mut fault =
         fault.map_err(|(pointer, detail)| Problem::new(ProblemCode::InvalidField, detail).at(pointer))?;
@@ -42,7 +42,7 @@ pub(super) fn parse(service: &Service, body: Value) -> Result<NewFault, Problem>
 }
 
 /// Adds a fault. One that strikes at once has struck when this returns.
-pub(super) fn add(service: &Service, fault: NewFault) -> Result<u64, Problem> {
+pub(in crate::server) fn add(service: &Service, fault: NewFault) -> Result<u64, Problem> {
     let number = service.faults.add(fault).map_err(|TooManyFaults| {
         Problem::new(
             ProblemCode::TooManyFaults,

@@ -1,12 +1,15 @@
 //! The control API: how tests and users create accounts, scan codes and read what phones received.
 
-mod account;
+pub(super) mod account;
 mod body;
 mod evidence;
-mod fault;
-mod message;
+pub(super) mod fault;
+pub(super) mod message;
 mod pairing;
+mod presence;
 pub(super) mod problem;
+pub(super) mod rule;
+mod scenario;
 
 use std::sync::Arc;
 
@@ -40,6 +43,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/accounts/{phone}/disconnect-devices",
             post(account::disconnect_devices),
         )
+        .route("/accounts/{phone}/rules", get(rule::list).put(rule::replace))
+        .route("/accounts/{phone}/typing", post(presence::typing))
+        .route("/accounts/{phone}/presence", post(presence::presence))
         .route("/accounts/{phone}/devices", get(evidence::devices))
         .route("/accounts/{phone}/logins", get(evidence::logins))
         .route("/accounts/{phone}/ledger", get(evidence::ledger))
@@ -48,6 +54,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             get(fault::list).post(fault::create).delete(fault::clear),
         )
         .route("/faults/{id}", get(fault::show).delete(fault::remove))
+        .route("/scenarios", get(scenario::list).post(scenario::create))
+        .route("/scenarios/{id}", get(scenario::show).delete(scenario::remove))
         .route("/stats", get(stats))
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")

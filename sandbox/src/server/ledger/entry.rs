@@ -127,6 +127,10 @@ impl Login {
         }));
     }
 
+    pub fn is_accepted(&self) -> bool {
+        self.refused.is_none()
+    }
+
     fn result(&self) -> LoginResult {
         match &self.refused {
             None => LoginResult::Accepted,

@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub(super) use entry::{Event, FrameEvent, LoginView};
 use entry::{Frame, Login};
 
-use super::account::DeviceRef;
+use super::account::{DEVICE_ID_MAX, DeviceRef};
 use super::sync::{lock, now_us};
 use crate::wire::node::{Limits, Node, decode};
 
@@ -88,6 +88,13 @@ impl Ledgers {
     /// The ledger of a device that has logged in, or tried to.
     pub(super) fn find(&self, account: &Arc<str>, device: u16) -> Option<Arc<DeviceLedger>> {
         lock(&self.devices).get(&(account.clone(), device)).cloned()
+    }
+
+    /// Logins of an account's devices that were accepted, of those that are kept.
+    pub(super) fn accepted(&self, account: &Arc<str>) -> usize {
+        let devices = 1..=DEVICE_ID_MAX;
+        let ledgers = devices.filter_map(|device| self.find(account, device));
+        ledgers.map(|ledger| ledger.accepted()).sum()
     }
 
     /// Frames written down since the start.
@@ -176,6 +183,11 @@ impl DeviceLedger {
             pages.forgotten += u64::from(pages.frames.pop_front().is_some());
         }
         pages.frames.push_back(frame);
+    }
+
+    fn accepted(&self) -> usize {
+        let pages = lock(&self.pages);
+        pages.logins.iter().filter(|login| login.is_accepted()).count()
     }
 
     pub(super) fn logins(&self, device: u16) -> Vec<LoginView> {

@@ -251,6 +251,7 @@ impl Service {
         let mut stats = Stats {
             links: self.links_open.load(Ordering::Relaxed),
             uptime_ms: self.started.elapsed().as_millis() as u64,
+            scenarios_running: self.scenarios.running(),
             ledger_frames: self.ledgers.frames(),
             counters: self.counters.values(),
             ..Stats::default()

@@ -88,6 +88,8 @@ pub struct Stats {
     pub faults_active: u64,
     /// How often any fault has struck.
     pub faults_struck: u64,
+    /// Scenarios that run.
+    pub scenarios_running: u64,
     /// Frames written into the ledgers of devices.
     pub ledger_frames: u64,
     #[serde(flatten)]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -12,8 +13,16 @@ use super::body::Params;
 use super::problem::{Problem, ProblemCode};
 use crate::server::account::{Account, DEVICE_ID_MAX};
 use crate::server::ledger::{Event, LoginView};
+use crate::server::service::Service;
 
 const LEDGER_MAX: usize = 10_000;
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/accounts/{phone}/devices", get(devices))
+        .route("/accounts/{phone}/logins", get(logins))
+        .route("/accounts/{phone}/ledger", get(ledger))
+}
 
 #[derive(Serialize)]
 pub(super) struct List<T> {

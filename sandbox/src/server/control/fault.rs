@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,6 +15,12 @@ use super::{Shared, phone_number};
 use crate::server::fault::{FaultView, NewFault, TooManyFaults};
 use crate::server::link::Link;
 use crate::server::service::Service;
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/faults", get(list).post(create).delete(clear))
+        .route("/faults/{id}", get(show).delete(remove))
+}
 
 pub(super) async fn create(
     State(service): Shared,

@@ -43,19 +43,11 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/accounts/{phone}/disconnect-devices",
             post(account::disconnect_devices),
         )
-        .route("/accounts/{phone}/rules", get(rule::list).put(rule::replace))
-        .route("/accounts/{phone}/typing", post(presence::typing))
-        .route("/accounts/{phone}/presence", post(presence::presence))
-        .route("/accounts/{phone}/devices", get(evidence::devices))
-        .route("/accounts/{phone}/logins", get(evidence::logins))
-        .route("/accounts/{phone}/ledger", get(evidence::ledger))
-        .route(
-            "/faults",
-            get(fault::list).post(fault::create).delete(fault::clear),
-        )
-        .route("/faults/{id}", get(fault::show).delete(fault::remove))
-        .route("/scenarios", get(scenario::list).post(scenario::create))
-        .route("/scenarios/{id}", get(scenario::show).delete(scenario::remove))
+        .merge(evidence::routes())
+        .merge(fault::routes())
+        .merge(presence::routes())
+        .merge(rule::routes())
+        .merge(scenario::routes())
         .route("/stats", get(stats))
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")

@@ -1,13 +1,24 @@
 //! What a phone shows of itself: typing in a chat, and whether it is there.
 
+use std::sync::Arc;
+
+use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::routing::post;
 use serde::Deserialize;
 
 use super::Shared;
 use super::body::Body;
 use super::problem::{Problem, ProblemCode};
+use crate::server::service::Service;
 use crate::server::stanza::presence::{ChatState, phone_types, refresh};
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/accounts/{phone}/typing", post(typing))
+        .route("/accounts/{phone}/presence", post(presence))
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,10 @@
 //! The rules by which a phone answers by itself.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::{Map, Value};
 
 use super::Shared;
@@ -10,6 +13,10 @@ use super::message::NewMessage;
 use super::problem::{Problem, ProblemCode};
 use crate::server::rule::{RuleBody, Rules};
 use crate::server::service::Service;
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new().route("/accounts/{phone}/rules", get(list).put(replace))
+}
 
 /// Replaces all rules; an empty list ends them.
 pub(super) async fn replace(

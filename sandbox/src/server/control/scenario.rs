@@ -1,10 +1,12 @@
 //! Scenarios: start, look at, wait for, end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
@@ -12,9 +14,16 @@ use super::body::{Body, Params, parse};
 use super::message::NewMessage;
 use super::problem::{Problem, ProblemCode};
 use crate::server::scenario::{NewScenario, ScenarioState, ScenarioView, TooManyScenarios};
+use crate::server::service::Service;
 
 /// Longest time a call waits for a scenario to end.
 const WAIT_MS_MAX: u64 = 60_000;
+
+pub(super) fn routes() -> Router<Arc<Service>> {
+    Router::new()
+        .route("/scenarios", get(list).post(create))
+        .route("/scenarios/{id}", get(show).delete(remove))
+}
 
 pub(super) async fn create(
     State(service): Shared,

@@ -81,6 +81,13 @@ struct Numbered {
     last: u64,
 }
 
+impl Numbered {
+    fn running(&self) -> usize {
+        let scenarios = self.scenarios.values();
+        scenarios.filter(|scenario| scenario.is_running()).count()
+    }
+}
+
 fn number(id: &str) -> Option<u64> {
     id.strip_prefix("scn_")?.parse().ok()
 }
@@ -94,11 +101,7 @@ impl Scenarios {
     ) -> Result<ScenarioView, TooManyScenarios> {
         let config = &service.config;
         let mut numbered = lock(&self.0);
-        let running = numbered
-            .scenarios
-            .values()
-            .filter(|scenario| scenario.is_running());
-        if running.count() >= config.scenarios_running_max {
+        if numbered.running() >= config.scenarios_running_max {
             return Err(TooManyScenarios);
         }
         if numbered.scenarios.len() >= config.scenarios_max {
@@ -133,6 +136,10 @@ impl Scenarios {
             .tasks
             .spawn(run::run(service.clone(), scenario, new.steps));
         Ok(view)
+    }
+
+    pub(super) fn running(&self) -> u64 {
+        lock(&self.0).running() as u64
     }
 
     pub(super) fn list(&self) -> Vec<ScenarioView> {

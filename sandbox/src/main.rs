@@ -20,6 +20,12 @@ struct Options {
     /// Keep accounts, phones and companions in this folder; without it they end with the process.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// What the chance of faults starts from: with the same seed, the same chances strike.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    fault_seed: u64,
+    /// Frames kept for each device as evidence; 0 keeps logins only.
+    #[arg(long, default_value_t = 200, value_name = "COUNT")]
+    ledger_frames: usize,
 }
 
 #[tokio::main]
@@ -35,6 +41,8 @@ async fn main() -> anyhow::Result<()> {
     let config = SandboxConfig {
         listen: options.listen,
         data_dir: options.data_dir.clone(),
+        fault_seed: options.fault_seed,
+        ledger_frames_max: options.ledger_frames,
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config).await.map_err(explain)?;

@@ -16,7 +16,7 @@ use crate::signal::{KeyPair, adv};
 use crate::wire::jid::{Domain, Jid};
 
 /// Highest companion number; numbers are used again only after that.
-const DEVICE_ID_MAX: u16 = 99;
+pub(super) const DEVICE_ID_MAX: u16 = 99;
 /// Devices that are told about changes of an account's device list or presence.
 const WATCHERS_MAX: usize = 4_096;
 

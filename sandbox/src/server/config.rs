@@ -45,6 +45,26 @@ pub struct SandboxConfig {
     pub phone_messages_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
+    /// Rules of one virtual phone.
+    pub rules_max: usize,
+    /// Answers by rule that one virtual phone has yet to give.
+    pub answers_due_max: usize,
+    /// Steps of one scenario.
+    pub scenario_steps_max: usize,
+    /// Scenarios that run at the same time.
+    pub scenarios_running_max: usize,
+    /// Scenarios that are kept, those that have ended included until there is no room.
+    pub scenarios_max: usize,
+    /// Faults that are kept, those that have ended included until there is no room.
+    pub faults_max: usize,
+    /// What chance faults start from: with the same seed, the same chances strike.
+    pub fault_seed: u64,
+    /// How long a fault may keep one connection silent.
+    pub silence_timeout: Duration,
+    /// Logins kept for each device as evidence.
+    pub ledger_logins_max: usize,
+    /// Frames kept for each device as evidence; 0 keeps none.
+    pub ledger_frames_max: usize,
     /// Body of a control call.
     pub body_bytes_max: usize,
 }
@@ -73,6 +93,16 @@ impl Default for SandboxConfig {
             phone_inbox_bytes_max: 16 << 20,
             phone_messages_max: 10_000,
             patches_max: 10_000,
+            rules_max: 100,
+            answers_due_max: 1_000,
+            scenario_steps_max: 1_000,
+            scenarios_running_max: 32,
+            scenarios_max: 100,
+            faults_max: 1_000,
+            fault_seed: 1,
+            silence_timeout: Duration::from_secs(600),
+            ledger_logins_max: 1_000,
+            ledger_frames_max: 200,
             body_bytes_max: 128 << 10,
         }
     }

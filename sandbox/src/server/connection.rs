@@ -4,21 +4,23 @@
 //! in one WebSocket message, and handles what it reads; whatever a client sends ends at most its own
 //! connection.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::upgrade::Upgraded;
 use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 
+use super::fault::{Faults, FrameFault, deliver};
+use super::ledger::FrameEvent;
 use super::link::{Link, stream_error};
 use super::outbox::End;
-use super::registration::{Candidate, Registration};
+use super::role::Role;
 use super::service::Service;
-use super::session::Session;
 use super::socket::{Socket, SocketError};
 use crate::wire::frame::Input;
 use crate::wire::node::{Node, decode, encode_to_vec};
@@ -34,16 +36,32 @@ const BYTES_PER_WRITE: usize = 64 << 10;
 
 /// Why a connection ended, for the close frame and the log.
 #[derive(Debug)]
-enum Ending {
+pub(super) enum Ending {
     /// The client went away, or everything was said.
-    Plain,
+    Plain(&'static str),
+    /// A fault: no close frame, nothing.
+    Cut,
     Violation(&'static str),
+}
+
+impl Ending {
+    /// In words, for the ledger; `said` is what was noted when it was ended from this side.
+    fn reason(&self, said: Option<&'static str>) -> &'static str {
+        match self {
+            Self::Plain(reason) => said.unwrap_or(reason),
+            Self::Cut => said.unwrap_or("fault"),
+            Self::Violation(reason) => reason,
+        }
+    }
 }
 
 impl From<SocketError> for Ending {
     fn from(error: SocketError) -> Self {
         if !error.is_violation() {
-            return Self::Plain;
+            return Self::Plain(match error {
+                SocketError::WriteTimeout => "the client does not read",
+                _ => "the client closed",
+            });
         }
         tracing::debug!(error = error.to_string(), "a client broke the framing");
         Self::Violation("malformed frame")
@@ -51,20 +69,21 @@ impl From<SocketError> for Ending {
 }
 
 /// Serves an upgraded connection until it ends.
-pub(super) async fn serve(service: Arc<Service>, io: Upgraded) {
+pub(super) async fn serve(service: Arc<Service>, io: Upgraded, remote: Option<SocketAddr>) {
     service.links_open.fetch_add(1, Ordering::Relaxed);
     let mut socket = Socket::new(io, &service.config).await;
-    let ending = run(&service, &mut socket).await;
-    if let Ending::Violation(reason) = ending {
-        service.counters.protocol_errors.one();
-        socket.close(Some(reason)).await;
-    } else {
-        socket.close(None).await;
+    match run(&service, &mut socket, remote).await {
+        Ending::Violation(reason) => {
+            service.counters.protocol_errors.one();
+            socket.close(Some(reason)).await;
+        }
+        Ending::Plain(_) => socket.close(None).await,
+        Ending::Cut => drop(socket),
     }
     service.links_open.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn run(service: &Arc<Service>, socket: &mut Socket) -> Ending {
+async fn run(service: &Arc<Service>, socket: &mut Socket, remote: Option<SocketAddr>) -> Ending {
     let timeout = service.config.handshake_timeout;
     let established = match tokio::time::timeout(timeout, handshake(service, socket)).await {
         Ok(Ok(established)) => established,
@@ -86,7 +105,7 @@ async fn run(service: &Arc<Service>, socket: &mut Socket) -> Ending {
     let Ok(payload) = ClientPayload::decode(payload.as_slice()) else {
         return Ending::Violation("malformed client payload");
     };
-    let link = Arc::new(Link::new(service.next_number(), &service.config));
+    let link = Arc::new(Link::new(service.next_number(), remote, &service.config));
     let role = match Role::of(service, payload, client_key, &link) {
         Ok(role) => role,
         Err(ending) => return ending,
@@ -97,11 +116,13 @@ async fn run(service: &Arc<Service>, socket: &mut Socket) -> Ending {
         transport,
         link,
         role,
+        frames_read: 0,
+        swapped: None,
     };
     let ending = exchange.run().await;
     match &exchange.role {
         Role::Registering(registration) => registration.end(service),
-        Role::LoggedIn(session) => session.end(service),
+        Role::LoggedIn(session) => session.end(service, ending.reason(exchange.link.reason())),
         Role::Refused => {}
     }
     ending
@@ -131,79 +152,6 @@ async fn handshake(service: &Service, socket: &mut Socket) -> Result<Established
     responder.finish(&finish).map_err(refused)
 }
 
-/// Who a connection belongs to.
-enum Role {
-    Registering(Arc<Registration>),
-    LoggedIn(Box<Session>),
-    /// Told why, and about to be closed.
-    Refused,
-}
-
-impl Role {
-    fn of(
-        service: &Service,
-        payload: ClientPayload,
-        key: [u8; 32],
-        link: &Arc<Link>,
-    ) -> Result<Self, Ending> {
-        let username = payload.username.filter(|username| *username != 0);
-        if let Some(username) = username {
-            return Ok(Self::login(service, username, &payload, key, link));
-        }
-        let Some(data) = payload.device_pairing_data else {
-            return Err(Ending::Violation("neither a login nor a registration"));
-        };
-        match Candidate::read(data) {
-            Ok(candidate) => Ok(Self::Registering(Registration::start(
-                service,
-                link.clone(),
-                key,
-                candidate,
-            ))),
-            Err(field) => {
-                tracing::debug!(field, "registration data is malformed");
-                Err(Ending::Violation("malformed registration data"))
-            }
-        }
-    }
-
-    fn login(
-        service: &Service,
-        username: u64,
-        payload: &ClientPayload,
-        key: [u8; 32],
-        link: &Arc<Link>,
-    ) -> Self {
-        let account = service.account_by_pn(&username.to_string());
-        let id = payload.device.and_then(|device| u16::try_from(device).ok());
-        let device = account
-            .as_ref()
-            .zip(id)
-            .and_then(|(account, id)| account.device(id));
-        match account.zip(device.filter(|device| device.noise_key == key)) {
-            Some((account, device)) => {
-                let passive = payload.passive.unwrap_or(false);
-                Self::LoggedIn(Box::new(Session::start(
-                    service,
-                    account,
-                    device,
-                    link.clone(),
-                    passive,
-                )))
-            }
-            None => {
-                service.counters.logins_refused.one();
-                link.end_with(
-                    &Node::new("failure")
-                        .attr("reason", "401")
-                        .attr("location", "sandbox"),
-                );
-                Self::Refused
-            }
-        }
-    }
-}
-
 /// The established part of a connection.
 struct Exchange<'a> {
     service: &'a Arc<Service>,
@@ -211,6 +159,9 @@ struct Exchange<'a> {
     transport: Transport,
     link: Arc<Link>,
     role: Role,
+    frames_read: u64,
+    /// A delivery a fault has put behind the next one, and how long it waits for it.
+    swapped: Option<Box<(Instant, Node)>>,
 }
 
 impl Exchange<'_> {
@@ -219,9 +170,16 @@ impl Exchange<'_> {
         let mut deadline = Box::pin(sleep_until(Instant::now() + idle));
         let mut last_read = Instant::now();
         loop {
+            if let Some(fault) = self.link.silenced_by() {
+                if let ControlFlow::Break(ending) = self.keep_silent(fault).await {
+                    return ending;
+                }
+                last_read = Instant::now();
+            }
             if let ControlFlow::Break(ending) = self.write_all().await {
                 return ending;
             }
+            let due = self.next_due();
             tokio::select! {
                 input = self.socket.read() => {
                     last_read = Instant::now();
@@ -230,15 +188,40 @@ impl Exchange<'_> {
                     }
                 }
                 () = self.link.outbox.woken() => {}
+                () = reached(due) => {}
                 () = &mut deadline => {
                     if last_read.elapsed() >= idle {
                         return Ending::Violation("idle for too long");
                     }
                     deadline.as_mut().reset(last_read + idle);
                 }
-                () = self.service.stop.cancelled() => return Ending::Plain,
+                () = self.service.stop.cancelled() => return Ending::Plain(SANDBOX_STOPPED),
             }
         }
+    }
+
+    /// Neither reads nor writes until the fault is gone, or the connection is ended from elsewhere.
+    async fn keep_silent(&mut self, fault: u64) -> ControlFlow<Ending> {
+        let mut longest = Box::pin(tokio::time::sleep(self.service.config.silence_timeout));
+        let mut gone = Box::pin(self.service.faults.gone(fault));
+        loop {
+            tokio::select! {
+                () = &mut gone => break,
+                () = &mut longest => return ControlFlow::Break(Ending::Cut),
+                () = self.link.outbox.woken() => if self.link.outbox.is_ending() {
+                    return ControlFlow::Break(Ending::Cut);
+                },
+                () = self.service.stop.cancelled() => return ControlFlow::Break(Ending::Cut),
+            }
+        }
+        self.link.break_silence();
+        ControlFlow::Continue(())
+    }
+
+    /// When there is something to write although nobody wakes this task.
+    fn next_due(&self) -> Option<Instant> {
+        let swapped = self.swapped.as_ref().map(|swapped| swapped.0);
+        self.link.outbox.next_due().into_iter().chain(swapped).min()
     }
 
     /// Handles a frame and those that arrived with it.
@@ -249,6 +232,9 @@ impl Exchange<'_> {
                 Some(Input::Frame(frame)) => self.handle(frame)?,
                 Some(Input::Header(_)) => return Err(Ending::Violation("two headers")),
                 None => break,
+            }
+            if self.link.silenced_by().is_some() {
+                return Ok(());
             }
             next = self.socket.read_ready()?;
         }
@@ -264,17 +250,29 @@ impl Exchange<'_> {
         let counters = &self.service.counters;
         counters.frames_in.one();
         counters.bytes_in.add(frame.len() as u64);
+        self.frames_read += 1;
+        let cut = self.service.faults.at_frame(self.role.who(), self.frames_read);
+        if let Some(cut) = cut {
+            cut.apply(&self.link);
+            if cut.is_end() {
+                return Ok(());
+            }
+        }
+        let bytes = frame.len();
         let plain = self
             .transport
             .open(frame)
-            .map_err(|_| Ending::Violation("frame does not decrypt"))?;
+            .map_err(|_| self.role.unreadable(&self.link, bytes, "frame does not decrypt"))?;
         let node = decode(plain.freeze(), self.service.config.stanza_limits).map_err(|error| {
             tracing::debug!(error = error.to_string(), "a client sent a malformed stanza");
             self.link
                 .end_with(&stream_error(None, None).child(Node::new("xml-not-well-formed")));
-            Ending::Violation("malformed stanza")
+            self.role.unreadable(&self.link, bytes, "malformed stanza")
         })?;
         tracing::trace!(?node, "received");
+        if let Role::LoggedIn(session) = &self.role {
+            session.ledger.stanza(self.link.id, FrameEvent::In, &node, bytes);
+        }
         let _unit = self.service.journal.unit();
         match &self.role {
             Role::Registering(registration) => registration.handle(self.service, &node),
@@ -296,27 +294,33 @@ impl Exchange<'_> {
     async fn write_all(&mut self) -> ControlFlow<Ending> {
         loop {
             let (frames, end) = self.link.outbox.take();
-            if end == Some(End::Overflow) {
-                return ControlFlow::Break(Ending::Plain);
+            match end {
+                Some(End::Overflow) => return ControlFlow::Break(Ending::Plain("the client does not read")),
+                Some(End::Aborted) => return ControlFlow::Break(Ending::Cut),
+                _ => {}
             }
             let queued = match &self.role {
                 Role::LoggedIn(session) if end.is_none() => {
-                    session.device.pull(self.link.id, STANZAS_PER_WRITE)
+                    let pulled = session.device.pull(self.link.id, STANZAS_PER_WRITE);
+                    deliver(self.service, session, &mut self.swapped, pulled)
                 }
                 _ => Vec::new(),
             };
             // What is said must not be forgotten: it waits until what it rests on is kept.
             if !(frames.is_empty() && queued.is_empty()) && self.service.journal.barrier().await.is_err() {
-                return ControlFlow::Break(Ending::Plain);
+                return ControlFlow::Break(Ending::Plain(SANDBOX_STOPPED));
             }
             let mut batch = Batch {
                 out: BytesMut::new(),
                 cipher: &mut self.transport.sender,
+                faults: &self.service.faults,
+                role: &self.role,
+                link: &self.link,
                 frames: 0,
             };
             let mut written = true;
             for frame in frames {
-                written &= batch.add(&frame);
+                written &= batch.add(&frame, None);
                 if batch.out.len() >= BYTES_PER_WRITE {
                     let full = std::mem::take(&mut batch.out);
                     self.service.counters.bytes_out.add(full.len() as u64);
@@ -327,7 +331,7 @@ impl Exchange<'_> {
             }
             for node in queued {
                 tracing::trace!(?node, "delivered");
-                written &= encode_to_vec(&node).is_ok_and(|frame| batch.add(&frame));
+                written &= encode_to_vec(&node).is_ok_and(|frame| batch.add(&frame.freeze(), Some(&node)));
             }
             let (out, frames) = (batch.out, batch.frames);
             self.service.counters.frames_out.add(frames);
@@ -341,7 +345,7 @@ impl Exchange<'_> {
                 return ControlFlow::Break(error.into());
             }
             match end {
-                Some(_) => return ControlFlow::Break(Ending::Plain),
+                Some(_) => return ControlFlow::Break(Ending::Plain("said")),
                 None if frames == 0 => return ControlFlow::Continue(()),
                 None => {}
             }
@@ -353,15 +357,53 @@ impl Exchange<'_> {
 struct Batch<'a> {
     out: BytesMut,
     cipher: &'a mut Cipher,
+    faults: &'a Faults,
+    role: &'a Role,
+    link: &'a Link,
     frames: u64,
 }
 
 impl Batch<'_> {
-    fn add(&mut self, plain: &[u8]) -> bool {
+    /// Adds an encoded stanza; `node` is what it was encoded from, where that is at hand.
+    fn add(&mut self, plain: &Bytes, node: Option<&Node>) -> bool {
         self.frames += 1;
-        self.cipher.seal_frame(plain, &mut self.out).is_ok()
+        let start = self.out.len();
+        if self.cipher.seal_frame(plain, &mut self.out).is_err() {
+            return false;
+        }
+        let event = match self.faults.at_write(self.role.who()) {
+            None => FrameEvent::Out,
+            Some(FrameFault::Drop) => {
+                self.out.truncate(start);
+                FrameEvent::Lost
+            }
+            Some(FrameFault::Corrupt) => {
+                if let Some(last) = self.out.last_mut() {
+                    *last ^= 1;
+                }
+                FrameEvent::Corrupted
+            }
+        };
+        if let Role::LoggedIn(session) = self.role {
+            match node {
+                Some(node) => session.ledger.stanza(self.link.id, event, node, plain.len()),
+                None => session.ledger.encoded(self.link.id, event, plain),
+            }
+        }
+        true
     }
 }
+
+/// Waits for a moment; for none, forever.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        // Boxed: it is seldom there, and every connection would hold the room for it.
+        Some(moment) => Box::pin(sleep_until(moment)).await,
+        None => std::future::pending().await,
+    }
+}
+
+const SANDBOX_STOPPED: &str = "the sandbox stopped";
 
 /// How long connections get to end when the sandbox stops.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -28,6 +28,7 @@ pub(super) struct Device {
     pub noise_key: [u8; 32],
     /// The encoded, doubly signed device identity that is served in bundles.
     pub proof: Bytes,
+    pub about: About,
     state: Mutex<State>,
 }
 
@@ -58,6 +59,16 @@ pub(super) struct DeviceRow {
     pub signed_prekey: SignedPrekey,
     pub prekeys_uploaded: bool,
     pub bootstrapped: bool,
+    #[serde(default)]
+    pub about: About,
+}
+
+/// What a client said of itself when it was linked, and when that was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct About {
+    pub platform: Option<String>,
+    pub os: Option<String>,
+    pub linked_at_s: u64,
 }
 
 /// A one-time key as it is kept.
@@ -110,6 +121,7 @@ impl Device {
             identity: row.identity,
             noise_key: row.noise_key,
             proof: row.proof.into(),
+            about: row.about,
             state: Mutex::new(state),
         }
     }
@@ -141,6 +153,7 @@ impl Device {
                 signed_prekey: state.signed_prekey.clone(),
                 prekeys_uploaded: state.prekeys_uploaded,
                 bootstrapped: state.bootstrapped,
+                about: self.about.clone(),
             };
             rows.put(Table::Device, 0, "", &row);
         });

@@ -1,17 +1,20 @@
 //! The one TCP listener: HTTP for the control API, and the upgrade to the WebSocket at `/ws/chat`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection;
@@ -34,13 +37,13 @@ pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
             () = service.stop.cancelled() => return,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, permit)) = accepted else {
+        let Some((stream, remote, permit)) = accepted else {
             continue;
         };
         let (router, service) = (router.clone(), service.clone());
         let worker = service.clone();
         service.tasks.spawn(async move {
-            serve(&worker, stream, router).await;
+            serve(&worker, stream, remote, router).await;
             drop(permit);
         });
     }
@@ -49,10 +52,10 @@ pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, remote)) => Some((stream, remote, permit)),
         Err(error) => {
             // Usually too many open files: wait until some are closed.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -62,16 +65,25 @@ async fn accept(
     }
 }
 
-async fn serve(service: &Service, stream: TcpStream, router: axum::Router) {
+/// Who is at the other end of a connection, for those who answer its requests.
+#[derive(Clone, Copy)]
+struct Remote(SocketAddr);
+
+async fn serve(service: &Service, stream: TcpStream, remote: SocketAddr, router: axum::Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Remote(remote));
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(service.config.handshake_timeout)
         .max_buf_size(HTTP_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -106,10 +118,11 @@ async fn upgrade(State(service): State<Arc<Service>>, mut request: Request) -> R
         return Problem::new(ProblemCode::UpgradeRequired, "the connection cannot be upgraded")
             .into_response();
     };
+    let remote = request.extensions().get::<Remote>().map(|remote| remote.0);
     let worker = service.clone();
     service.tasks.spawn(async move {
         match upgrade.await {
-            Ok(io) => connection::serve(worker, io).await,
+            Ok(io) => connection::serve(worker, io, remote).await,
             Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
         }
     });

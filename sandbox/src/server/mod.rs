@@ -10,6 +10,8 @@ mod config;
 mod connection;
 mod control;
 mod device;
+mod fault;
+mod ledger;
 mod link;
 mod listener;
 mod marks;
@@ -18,12 +20,16 @@ mod persist;
 mod phone;
 mod queue;
 mod registration;
+mod role;
+mod rule;
+mod scenario;
 mod service;
 mod session;
 mod socket;
 mod stanza;
 mod stats;
 mod sync;
+mod template;
 
 #[cfg(test)]
 mod tests;

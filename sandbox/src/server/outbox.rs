@@ -4,10 +4,12 @@
 //! encrypted when they are written. A client that does not read fills its outbox and is closed;
 //! messages are not lost by that, they stay in the device's queue.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::sync::lock;
 use crate::wire::node::{Node, encode_to_vec};
@@ -19,6 +21,8 @@ pub(super) enum End {
     Finished,
     /// The client does not read.
     Overflow,
+    /// At once: what waits is not written.
+    Aborted,
 }
 
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(super) struct Outbox {
 struct State {
     frames: Vec<Bytes>,
     bytes: usize,
+    /// By when they are due, and in the order they came; empty but for faults.
+    later: BTreeMap<(Instant, u64), Bytes>,
     end: Option<End>,
 }
 
@@ -76,6 +82,37 @@ impl Outbox {
         }
     }
 
+    /// As [`Self::push`], but it is written no earlier than `due`.
+    pub(super) fn push_at(&self, due: Instant, node: &Node) {
+        let Ok(frame) = encode_to_vec(node) else {
+            tracing::error!(tag = %node.tag, "a stanza is too long to be written");
+            return;
+        };
+        let mut state = lock(&self.state);
+        if state.end.is_none() && state.later.len() < self.frames_max {
+            let number = state.later.keys().map(|(_, number)| number + 1).max();
+            state.later.insert((due, number.unwrap_or(0)), frame.freeze());
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// When the next delayed stanza is to be written.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let state = lock(&self.state);
+        state.later.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Ends the connection now.
+    pub(super) fn abort(&self) {
+        lock(&self.state).end = Some(End::Aborted);
+        self.wake();
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        lock(&self.state).end.is_some()
+    }
+
     /// Ends the connection once everything pushed before is written.
     pub(super) fn finish(&self) {
         lock(&self.state).end.get_or_insert(End::Finished);
@@ -94,6 +131,13 @@ impl Outbox {
     /// Everything that waits, and whether the connection ends after it.
     pub(super) fn take(&self) -> (Vec<Bytes>, Option<End>) {
         let mut state = lock(&self.state);
+        if !state.later.is_empty() {
+            let now = Instant::now();
+            while let Some(first) = state.later.first_entry().filter(|first| first.key().0 <= now) {
+                let frame = first.remove();
+                state.frames.push(frame);
+            }
+        }
         state.bytes = 0;
         (std::mem::take(&mut state.frames), state.end)
     }

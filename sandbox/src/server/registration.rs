@@ -11,7 +11,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::account::Account;
-use super::device::{Device, DeviceRow};
+use super::device::{About, Device, DeviceRow};
 use super::link::{Link, stream_error};
 use super::service::Service;
 use super::stanza::{self, iq_error, iq_result};
@@ -23,10 +23,12 @@ use crate::signal::proto::{AdvSignedDeviceIdentity, ProtoMessage};
 use crate::signal::{SignedPrekey, adv};
 use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
-use crate::wire::proto::DevicePairingData;
+use crate::wire::proto::{DevicePairingData, DeviceProps};
 
 /// Clients show the first reference for a minute and each later one for 20 seconds.
 const REFERENCES: usize = 6;
+/// Of what a client says of itself.
+const ABOUT_CHARS_MAX: usize = 100;
 
 /// Why a companion was not linked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -62,6 +64,7 @@ pub(super) struct Candidate {
     registration_id: u32,
     identity: [u8; 32],
     signed_prekey: SignedPrekey,
+    props: DeviceProps,
 }
 
 impl Candidate {
@@ -88,7 +91,24 @@ impl Candidate {
             registration_id,
             identity,
             signed_prekey,
+            // It is only shown; a client that says nothing, or nonsense, has no name.
+            props: data.device_props.map_or_else(DeviceProps::default, |props| {
+                DeviceProps::decode(props.as_slice()).unwrap_or_default()
+            }),
         })
+    }
+}
+
+impl Candidate {
+    fn about(&self) -> About {
+        let shown = |text: &str| {
+            Some(text.chars().take(ABOUT_CHARS_MAX).collect()).filter(|text: &String| !text.is_empty())
+        };
+        About {
+            platform: self.props.platform_name().map(str::to_owned),
+            os: self.props.os.as_deref().and_then(shown),
+            linked_at_s: now_s(),
+        }
     }
 }
 
@@ -211,6 +231,7 @@ impl Registration {
             signed_prekey: self.candidate.signed_prekey.clone(),
             prekeys_uploaded: false,
             bootstrapped: false,
+            about: self.candidate.about(),
         };
         let shelf = offer.account.shelf(offer.device);
         let device = Device::new(offer.device, row, shelf, &service.config);

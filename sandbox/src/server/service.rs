@@ -13,9 +13,12 @@ use tokio_util::task::TaskTracker;
 use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
 use super::device::Device;
+use super::fault::Faults;
+use super::ledger::Ledgers;
 use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
 use super::phone::VirtualPhone;
 use super::registration::Registration;
+use super::scenario::Scenarios;
 use super::stats::{Counters, Stats};
 use super::sync::{lock, now_s, read, write};
 use crate::wire::jid::{Domain, Jid};
@@ -26,6 +29,9 @@ pub(super) struct Service {
     pub authority: CertificateAuthority,
     pub counters: Counters,
     pub journal: Journal,
+    pub faults: Faults,
+    pub ledgers: Ledgers,
+    pub scenarios: Scenarios,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -110,6 +116,9 @@ impl Service {
         let directory = Directory::restore(&config, &journal, saved)?;
         Ok(Self {
             authority,
+            faults: Faults::new(config.fault_seed, config.faults_max),
+            scenarios: Scenarios::default(),
+            ledgers: Ledgers::new(config.ledger_logins_max, config.ledger_frames_max),
             config,
             counters: Counters::default(),
             journal,
@@ -242,9 +251,12 @@ impl Service {
         let mut stats = Stats {
             links: self.links_open.load(Ordering::Relaxed),
             uptime_ms: self.started.elapsed().as_millis() as u64,
+            scenarios_running: self.scenarios.running(),
+            ledger_frames: self.ledgers.frames(),
             counters: self.counters.values(),
             ..Stats::default()
         };
+        (stats.faults_active, stats.faults_struck) = self.faults.counts();
         for account in self.accounts() {
             stats.accounts += 1;
             for device in account.devices() {

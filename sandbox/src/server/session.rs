@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::account::Account;
 use super::device::Device;
+use super::fault::{Delivery, Who};
+use super::ledger::DeviceLedger;
 use super::link::{Link, stream_error};
 use super::phone;
 use super::service::Service;
@@ -16,6 +20,7 @@ pub(super) struct Session {
     pub account: Arc<Account>,
     pub device: Arc<Device>,
     pub link: Arc<Link>,
+    pub ledger: Arc<DeviceLedger>,
 }
 
 impl Session {
@@ -27,13 +32,18 @@ impl Session {
         link: Arc<Link>,
         passive: bool,
     ) -> Self {
+        let ledger = service.ledgers.of_device(&account.pn, device.id);
+        // Written before the older one is ended: the order is what happened.
+        ledger.login(link.id, link.remote);
         let session = Self {
+            ledger,
             account,
             device,
             link,
         };
         session.link.send(&session.greeting());
         if let Some(replaced) = session.device.attach(session.link.clone(), !passive) {
+            replaced.because("replaced");
             replaced.end_with(&stream_error(None, Some("replaced")));
         }
         service.counters.logins.one();
@@ -70,12 +80,26 @@ impl Session {
         }
     }
 
+    pub(super) fn who(&self) -> Who<'_> {
+        Who::new(&self.account.pn, self.device.id)
+    }
+
+    /// Acknowledges a stanza of the companion.
+    pub(super) fn acknowledge(&self, service: &Service, ack: &Node) {
+        match service.faults.at_ack(self.who(), ack) {
+            Some(Delivery::Swallow) => {}
+            Some(Delivery::Delay(delay)) => self.link.outbox.push_at(Instant::now() + delay, ack),
+            _ => self.link.send(ack),
+        }
+    }
+
     /// Unlinks the companion and tells it so.
     pub(super) fn unlink(&self, service: &Service) {
         stanza::unlink(service, &self.account, self.device.id);
     }
 
-    pub(super) fn end(&self, service: &Service) {
+    pub(super) fn end(&self, service: &Service, reason: &str) {
+        self.ledger.end(self.link.id, reason);
         if self.device.detach(self.link.id) {
             presence::refresh(service, &self.account);
         }

@@ -84,6 +84,14 @@ pub struct Stats {
     /// Stanzas companions have not settled yet.
     pub queued: u64,
     pub uptime_ms: u64,
+    /// Faults that can strike now.
+    pub faults_active: u64,
+    /// How often any fault has struck.
+    pub faults_struck: u64,
+    /// Scenarios that run.
+    pub scenarios_running: u64,
+    /// Frames written into the ledgers of devices.
+    pub ledger_frames: u64,
     #[serde(flatten)]
     pub counters: CounterValues,
 }

@@ -1,7 +1,7 @@
 //! Locks and clocks of the service.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Locks; a panic elsewhere while the lock was held must not take the whole service down.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -17,9 +17,16 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 /// Unix time in seconds.
-#[allow(clippy::disallowed_methods, reason = "this is the sandbox's clock")]
 pub(super) fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+    since_epoch().as_secs()
+}
+
+/// Unix time in microseconds.
+pub(super) fn now_us() -> u64 {
+    u64::try_from(since_epoch().as_micros()).unwrap_or(u64::MAX)
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is the sandbox's clock")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

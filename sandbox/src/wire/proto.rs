@@ -114,3 +114,34 @@ pub struct DevicePairingData {
     #[prost(bytes = "vec", optional, tag = "8")]
     pub device_props: Option<Vec<u8>>,
 }
+
+/// What a new companion says it is.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeviceProps {
+    #[prost(string, optional, tag = "1")]
+    pub os: Option<String>,
+    #[prost(int32, optional, tag = "3")]
+    pub platform_type: Option<i32>,
+}
+
+impl DeviceProps {
+    /// The platform in a word; those that clients on computers do not use have none.
+    pub fn platform_name(&self) -> Option<&'static str> {
+        Some(match self.platform_type? {
+            1 => "chrome",
+            2 => "firefox",
+            3 => "ie",
+            4 => "opera",
+            5 => "safari",
+            6 => "edge",
+            7 => "desktop",
+            8 => "ipad",
+            9 => "android_tablet",
+            14 => "ios_phone",
+            15 => "ios_catalyst",
+            16 => "android_phone",
+            18 => "wear_os",
+            _ => return None,
+        })
+    }
+}

@@ -8,6 +8,18 @@ use crate::client::Wire;
 
 /// A bundle as a client reads it.
 pub async fn fetch(wire: &mut Wire, jid: &str) -> Option<Bundle> {
+    let bundle = fetch_any(wire, jid).await?;
+    let signed = &bundle.signed_prekey;
+    assert!(xeddsa_verify(
+        &bundle.identity,
+        &typed(&signed.public),
+        &signed.signature
+    ));
+    Some(bundle)
+}
+
+/// As [`fetch`], not minding what is in it.
+pub async fn fetch_any(wire: &mut Wire, jid: &str) -> Option<Bundle> {
     let user = Node::new("user").attr("jid", jid.to_owned());
     let answer = wire.query("get", "encrypt", Node::new("key").child(user)).await;
     let user = answer.find("list").unwrap().find("user").unwrap();
@@ -20,7 +32,7 @@ pub async fn fetch(wire: &mut Wire, jid: &str) -> Option<Bundle> {
         return None;
     }
     let skey = user.find("skey").unwrap();
-    let bundle = Bundle {
+    Some(Bundle {
         registration_id: u32::from_be_bytes(user.find("registration").unwrap().data_array().unwrap()),
         identity: user.find("identity").unwrap().data_array().unwrap(),
         signed_prekey: SignedPrekey {
@@ -32,14 +44,7 @@ pub async fn fetch(wire: &mut Wire, jid: &str) -> Option<Bundle> {
             id: key_id(key),
             public: key.find("value").unwrap().data_array().unwrap(),
         }),
-    };
-    let signed = typed(&bundle.signed_prekey.public);
-    assert!(xeddsa_verify(
-        &bundle.identity,
-        &signed,
-        &bundle.signed_prekey.signature
-    ));
-    Some(bundle)
+    })
 }
 
 fn key_id(node: &Node) -> u32 {

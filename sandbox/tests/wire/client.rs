@@ -12,8 +12,8 @@ use roost_sandbox::signal::{Address, CiphertextKind, KeyPair, Phone, SignedPreke
 use roost_sandbox::wire::frame::{FrameReader, Input, client_header, write_frame};
 use roost_sandbox::wire::jid::Jid;
 use roost_sandbox::wire::node::{Limits, Node, decode, encode_to_vec};
-use roost_sandbox::wire::noise::{Hello, Initiator, Transport};
-use roost_sandbox::wire::proto::{ClientPayload, DevicePairingData};
+use roost_sandbox::wire::noise::{Hello, Initiator, NoiseError, Transport};
+use roost_sandbox::wire::proto::{ClientPayload, DevicePairingData, DeviceProps};
 use serde_json::json;
 use sha2::Sha256;
 use tokio::net::TcpStream;
@@ -96,6 +96,11 @@ impl Wire {
         }
     }
 
+    /// The next WebSocket message, whatever it is.
+    pub async fn next_message(&mut self) -> Option<tungstenite::Message> {
+        self.socket.next().await.and_then(Result::ok)
+    }
+
     /// Sends the bytes of a stanza, well-formed or not.
     pub async fn send_plain(&mut self, plain: &[u8]) {
         let mut out = BytesMut::new();
@@ -108,9 +113,14 @@ impl Wire {
     }
 
     async fn read(&mut self) -> Option<Node> {
+        self.try_read().await.map(Result::unwrap)
+    }
+
+    /// The next stanza; an error when its frame does not decrypt.
+    pub async fn try_read(&mut self) -> Option<Result<Node, NoiseError>> {
         let frame = next_frame(&mut self.socket, &mut self.reader).await?;
-        let plain = self.transport.open(frame).unwrap();
-        Some(decode(plain.freeze(), Limits::default()).unwrap())
+        let plain = self.transport.open(frame);
+        Some(plain.map(|plain| decode(plain.freeze(), Limits::default()).unwrap()))
     }
 
     /// The next stanza that `matches`; the others are kept for later.
@@ -246,6 +256,10 @@ impl Companion {
 
     pub fn pairing_data(&self) -> DevicePairingData {
         let signed = &self.signed_prekey;
+        let props = DeviceProps {
+            os: Some("Test OS".to_owned()),
+            platform_type: Some(1),
+        };
         DevicePairingData {
             e_regid: Some(self.signal.registration_id().to_be_bytes().to_vec()),
             e_keytype: Some(vec![5]),
@@ -253,6 +267,7 @@ impl Companion {
             e_skey_id: Some(signed.id.to_be_bytes()[1..].to_vec()),
             e_skey_val: Some(signed.public.to_vec()),
             e_skey_sig: Some(signed.signature.to_vec()),
+            device_props: Some(props.encode_to_vec()),
             ..Default::default()
         }
     }

@@ -5,10 +5,14 @@
 mod bundle;
 mod client;
 mod control;
+mod fault;
 mod hostile;
+mod ledger;
 mod message;
 mod pairing;
 mod restart;
+mod rules;
+mod scenario;
 mod stage;
 mod state;
 mod traffic;

@@ -156,6 +156,27 @@ impl Stage {
         Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
     }
 
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.delete(url).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.put(url).body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Makes a fault and returns its id.
+    pub async fn fault(&self, body: Value) -> String {
+        let (status, answer) = self.post("/faults", body).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().unwrap().to_owned()
+    }
+
     pub async fn account(&self, number: &str, echo: bool) {
         let (status, body) = self
             .post(

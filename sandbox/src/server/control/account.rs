@@ -11,7 +11,7 @@ use super::body::{Body, Params};
 use super::problem::{Problem, ProblemCode};
 use super::{Shared, phone_number};
 use crate::server::account::Account;
-use crate::server::service::CreateError;
+use crate::server::service::{CreateError, Service};
 
 const NAME_BYTES_MAX: usize = 100;
 const LIST_MAX: usize = 1_000;
@@ -66,21 +66,30 @@ pub(super) async fn create(
     State(service): Shared,
     Body(new): Body<NewAccount>,
 ) -> Result<(StatusCode, Json<AccountView>), Problem> {
-    let number = phone_number(&new.phone_number, "/phone_number")?;
-    let name = new.name.trim();
+    let account = make(&service, &new.phone_number, &new.name, new.echo)?;
+    Ok((StatusCode::CREATED, Json(AccountView::of(&account))))
+}
+
+/// Creates an account; scenarios come here too.
+pub(in crate::server) fn make(
+    service: &Service,
+    number: &str,
+    name: &str,
+    echo: bool,
+) -> Result<Arc<Account>, Problem> {
+    let number = phone_number(number, "/phone_number")?;
+    let name = name.trim();
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err(Problem::new(ProblemCode::InvalidField, "a name has 1 to 100 bytes").at("/name"));
     }
     let _unit = service.journal.unit();
-    match service.create_account(number, name.to_owned(), new.echo) {
-        Ok(account) => Ok((StatusCode::CREATED, Json(AccountView::of(&account)))),
-        Err(error @ CreateError::Exists) => {
-            Err(Problem::new(ProblemCode::AccountExists, error.to_string()).at("/phone_number"))
+    let created = service.create_account(number, name.to_owned(), echo);
+    created.map_err(|error| match error {
+        CreateError::Exists => {
+            Problem::new(ProblemCode::AccountExists, error.to_string()).at("/phone_number")
         }
-        Err(error @ CreateError::TooMany(_)) => {
-            Err(Problem::new(ProblemCode::TooManyAccounts, error.to_string()))
-        }
-    }
+        CreateError::TooMany(_) => Problem::new(ProblemCode::TooManyAccounts, error.to_string()),
+    })
 }
 
 #[derive(Deserialize)]
@@ -162,13 +171,21 @@ pub(super) async fn disconnect_devices(
     Path(phone): Path<String>,
 ) -> Result<Json<Disconnected>, Problem> {
     let account = super::account(&service, &phone)?;
+    Ok(Json(Disconnected {
+        disconnected: disconnect(&account),
+    }))
+}
+
+/// Returns how many connections are closed.
+pub(in crate::server) fn disconnect(account: &Account) -> usize {
     let links: Vec<_> = account
         .devices()
         .iter()
         .filter_map(|device| device.link())
         .collect();
-    links.iter().for_each(|link| link.outbox.finish());
-    Ok(Json(Disconnected {
-        disconnected: links.len(),
-    }))
+    for link in &links {
+        link.because("disconnect-devices");
+        link.outbox.finish();
+    }
+    links.len()
 }

@@ -5,6 +5,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{Problem, ProblemCode};
 
@@ -24,20 +25,26 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                 _ => Problem::new(ProblemCode::InvalidBody, "the body could not be read"),
             })?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let pointer = pointer(error.path());
-            let is_data = error.inner().is_data();
-            let code = if is_data {
-                ProblemCode::InvalidField
-            } else {
-                ProblemCode::InvalidBody
-            };
-            Problem::new(code, error.into_inner().to_string()).at(pointer)
-        })?;
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| problem(error, ""))?;
         json.end()
             .map_err(|error| Problem::new(ProblemCode::InvalidBody, error.to_string()))?;
         Ok(Self(value))
     }
+}
+
+/// Reads a part of a body; `at` is where it is.
+pub(super) fn parse<T: DeserializeOwned>(value: Value, at: &str) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(|error| problem(error, at))
+}
+
+fn problem(error: serde_path_to_error::Error<serde_json::Error>, at: &str) -> Problem {
+    let pointer = format!("{at}{}", pointer(error.path()));
+    let code = if error.inner().is_data() {
+        ProblemCode::InvalidField
+    } else {
+        ProblemCode::InvalidBody
+    };
+    Problem::new(code, error.into_inner().to_string()).at(pointer)
 }
 
 fn pointer(path: &serde_path_to_error::Path) -> String {

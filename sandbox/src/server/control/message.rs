@@ -1,5 +1,7 @@
 //! What phones send and what they received.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -9,7 +11,9 @@ use super::account::{Page, list_limit};
 use super::body::{Body, Params};
 use super::problem::{Problem, ProblemCode};
 use super::{Shared, phone_number};
+use crate::server::account::Account;
 use crate::server::phone::{self, Content, Recorded};
+use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
 const TEXT_BYTES_MAX: usize = 65_536;
@@ -18,7 +22,7 @@ const LIST_MAX: usize = 10_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewMessage {
+pub(in crate::server) struct NewMessage {
     to: String,
     text: Option<String>,
     /// The id of a message of the other side that the text answers.
@@ -103,6 +107,16 @@ pub(super) async fn send(
     Body(new): Body<NewMessage>,
 ) -> Result<(StatusCode, Json<SentMessage>), Problem> {
     let account = super::account(&service, &phone)?;
+    let whatsapp_id = deliver(&service, &account, new).await?;
+    Ok((StatusCode::CREATED, Json(SentMessage { whatsapp_id })))
+}
+
+/// Has a phone send a message; scenarios and rules come here too.
+pub(in crate::server) async fn deliver(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    new: NewMessage,
+) -> Result<String, Problem> {
     let to = phone_number(&new.to, "/to")?;
     let peer = service
         .account_by_pn(to)
@@ -113,9 +127,8 @@ pub(super) async fn send(
         Addressing::Lid => Domain::Lid,
     };
     let _unit = service.journal.unit();
-    let whatsapp_id = phone::send(&service, &account, &peer, domain, &content)
-        .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))?;
-    Ok((StatusCode::CREATED, Json(SentMessage { whatsapp_id })))
+    phone::send(service, account, &peer, domain, &content)
+        .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))
 }
 
 #[derive(Deserialize)]

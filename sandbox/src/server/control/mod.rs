@@ -1,10 +1,15 @@
 //! The control API: how tests and users create accounts, scan codes and read what phones received.
 
-mod account;
+pub(super) mod account;
 mod body;
-mod message;
+mod evidence;
+pub(super) mod fault;
+pub(super) mod message;
 mod pairing;
+mod presence;
 pub(super) mod problem;
+pub(super) mod rule;
+mod scenario;
 
 use std::sync::Arc;
 
@@ -38,6 +43,11 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/accounts/{phone}/disconnect-devices",
             post(account::disconnect_devices),
         )
+        .merge(evidence::routes())
+        .merge(fault::routes())
+        .merge(presence::routes())
+        .merge(rule::routes())
+        .merge(scenario::routes())
         .route("/stats", get(stats))
         .method_not_allowed_fallback(|| async {
             Problem::new(ProblemCode::MethodNotAllowed, "the path has no such method")

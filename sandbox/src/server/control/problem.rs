@@ -27,6 +27,11 @@ pub(in crate::server) enum ProblemCode {
     PairingTimedOut,
     TooManyDevices,
     MessageNotFound,
+    DeviceNotFound,
+    FaultNotFound,
+    TooManyFaults,
+    ScenarioNotFound,
+    TooManyScenarios,
     QueueFull,
     UpgradeRequired,
     Internal,
@@ -35,9 +40,13 @@ pub(in crate::server) enum ProblemCode {
 impl ProblemCode {
     fn status(self) -> StatusCode {
         match self {
-            Self::NotFound | Self::AccountNotFound | Self::UnknownCode | Self::MessageNotFound => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::AccountNotFound
+            | Self::UnknownCode
+            | Self::MessageNotFound
+            | Self::DeviceNotFound
+            | Self::FaultNotFound
+            | Self::ScenarioNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {
@@ -47,9 +56,11 @@ impl ProblemCode {
             Self::AccountExists | Self::NoCodeRequested | Self::PairingFailed | Self::TooManyDevices => {
                 StatusCode::CONFLICT
             }
-            Self::TooManyAccounts | Self::TooManyConnections | Self::QueueFull => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::TooManyAccounts
+            | Self::TooManyConnections
+            | Self::TooManyFaults
+            | Self::TooManyScenarios
+            | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::PairingTimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -90,10 +101,24 @@ impl Problem {
         }
     }
 
+    /// The place in the body and what is wrong there.
+    pub(super) fn into_field(self) -> (String, String) {
+        (self.pointer.unwrap_or_default(), self.detail)
+    }
+
     /// Names the place in the body, as a JSON pointer; empty means none.
     pub(super) fn at(mut self, pointer: impl Into<String>) -> Self {
         self.pointer = Some(pointer.into()).filter(|pointer| !pointer.is_empty());
         self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.pointer {
+            Some(pointer) => write!(f, "{pointer}: {}", self.detail),
+            None => f.write_str(&self.detail),
+        }
     }
 }
 

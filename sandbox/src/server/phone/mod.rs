@@ -6,6 +6,7 @@
 //! other. With a data folder all of it survives a restart, but how often it asked for resends; a job
 //! and all it caused are kept at once, so a job that a crash interrupted is done again.
 
+mod answering;
 mod content;
 mod endpoint;
 mod inbox;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use answering::Answering;
 pub use content::Content;
 pub(super) use content::Outgoing;
 use endpoint::Endpoint;
@@ -30,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use super::account::Account;
 use super::config::SandboxConfig;
 use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
+use super::rule;
 use super::service::Service;
 use super::stanza::message::Sender;
 use super::sync::lock;
@@ -48,6 +51,9 @@ pub(super) struct VirtualPhone {
     inbox_max: usize,
     inbox_bytes_max: usize,
     echo: AtomicBool,
+    /// The account is shown as online even when no companion says so.
+    available: AtomicBool,
+    answering: Answering,
     app_state_key: AppStateKey,
 }
 
@@ -101,6 +107,8 @@ impl VirtualPhone {
             inbox_max: config.phone_inbox_max,
             inbox_bytes_max: config.phone_inbox_bytes_max,
             echo: AtomicBool::new(echo),
+            available: AtomicBool::new(false),
+            answering: Answering::default(),
             app_state_key,
         }
     }
@@ -126,7 +134,9 @@ impl VirtualPhone {
         let key = settings
             .get(APP_STATE_KEY)
             .ok_or(PersistError::Incomplete { table })?;
-        Ok(Self::of(state, echo, key.value()?, config))
+        let mut phone = Self::of(state, echo, key.value()?, config);
+        phone.answering = Answering::restore(settings)?;
+        Ok(phone)
     }
 
     pub(super) fn restore_inbox(
@@ -171,8 +181,35 @@ impl VirtualPhone {
         self.echo.store(enabled, Ordering::Relaxed);
     }
 
+    pub(super) fn is_available(&self) -> bool {
+        self.available.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_available(&self, available: bool) {
+        self.available.store(available, Ordering::Relaxed);
+    }
+
     pub(super) fn inbox_is_full(&self) -> bool {
         lock(&self.inbox).is_full(self.inbox_max, self.inbox_bytes_max)
+    }
+
+    /// The number of the latest decrypted message.
+    pub(super) fn last_message(&self) -> u64 {
+        lock(&self.state).notebook.last()
+    }
+
+    /// How many decrypted messages after the one numbered `after` fit, and the id of the last.
+    pub(super) fn count_messages(
+        &self,
+        after: u64,
+        fits: impl Fn(&Recorded) -> bool,
+    ) -> (usize, Option<String>) {
+        let state = lock(&self.state);
+        let (mut count, mut last) = (0, None);
+        for message in state.notebook.after(after).filter(|message| fits(message)) {
+            (count, last) = (count + 1, Some(&message.whatsapp_id));
+        }
+        (count, last.cloned())
     }
 
     /// Decrypted messages after the first `skip`, oldest first.
@@ -216,6 +253,7 @@ pub(super) fn resume(service: &Arc<Service>) {
         return;
     }
     for account in service.accounts() {
+        rule::resume(service, &account);
         lock(&account.phone.inbox).running = true;
         start_working(service, account);
     }

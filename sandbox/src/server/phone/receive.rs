@@ -6,6 +6,7 @@ use super::record::{Direction, Kind, Recorded};
 use super::send;
 use super::{Content, State};
 use crate::server::account::Account;
+use crate::server::rule;
 use crate::server::service::Service;
 use crate::server::stanza::message::Sender;
 use crate::server::stanza::receipt;
@@ -107,6 +108,16 @@ fn respond(
         }
         return;
     }
+    // Two phones that answer by themselves would never stop.
+    if sender.device == 0 && sender.account.phone.answers_by_itself() {
+        return;
+    }
+    if note
+        .as_ref()
+        .is_some_and(|note| rule::respond(service, account, note))
+    {
+        return;
+    }
     let Some(Recorded {
         kind: Kind::Text,
         text: Some(text),
@@ -115,10 +126,7 @@ fn respond(
     else {
         return;
     };
-    // Two phones that echo each other would never stop.
-    let from_echo = sender.device == 0 && sender.account.phone.echoes();
     if account.phone.echoes()
-        && !from_echo
         && let Err(error) = send::send(
             service,
             account,

@@ -125,8 +125,18 @@ impl Notebook {
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Vec<Recorded> {
+        self.after(after).take(limit).cloned().collect()
+    }
+
+    /// The messages after the one numbered `after`.
+    pub(super) fn after(&self, after: u64) -> impl Iterator<Item = &Recorded> {
         let start = self.messages.partition_point(|message| message.number <= after);
-        self.messages.range(start..).take(limit).cloned().collect()
+        self.messages.range(start..)
+    }
+
+    /// The number of the latest message.
+    pub(super) fn last(&self) -> u64 {
+        self.written
     }
 }
 

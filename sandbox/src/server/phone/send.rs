@@ -296,7 +296,7 @@ fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, messag
         .child(enc(sealed));
     if let Err(refusal) = route(service, &phone_of(account), &node) {
         tracing::warn!(
-            code = refusal.code(),
+            code = %refusal.code(),
             "a message from a phone to its companion was refused"
         );
     }

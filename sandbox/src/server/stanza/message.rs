@@ -14,7 +14,7 @@ use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::server::sync::now_s;
 use crate::wire::jid::{Domain, Jid};
-use crate::wire::node::Node;
+use crate::wire::node::{Node, Text};
 
 /// Copies in one message.
 const COPIES_MAX: usize = 256;
@@ -40,15 +40,18 @@ pub(in crate::server) enum Refusal {
     NoSuchUser,
     Unsupported,
     QueueFull,
+    /// A fault that was asked for.
+    Fault(u16),
 }
 
 impl Refusal {
-    pub(in crate::server) fn code(self) -> &'static str {
+    pub(in crate::server) fn code(self) -> Text {
         match self {
-            Self::Malformed => "400",
-            Self::NoSuchUser => "404",
-            Self::Unsupported => "501",
-            Self::QueueFull => "503",
+            Self::Malformed => "400".into(),
+            Self::NoSuchUser => "404".into(),
+            Self::Unsupported => "501".into(),
+            Self::QueueFull => "503".into(),
+            Self::Fault(code) => code.to_string().into(),
         }
     }
 }
@@ -58,19 +61,24 @@ pub(in crate::server) fn from_companion(service: &Arc<Service>, session: &Sessio
         account: session.account.clone(),
         device: session.device.id,
     };
-    let outcome = route(service, &sender, node);
+    let rejected = service.faults.at_send(session.who());
+    let outcome = match rejected {
+        Some(code) => Err(Refusal::Fault(code)),
+        None => route(service, &sender, node),
+    };
     let ack = Node::new("ack")
         .attr("class", "message")
         .attrs_from(node, &["id"])
         .attr_opt("from", node.get("to").map(str::to_owned))
         .attr("t", now_s().to_string());
-    session.link.send(&match outcome {
+    let ack = match outcome {
         Ok(accepted) => ack.attr_opt("phash", accepted.participant_hash),
         Err(refusal) => {
             service.counters.messages_refused.one();
             ack.attr("error", refusal.code())
         }
-    });
+    };
+    session.acknowledge(service, &ack);
 }
 
 /// One device's copy of a message.

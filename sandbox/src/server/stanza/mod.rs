@@ -138,6 +138,7 @@ pub(super) fn unlink(service: &Service, account: &Account, device: u16) {
         return;
     };
     if let Some(link) = removed.link() {
+        link.because("unlinked");
         link.end_with(&stream_error(Some("401"), Some("device_removed")));
     }
     announce_devices(service, account, "remove", device);

@@ -30,7 +30,7 @@ pub(super) fn answer(service: &Arc<Service>, session: &Session, id: &str, node: 
         return iq_result(id).child(digest(&session.device));
     }
     if let Some(request) = node.find("key").filter(|_| !is_set) {
-        return bundles(service, id, request);
+        return bundles(service, session, id, request);
     }
     let stored = match node.find("rotate") {
         Some(rotate) if is_set => rotate_signed_prekey(session, rotate),
@@ -107,7 +107,7 @@ fn digest(device: &Device) -> Node {
         .child(Node::new("hash").bytes(hash.finalize().to_vec()))
 }
 
-fn bundles(service: &Arc<Service>, id: &str, request: &Node) -> Node {
+fn bundles(service: &Arc<Service>, session: &Session, id: &str, request: &Node) -> Node {
     if request.children().len() > USERS_MAX {
         return iq_error(id, 400, "bad-request");
     }
@@ -115,7 +115,10 @@ fn bundles(service: &Arc<Service>, id: &str, request: &Node) -> Node {
         let jid = user.get("jid").unwrap_or_default();
         let answer = Node::new("user").attr("jid", jid.to_owned());
         match Jid::parse(jid).and_then(|jid| fetch(service, &jid)) {
-            Some(fetched) => answer.with_children(fetched.into_nodes()),
+            Some(mut fetched) => {
+                service.faults.at_bundle(session.who(), &mut fetched.bundle);
+                answer.with_children(fetched.into_nodes())
+            }
             None => answer.child(
                 Node::new("error")
                     .attr("code", "404")

@@ -1,5 +1,7 @@
 //! Presence and chat states: worth something only to who is online now.
 
+use serde::Deserialize;
+
 use super::iq::domain_of;
 use crate::server::account::Account;
 use crate::server::service::Service;
@@ -69,7 +71,8 @@ fn presence_node(account: &Account, domain: Domain, (available, last_seen_s): (b
 
 /// Tells subscribers when an account comes or goes: it is there while one companion says so.
 pub(in crate::server) fn refresh(service: &Service, account: &Account) {
-    let available = account.devices().iter().any(|device| device.is_available());
+    let available =
+        account.phone.is_available() || account.devices().iter().any(|device| device.is_available());
     let subscribers: Vec<_> = {
         let mut presence = lock(&account.presence);
         if presence.available == available {
@@ -98,22 +101,56 @@ pub(in crate::server) fn chat_state(service: &Service, session: &Session, node: 
     let Some(jid) = node.get("to").and_then(Jid::parse) else {
         return;
     };
-    let Some(target) = service
-        .account(&jid)
-        .filter(|target| target.pn != session.account.pn)
-    else {
-        return;
-    };
     let state = node
         .children()
         .iter()
         .find(|state| matches!(state.tag.as_ref(), "composing" | "paused"));
-    let Some(state) = state else { return };
-    let from = session.account.jid(0, domain_of(&jid));
+    if let Some(state) = state {
+        pass_on(service, &session.account, &jid, state);
+    }
+}
+
+/// Returns whether there is such a chat.
+fn pass_on(service: &Service, account: &Account, to: &Jid, state: &Node) -> bool {
+    let Some(target) = service.account(to).filter(|target| target.pn != account.pn) else {
+        return false;
+    };
+    let from = account.jid(0, domain_of(to));
     let passed = Node::new("chatstate")
         .attr("from", from.to_string())
         .child(state.clone());
     for device in target.devices() {
         device.send_live(&passed);
     }
+    true
+}
+
+/// What a phone does in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::server) enum ChatState {
+    Composing,
+    Recording,
+    Paused,
+}
+
+/// Shows a chat what the phone of `account` does in it; `chat` is a phone number or an address.
+/// Returns whether there is such a chat.
+pub(in crate::server) fn phone_types(
+    service: &Service,
+    account: &Account,
+    chat: &str,
+    state: ChatState,
+) -> bool {
+    let digits = chat.trim_start_matches('+');
+    let to = match Jid::parse(chat) {
+        Some(jid) if chat.contains('@') => jid,
+        _ => Jid::new(digits, 0, Domain::Pn),
+    };
+    let state = match state {
+        ChatState::Composing => Node::new("composing"),
+        ChatState::Recording => Node::new("composing").attr("media", "audio"),
+        ChatState::Paused => Node::new("paused"),
+    };
+    pass_on(service, account, &to, &state)
 }

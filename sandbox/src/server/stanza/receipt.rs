@@ -40,7 +40,7 @@ pub(in crate::server) fn from_companion(service: &Arc<Service>, session: &Sessio
         .attr("id", id.to_owned())
         .attr("from", to.to_owned())
         .attrs_from(node, &["type", "participant"]);
-    session.link.send(&ack);
+    session.acknowledge(service, &ack);
 }
 
 /// A companion acknowledges a stanza: it need not be delivered again.

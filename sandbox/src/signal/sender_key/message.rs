@@ -83,9 +83,7 @@ impl Distribution {
     pub fn parse(bytes: &[u8]) -> Result<Self, SenderKeyError> {
         let proto = DistributionProto::decode(strip_version(bytes)?)
             .map_err(|_| SenderKeyError::Malformed("not a protobuf"))?;
-        let chain_key = proto
-            .chain_key
-            .ok_or(SenderKeyError::Malformed("no chain key"))?;
+        let chain_key = proto.chain_key.ok_or(SenderKeyError::Malformed("no chain key"))?;
         let signing_key = proto
             .signing_key
             .ok_or(SenderKeyError::Malformed("no signing key"))?;

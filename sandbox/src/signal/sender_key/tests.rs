@@ -48,7 +48,10 @@ fn a_key_told_twice_stays_as_far_as_it_has_run() {
     reader.decrypt(&first).unwrap();
     reader.learn(&distribution).unwrap();
     assert!(reader.decrypt(&first).is_err());
-    assert_eq!(reader.decrypt(&own.encrypt(b"second").unwrap()).unwrap(), b"second");
+    assert_eq!(
+        reader.decrypt(&own.encrypt(b"second").unwrap()).unwrap(),
+        b"second"
+    );
 }
 
 #[test]

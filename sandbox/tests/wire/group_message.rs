@@ -176,6 +176,43 @@ async fn a_phone_takes_a_new_key_when_a_member_leaves_and_tells_it_who_comes() {
 }
 
 #[tokio::test]
+async fn a_companion_that_was_unlinked_does_not_read_on() {
+    let stage = stage().await;
+    let group = stage.group(&[ADA, BOB], "pn").await;
+    let mut ada = Member::new(&stage, ADA).await;
+    let mut ada_too = Member::new(&stage, ADA).await;
+    stage.phone_sends(BOB, &group, "before").await;
+    assert_eq!(ada.reads().await, "before");
+    let remove = Node::new("remove-companion-device").attr("jid", ada_too.jid());
+    ada_too.wire.query("set", "md", remove).await;
+    stage.phone_sends(BOB, &group, "after").await;
+    let message = ada.delivered().await;
+    assert_eq!(
+        message.find_all("enc").count(),
+        2,
+        "there is a new key to be told"
+    );
+    assert_eq!(ada.read(&message).unwrap().text(), Some("after"));
+}
+
+#[tokio::test]
+async fn a_phone_follows_its_rules_in_a_group() {
+    let stage = stage().await;
+    let group = stage.group(&[ADA, BOB], "pn").await;
+    let mut ada = Member::new(&stage, ADA).await;
+    let rules = json!([{"match": {"contains": "price"}, "read": true, "reply": {"text": "You: {text}", "reply_to": "{id}"}}]);
+    assert_eq!(stage.put(&format!("/accounts/{BOB}/rules"), rules).await.0, 200);
+    ada.sends(&group, &[ADA_JID, BOB_JID], "M1", "the price?").await;
+    let answer = ada.delivered().await;
+    let read = ada.read(&answer).unwrap();
+    assert_eq!(read.text(), Some("You: the price?"));
+    let context = read.extended_text_message.unwrap().context_info.unwrap();
+    assert_eq!(context.participant, Some(ADA_JID.to_owned()));
+    let is_read = |node: &Node| node.tag == "receipt" && node.is("type", "read");
+    assert_eq!(ada.wire.expect(is_read).await.get("participant"), Some(BOB_JID));
+}
+
+#[tokio::test]
 async fn a_phone_asks_for_what_it_has_no_key_for_and_reads_what_is_resent() {
     let stage = stage().await;
     let group = stage.group(&[ADA, BOB], "pn").await;

@@ -1,13 +1,21 @@
 //! Groups and sender keys across a kill -9.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use roost_sandbox::wire::node::Node;
 use serde_json::json;
 
 use crate::member::Member;
-use crate::stage::Stage;
+use crate::stage::{DEADLINE, Stage, eventually};
+use crate::traffic::phone_writes;
 
 const ADA: &str = "15550000001";
 const BOB: &str = "15550000002";
 const EVE: &str = "15550000003";
+/// How often the program is killed under traffic.
+const KILLS: usize = 8;
 const ADA_JID: &str = "15550000001@s.whatsapp.net";
 const BOB_JID: &str = "15550000002@s.whatsapp.net";
 
@@ -86,4 +94,77 @@ async fn groups_are_as_they_were_and_sender_keys_go_on_after_a_kill() {
     stage.kill();
     stage.restart();
     assert_eq!(stage.get("/groups").await.1["data"], json!([]));
+}
+
+/// Reads a group until the server is gone or `is_done`.
+async fn read_on(
+    member: &mut Member,
+    stage: &Stage,
+    read: &mut BTreeMap<String, String>,
+    progress: &AtomicUsize,
+    is_done: impl Fn(&BTreeMap<String, String>) -> bool,
+) -> Option<()> {
+    member.wire = member.companion.try_connect(stage).await?;
+    while !is_done(read) {
+        let node = member.wire.next().await?;
+        let id = node.get("id").unwrap_or_default().to_owned();
+        if node.tag != "message" {
+            continue;
+        }
+        if !read.contains_key(&id) {
+            let content = member.read(&node).expect("a sender key never turns back");
+            let text = content.innermost().text().unwrap().to_owned();
+            read.insert(id.clone(), text);
+        }
+        let receipt = Node::new("receipt")
+            .attr("id", id)
+            .attr("to", node.get("from").unwrap().to_owned())
+            .attr("participant", node.get("participant").unwrap().to_owned());
+        member.wire.try_send(&receipt).await?;
+        progress.fetch_add(1, Ordering::Relaxed);
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn nothing_a_phone_wrote_to_a_group_is_lost_or_unreadable_under_random_kills() {
+    let mut stage = Stage::process();
+    for number in [ADA, BOB, EVE] {
+        stage.account(number, false).await;
+    }
+    let group = stage.group(&[ADA, BOB, EVE], "pn").await;
+    let mut ada = Member::new(&stage, ADA).await;
+    let answered = Mutex::new(BTreeMap::new());
+    let mut read = BTreeMap::new();
+    let progress = AtomicUsize::new(0);
+    for _ in 0..KILLS {
+        let enough = progress.load(Ordering::Relaxed) + rand::random_range(1..60);
+        let kill = async {
+            eventually(|| async { (progress.load(Ordering::Relaxed) >= enough).then_some(()) }).await;
+            stage.kill();
+        };
+        tokio::join!(
+            read_on(&mut ada, &stage, &mut read, &progress, |_| false),
+            phone_writes(&stage, BOB, &group, &answered),
+            kill,
+        );
+        stage.restart();
+    }
+    let answered = answered.into_inner().unwrap();
+    assert!(!answered.is_empty());
+    let has_all =
+        |read: &BTreeMap<String, String>| answered.iter().all(|(id, text)| read.get(id) == Some(text));
+    let rest = read_on(&mut ada, &stage, &mut read, &progress, has_all);
+    let ended = tokio::time::timeout(DEADLINE, rest).await;
+    assert_eq!(ended.ok().flatten(), Some(()), "everything answered arrives");
+    eventually(|| async {
+        let notes = stage.phone_has(EVE, answered.len()).await;
+        let ids: Vec<_> = notes
+            .iter()
+            .map(|note| note["whatsapp_id"].as_str().unwrap())
+            .collect();
+        let once = |id: &&String| ids.iter().filter(|seen| *seen == *id).count() == 1;
+        answered.keys().all(|id| once(&id)).then_some(())
+    })
+    .await;
 }

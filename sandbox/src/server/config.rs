@@ -43,6 +43,14 @@ pub struct SandboxConfig {
     pub phone_inbox_bytes_max: usize,
     /// Decrypted messages one virtual phone remembers; the oldest are forgotten.
     pub phone_messages_max: usize,
+    /// Groups in the sandbox, ended ones not counted.
+    pub groups_max: usize,
+    pub groups_per_account_max: usize,
+    pub group_members_max: usize,
+    /// Accounts that wait for an admin to let them into one group.
+    pub group_requests_max: usize,
+    pub group_subject_chars_max: usize,
+    pub group_description_chars_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
     /// Rules of one virtual phone.
@@ -92,6 +100,12 @@ impl Default for SandboxConfig {
             phone_inbox_max: 10_000,
             phone_inbox_bytes_max: 16 << 20,
             phone_messages_max: 10_000,
+            groups_max: 20_000,
+            groups_per_account_max: 2_000,
+            group_members_max: 1_024,
+            group_requests_max: 1_024,
+            group_subject_chars_max: 100,
+            group_description_chars_max: 2_048,
             patches_max: 10_000,
             rules_max: 100,
             answers_due_max: 1_000,

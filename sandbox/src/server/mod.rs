@@ -11,6 +11,7 @@ mod connection;
 mod control;
 mod device;
 mod fault;
+mod group;
 mod ledger;
 mod link;
 mod listener;

@@ -14,6 +14,7 @@ use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
 use super::device::Device;
 use super::fault::Faults;
+use super::group::Groups;
 use super::ledger::Ledgers;
 use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
 use super::phone::VirtualPhone;
@@ -32,6 +33,7 @@ pub(super) struct Service {
     pub faults: Faults,
     pub ledgers: Ledgers,
     pub scenarios: Scenarios,
+    pub groups: Groups,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
@@ -70,7 +72,7 @@ pub(super) enum CreateError {
 const AUTHORITY: &str = "authority";
 
 /// The server's keys: those that were saved, or new ones.
-fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuthority, PersistError> {
+fn authority(journal: &Journal, own: &mut SavedAccount) -> Result<CertificateAuthority, PersistError> {
     let mut settings = own.take(Table::Setting, 0).into_iter();
     if let Some(row) = settings.find(|row| &*row.name == AUTHORITY) {
         return row.value();
@@ -82,8 +84,15 @@ fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuth
     Ok(authority)
 }
 
+/// All accounts, by their own numbers.
+type Accounts = BTreeMap<u32, Arc<Account>>;
+
 impl Directory {
-    fn restore(config: &SandboxConfig, journal: &Journal, mut saved: Saved) -> Result<Self, PersistError> {
+    fn restore(
+        config: &SandboxConfig,
+        journal: &Journal,
+        mut saved: Saved,
+    ) -> Result<(Self, Accounts), PersistError> {
         let mut accounts = BTreeMap::new();
         for (raw_id, of_account) in &mut saved.accounts {
             let account = Account::restore(of_account, *raw_id, journal.shelf(*raw_id, 0), config)?;
@@ -96,11 +105,11 @@ impl Directory {
             }
         }
         let mut directory = Self::default();
-        for account in accounts.into_values() {
+        for account in accounts.values() {
             directory.by_pn.insert(account.pn.clone(), account.clone());
-            directory.by_lid.insert(account.lid.clone(), account);
+            directory.by_lid.insert(account.lid.clone(), account.clone());
         }
-        Ok(directory)
+        Ok((directory, accounts))
     }
 }
 
@@ -111,9 +120,11 @@ impl Service {
         journal: Journal,
         mut saved: Saved,
     ) -> Result<Self, PersistError> {
-        let own = saved.accounts.remove(&0).unwrap_or_default();
-        let authority = authority(&journal, own)?;
-        let directory = Directory::restore(&config, &journal, saved)?;
+        let mut own = saved.accounts.remove(&0).unwrap_or_default();
+        let authority = authority(&journal, &mut own)?;
+        let (directory, accounts) = Directory::restore(&config, &journal, saved)?;
+        let groups = Groups::new(&config, journal.shelf(0, 0));
+        groups.restore(&mut own, &accounts)?;
         Ok(Self {
             authority,
             faults: Faults::new(config.fault_seed, config.faults_max),
@@ -122,6 +133,7 @@ impl Service {
             config,
             counters: Counters::default(),
             journal,
+            groups,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             links_open: AtomicU64::new(0),

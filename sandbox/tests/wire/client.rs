@@ -218,7 +218,7 @@ pub struct Companion {
     signed_prekey: SignedPrekey,
     pub adv_secret: [u8; 32],
     pub jid: Jid,
-    proof: Vec<u8>,
+    pub proof: Vec<u8>,
 }
 
 impl Companion {
@@ -428,6 +428,23 @@ impl Companion {
         .await;
     }
 
+    /// Encrypts for one device, fetching its keys if there is no session with it.
+    pub async fn seal(&mut self, wire: &mut Wire, device: &str, message: &Message) -> Node {
+        let address = address(device);
+        if !self.signal.has_session(&address) {
+            let bundle = fetch(wire, device).await.expect("the device has keys");
+            self.signal.start_session(&address, &bundle).unwrap();
+        }
+        let sealed = self
+            .signal
+            .encrypt(&address, &pad(message.encode_to_vec()))
+            .unwrap();
+        Node::new("enc")
+            .attr("v", "2")
+            .attr("type", sealed.kind.as_str())
+            .bytes(sealed.bytes)
+    }
+
     /// Encrypts a text for each device, fetching keys of those it has no session with.
     pub async fn message(
         &mut self,
@@ -440,20 +457,8 @@ impl Companion {
         let mut copies = Vec::new();
         let mut needs_proof = false;
         for device in devices {
-            let address = address(device);
-            if !self.signal.has_session(&address) {
-                let bundle = fetch(wire, device).await.expect("the device has keys");
-                self.signal.start_session(&address, &bundle).unwrap();
-            }
-            let sealed = self
-                .signal
-                .encrypt(&address, &pad(Message::of_text(text).encode_to_vec()))
-                .unwrap();
-            needs_proof |= sealed.kind == CiphertextKind::Pkmsg;
-            let enc = Node::new("enc")
-                .attr("v", "2")
-                .attr("type", sealed.kind.as_str())
-                .bytes(sealed.bytes);
+            let enc = self.seal(wire, device, &Message::of_text(text)).await;
+            needs_proof |= enc.is("type", "pkmsg");
             copies.push(Node::new("to").attr("jid", (*device).to_owned()).child(enc));
         }
         Node::new("message")

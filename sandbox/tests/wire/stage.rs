@@ -177,6 +177,23 @@ impl Stage {
         answer["id"].as_str().unwrap().to_owned()
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.patch(url).body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Makes a group of the first of `numbers` with the others, and returns its address.
+    pub async fn group(&self, numbers: &[&str], addressing: &str) -> String {
+        let body = json!({
+            "creator": numbers[0], "subject": "Band", "participants": &numbers[1..], "addressing": addressing,
+        });
+        let (status, group) = self.post("/groups", body).await;
+        assert_eq!(status, 201, "{group}");
+        group["group_id"].as_str().unwrap().to_owned()
+    }
+
     pub async fn account(&self, number: &str, echo: bool) {
         let (status, body) = self
             .post(

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::account::{Page, list_limit};
 use super::body::{Body, Params};
 use super::problem::{Problem, ProblemCode};
-use super::{Shared, phone_number};
+use super::{Shared, group, phone_number};
 use crate::server::account::Account;
-use crate::server::phone::{self, Content, Recorded};
+use crate::server::phone::{self, Content, Recorded, SendError};
 use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
@@ -117,6 +117,12 @@ pub(in crate::server) async fn deliver(
     account: &Arc<Account>,
     new: NewMessage,
 ) -> Result<String, Problem> {
+    if new.to.ends_with("@g.us") {
+        let group = group::find(service, &new.to).map_err(|problem| problem.at("/to"))?;
+        let content = new.content()?;
+        let _unit = service.journal.unit();
+        return phone::send_to_group(service, account, &group, &content).map_err(not_sent);
+    }
     let to = phone_number(&new.to, "/to")?;
     let peer = service
         .account_by_pn(to)
@@ -127,8 +133,15 @@ pub(in crate::server) async fn deliver(
         Addressing::Lid => Domain::Lid,
     };
     let _unit = service.journal.unit();
-    phone::send(service, account, &peer, domain, &content)
-        .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))
+    phone::send(service, account, &peer, domain, &content).map_err(not_sent)
+}
+
+fn not_sent(error: SendError) -> Problem {
+    let code = match error {
+        SendError::NotMember | SendError::OnlyAdmins => ProblemCode::GroupForbidden,
+        SendError::NoKeys | SendError::QueueFull | SendError::Refused => ProblemCode::QueueFull,
+    };
+    Problem::new(code, error.to_string())
 }
 
 #[derive(Deserialize)]

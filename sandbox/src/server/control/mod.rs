@@ -4,6 +4,7 @@ pub(super) mod account;
 mod body;
 mod evidence;
 pub(super) mod fault;
+mod group;
 pub(super) mod message;
 mod pairing;
 mod presence;
@@ -45,6 +46,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         )
         .merge(evidence::routes())
         .merge(fault::routes())
+        .merge(group::routes())
         .merge(presence::routes())
         .merge(rule::routes())
         .merge(scenario::routes())

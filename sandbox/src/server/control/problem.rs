@@ -32,6 +32,13 @@ pub(in crate::server) enum ProblemCode {
     TooManyFaults,
     ScenarioNotFound,
     TooManyScenarios,
+    GroupNotFound,
+    GroupForbidden,
+    GroupFull,
+    TooManyGroups,
+    AlreadyMember,
+    UnknownInvite,
+    InviteReset,
     QueueFull,
     UpgradeRequired,
     Internal,
@@ -46,7 +53,13 @@ impl ProblemCode {
             | Self::MessageNotFound
             | Self::DeviceNotFound
             | Self::FaultNotFound
-            | Self::ScenarioNotFound => StatusCode::NOT_FOUND,
+            | Self::ScenarioNotFound
+            | Self::GroupNotFound
+            | Self::UnknownInvite => StatusCode::NOT_FOUND,
+            Self::GroupForbidden => StatusCode::FORBIDDEN,
+            Self::InviteReset => StatusCode::GONE,
+            Self::GroupFull | Self::AlreadyMember => StatusCode::CONFLICT,
+            Self::TooManyGroups => StatusCode::SERVICE_UNAVAILABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {

@@ -32,6 +32,24 @@ pub enum Content {
     },
 }
 
+/// Where content is sent.
+pub(in crate::server) struct Place {
+    /// The address of the chat.
+    pub chat: String,
+    /// In a group, who wrote the message the content is about.
+    pub author: Option<String>,
+}
+
+impl Place {
+    /// The chat with one other account.
+    pub(super) fn of(peer: &Account, domain: Domain) -> Self {
+        Self {
+            chat: peer.jid(0, domain).to_string(),
+            author: None,
+        }
+    }
+}
+
 /// A message ready to be encrypted.
 #[derive(Debug, Clone)]
 pub(in crate::server) struct Outgoing {
@@ -44,13 +62,13 @@ pub(in crate::server) struct Outgoing {
 
 impl Content {
     /// `is_ours` tells whether the phone's account wrote the target of a reaction.
-    pub(super) fn build(&self, peer: &Account, domain: Domain, is_ours: bool) -> Outgoing {
-        let chat = peer.jid(0, domain).to_string();
+    pub(super) fn build(&self, place: &Place, is_ours: bool) -> Outgoing {
+        let chat = place.chat.clone();
         let key = |target: &str, from_me: bool| MessageKey {
             remote_jid: Some(chat.clone()),
             from_me: Some(from_me),
             id: Some(target.to_owned()),
-            participant: None,
+            participant: place.author.clone().filter(|_| !from_me),
         };
         let now_ms = i64::try_from(now_s() * 1_000).ok();
         match self {
@@ -61,7 +79,7 @@ impl Content {
             } => {
                 let context = ContextInfo {
                     stanza_id: Some(quote.clone()),
-                    participant: Some(chat),
+                    participant: Some(place.author.clone().unwrap_or(chat)),
                     quoted_message: Some(Box::new(Message::of_text(""))),
                     ..ContextInfo::default()
                 };
@@ -109,7 +127,15 @@ impl Content {
         }
     }
 
-    /// The id of the message this one is about.
+    /// The id of the message this one quotes or is about.
+    pub(super) fn about(&self) -> Option<&str> {
+        match self {
+            Self::Text { quote, .. } => quote.as_deref(),
+            _ => self.target(),
+        }
+    }
+
+    /// The id of the message this one changes.
     pub(super) fn target(&self) -> Option<&str> {
         match self {
             Self::Text { .. } => None,

@@ -1,7 +1,11 @@
 //! The phone's Signal endpoint, kept part by part: each call stores the session it moved on and the
 //! one-time keys it made or used up.
 
+mod group;
+
 use std::collections::HashMap;
+
+use group::GroupKeys;
 
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 use crate::signal::phone::one_time_key_of;
@@ -11,6 +15,7 @@ use crate::signal::{
 
 pub(super) struct Endpoint {
     phone: Phone,
+    groups: GroupKeys,
     shelf: Shelf,
 }
 
@@ -18,6 +23,7 @@ impl Endpoint {
     pub fn generate() -> Self {
         Self {
             phone: Phone::generate(),
+            groups: GroupKeys::default(),
             shelf: Shelf::none(),
         }
     }
@@ -35,7 +41,8 @@ impl Endpoint {
             sessions.insert(address, row.value::<Session>()?);
         }
         let phone = Phone::from_parts(core, keys, sessions);
-        Ok(Self { phone, shelf })
+        let groups = GroupKeys::restore(saved)?;
+        Ok(Self { phone, groups, shelf })
     }
 
     /// Starts keeping what has been made so far: the core.

@@ -9,6 +9,7 @@
 mod answering;
 mod content;
 mod endpoint;
+mod group;
 mod inbox;
 mod receive;
 mod record;
@@ -21,12 +22,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use answering::Answering;
 pub use content::Content;
-pub(super) use content::Outgoing;
+pub(super) use content::{Outgoing, Place};
 use endpoint::Endpoint;
+pub(super) use group::send as send_to_group;
 use inbox::{Inbox, Job};
 pub use record::{Direction, Kind, Recorded};
 use record::{Memory, Notebook};
-pub(super) use send::{mark_read, send};
+pub(super) use send::{SendError, mark_read, send};
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;

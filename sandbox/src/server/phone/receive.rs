@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::record::{Direction, Kind, Recorded};
-use super::send;
-use super::{Content, State};
+use super::{Content, State, group, send};
 use crate::server::account::Account;
 use crate::server::rule;
 use crate::server::service::Service;
@@ -21,6 +20,10 @@ use crate::wire::node::Node;
 const RETRIES_MAX: u32 = 5;
 
 pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, node: &Node) {
+    let from = node.get("from").and_then(Jid::parse);
+    if let Some(from) = from.filter(|from| from.domain == Domain::Group) {
+        return group::message(service, account, sender, &from, node);
+    }
     let (Some(id), Some(enc)) = (node.get("id"), node.find("enc")) else {
         return;
     };
@@ -140,7 +143,7 @@ fn respond(
 }
 
 /// The request for a resend, with new keys for it.
-fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(Jid, Node)> {
+pub(super) fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(Jid, Node)> {
     let to = node.get("from").and_then(Jid::parse)?;
     let key = format!("{}/{id}", sender.account.origin(sender.device));
     let count = state.retries.get(&key).copied().unwrap_or(0) + 1;
@@ -173,8 +176,9 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
         .attr("type", "retry")
-        // A companion looks for its own message in the chat it was written to.
-        .attrs_from(node, &["recipient"])
+        // A companion looks for its own message in the chat it was written to; in a group, its
+        // author is named.
+        .attrs_from(node, &["recipient", "participant"])
         .child(
             Node::new("retry")
                 .attr("count", count.to_string())
@@ -188,7 +192,13 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
 }
 
 /// What the phone writes down of a message; protocol traffic between devices is not worth a line.
-fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Message) -> Option<Recorded> {
+pub(super) fn note(
+    account: &Account,
+    sender: &Sender,
+    node: &Node,
+    id: &str,
+    message: &Message,
+) -> Option<Recorded> {
     let inner = message.innermost();
     let is_own = sender.account.pn == account.pn;
     let sent_to = message

@@ -19,7 +19,7 @@ pub struct Recorded {
     pub from: String,
     /// The sending device; 0 is a phone.
     pub from_device: u16,
-    /// The phone number of the other side.
+    /// The phone number of the other side, or the address of the group.
     pub chat: String,
     pub whatsapp_id: String,
     /// Text, caption, new text of an edit, or emoji of a reaction.
@@ -112,8 +112,8 @@ impl Notebook {
         self.messages.push_back(message);
     }
 
-    /// The phone number of who wrote a received message.
-    pub(super) fn author(&self, id: &str) -> Option<String> {
+    /// The phone number of who wrote a received message, and the chat it came in.
+    pub(super) fn author(&self, id: &str) -> Option<(String, String)> {
         let mut received = self
             .messages
             .iter()
@@ -121,7 +121,7 @@ impl Notebook {
             .filter(|message| message.direction == Direction::Received);
         received
             .find(|message| message.whatsapp_id == id)
-            .map(|message| message.from.clone())
+            .map(|message| (message.from.clone(), message.chat.clone()))
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Vec<Recorded> {

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::receive::{address, phone_of};
 use super::sent::Sent;
-use super::{Content, Outgoing};
+use super::{Content, Outgoing, Place, group};
 use crate::server::account::Account;
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
@@ -22,7 +22,7 @@ use crate::signal::proto::{
     ProtocolMessage, ProtocolType, Pushname,
 };
 use crate::signal::{Bundle, Ciphertext};
-use crate::wire::jid::Domain;
+use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
 /// Resends of one message to one device.
@@ -34,6 +34,10 @@ pub(in crate::server) enum SendError {
     NoKeys,
     #[error("a device of the receiver holds too many messages it has not confirmed")]
     QueueFull,
+    #[error("the account is not a member of the group")]
+    NotMember,
+    #[error("only admins write in this group")]
+    OnlyAdmins,
     #[error("the message was refused")]
     Refused,
 }
@@ -52,7 +56,7 @@ pub(in crate::server) fn send(
         let is_ours = content
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
-        let outgoing = content.build(peer, domain, is_ours);
+        let outgoing = content.build(&Place::of(peer, domain), is_ours);
         state.remember_sent(
             &id,
             Sent {
@@ -76,7 +80,7 @@ pub(in crate::server) fn send(
     Ok(id)
 }
 
-fn companions(account: &Arc<Account>) -> impl Iterator<Item = Sender> {
+pub(super) fn companions(account: &Arc<Account>) -> impl Iterator<Item = Sender> {
     account.devices().into_iter().map(|device| Sender {
         account: account.clone(),
         device: device.id,
@@ -125,7 +129,7 @@ fn send_to(
     }
 }
 
-fn enc(sealed: &Ciphertext) -> Node {
+pub(super) fn enc(sealed: &Ciphertext) -> Node {
     Node::new("enc")
         .attr("v", "2")
         .attr("type", sealed.kind.as_str())
@@ -139,6 +143,17 @@ fn encrypt(
     targets: &[Sender],
     plain: impl Fn(&Sender) -> Vec<u8>,
 ) -> Vec<(Sender, Ciphertext)> {
+    meet(service, account, targets);
+    let mut state = lock(&account.phone.state);
+    let sealed = targets.iter().filter_map(|target| {
+        let sealed = state.signal.encrypt(&address(target), &plain(target)).ok()?;
+        Some((target.clone(), sealed))
+    });
+    sealed.collect()
+}
+
+/// Starts the sessions with `targets` that are missing, with those that have keys.
+pub(super) fn meet(service: &Service, account: &Account, targets: &[Sender]) {
     let missing: Vec<_> = {
         let state = lock(&account.phone.state);
         targets
@@ -160,11 +175,6 @@ fn encrypt(
             tracing::warn!(error = error.to_string(), "a device's bundle is not usable");
         }
     }
-    let sealed = targets.iter().filter_map(|target| {
-        let sealed = state.signal.encrypt(&address(target), &plain(target)).ok()?;
-        Some((target.clone(), sealed))
-    });
-    sealed.collect()
 }
 
 fn bundle(service: &Service, target: &Sender) -> Option<Bundle> {
@@ -189,10 +199,10 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
     else {
         return;
     };
-    let Some(peer) = service.account_by_pn(&peer) else {
-        return;
-    };
-    if reader.account.pn != peer.pn && reader.account.pn != account.pn {
+    let group_id = peer.strip_suffix("@g.us");
+    let peer = service.account_by_pn(&peer);
+    let is_reader = |account: &Account| reader.account.pn == account.pn;
+    if group_id.is_none() && !is_reader(account) && !peer.as_deref().is_some_and(is_reader) {
         return;
     }
     let Some(bundle) = bundle(service, reader) else {
@@ -202,8 +212,15 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
         .signal
         .start_session(&address(reader), &bundle);
     let resent = started.map_err(|error| error.to_string()).and_then(|()| {
-        let targets = std::slice::from_ref(reader);
-        send_to(service, account, &peer, domain, id, &outgoing, targets).map_err(|error| error.to_string())
+        let resent = match (group_id, &peer) {
+            (Some(group_id), _) => group::resend(service, account, group_id, reader, id, &outgoing),
+            (None, Some(peer)) => {
+                let targets = std::slice::from_ref(reader);
+                send_to(service, account, peer, domain, id, &outgoing, targets)
+            }
+            (None, None) => Err(SendError::Refused),
+        };
+        resent.map_err(|error| error.to_string())
     });
     if let Err(error) = resent {
         tracing::debug!(error, "a virtual phone could not resend a message");
@@ -305,19 +322,23 @@ fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, messag
 /// Tells the author of a received message that it was read. Returns false if there is no such message.
 pub(in crate::server) fn mark_read(service: &Arc<Service>, account: &Arc<Account>, id: &str) -> bool {
     let author = lock(&account.phone.state).notebook.author(id);
-    let Some(author) = author.and_then(|pn| service.account_by_pn(&pn)) else {
+    let Some((author, chat)) = author.and_then(|(pn, chat)| Some((service.account_by_pn(&pn)?, chat))) else {
         return false;
     };
-    let to = author.jid(0, Domain::Pn);
+    let own = author.jid(0, Domain::Pn);
+    let group = Jid::parse(&chat).filter(|jid| jid.domain == Domain::Group);
+    let participant = group.as_ref().map(|_| own.to_string());
+    let to = group.unwrap_or(own);
     let node = Node::new("receipt")
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
+        .attr_opt("participant", participant)
         .attr("type", "read");
     receipt::forward(service, &phone_of(account), &to, &node);
     true
 }
 
 /// An id like those phones make: 32 upper-case hexadecimal digits.
-fn message_id() -> String {
+pub(super) fn message_id() -> String {
     format!("{:032X}", rand::random::<u128>())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ID_BYTES_MAX, app_state, iq_error, iq_result, prekey, unlink, usync};
+use super::{ID_BYTES_MAX, app_state, group, iq_error, iq_result, prekey, unlink, usync};
 use crate::server::link::stream_error;
 use crate::server::service::Service;
 use crate::server::session::Session;
@@ -70,7 +70,7 @@ fn answer(service: &Arc<Service>, session: &Session, id: &str, namespace: &str, 
             set_about(session, node);
             iq_result(id)
         }
-        ("w:g2", _) => iq_error(id, 501, "feature-not-implemented"),
+        ("w:g2", _) => group::answer(service, session, id, node),
         ("w:p" | "urn:xmpp:ping" | "urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push", _) => iq_result(id),
         ("privacy" | "tos" | "urn:xmpp:whatsapp:account" | "w:stats" | "w:b" | "disappearing_mode", _) => {
             iq_result(id)

@@ -1,6 +1,7 @@
 //! What the service answers to each kind of stanza, and the pieces stanzas are built from.
 
 pub(super) mod app_state;
+mod group;
 pub(super) mod iq;
 pub(super) mod message;
 pub(super) mod prekey;

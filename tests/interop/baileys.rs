@@ -262,11 +262,22 @@ impl Baileys {
 
 impl Drop for Baileys {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.place.log()).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().rev().take(40).collect();
-            let tail: Vec<&str> = lines.into_iter().rev().collect();
-            eprintln!("--- end of the log of {}\n{}", self.place.name, tail.join("\n"));
+        if !std::thread::panicking() {
+            return;
+        }
+        let name = &self.place.name;
+        if let Ok(lines) = self.lines.lock() {
+            eprintln!("--- the last events of {name}");
+            let events = &lines.events;
+            for (event, value) in &events[events.len().saturating_sub(20)..] {
+                eprintln!("{event} {value:.600}");
+            }
+        }
+        eprintln!("--- the end of its log");
+        let log = std::fs::read_to_string(self.place.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(30).collect();
+        for line in lines.into_iter().rev() {
+            eprintln!("{line:.600}");
         }
     }
 }

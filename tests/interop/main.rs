@@ -10,6 +10,7 @@
 
 mod amend;
 mod baileys;
+mod chat;
 mod device;
 mod ground;
 mod link;

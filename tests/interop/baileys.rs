@@ -29,6 +29,24 @@ pub struct Place {
 }
 
 impl Place {
+    /// Forgets what Baileys has kept of some kind, such as `session`. Not to be done while it runs.
+    pub fn forget(&self, kind: &str) {
+        let mut forgotten = 0;
+        for entry in std::fs::read_dir(self.credentials()).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name.starts_with(&format!("{kind}-")) {
+                std::fs::remove_file(entry.path()).unwrap();
+                forgotten += 1;
+            }
+        }
+        assert!(forgotten > 0, "there is no {kind} to forget");
+    }
+
+    fn credentials(&self) -> PathBuf {
+        self.folder.join(&self.name)
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.join(format!("{}.log", self.name))
     }
@@ -67,7 +85,7 @@ impl Baileys {
             .unwrap();
         let mut child = Command::new("node")
             .arg(here.join("client/main.js"))
-            .arg(place.folder.join(&place.name))
+            .arg(place.credentials())
             .arg(&place.websocket_url)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -87,6 +105,10 @@ impl Baileys {
             heard,
             calls: AtomicU64::new(1),
         }
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Calls a function of the client or of Baileys, which must not fail.

@@ -113,3 +113,19 @@ async fn it_logs_out() {
     baileys.quit().await;
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn a_second_login_replaces_the_first() {
+    let ground = Ground::start().await;
+    let first = ground.linked("carol", CAROL).await;
+    let second = Ground::reopened(first.place().clone()).await;
+    second.opened(1).await;
+    assert_eq!(first.closed().await, 440);
+    ground.world.phone_sends(BOB, CAROL, "to the second").await;
+    second.has("to the second").await;
+    assert!(first.texts().is_empty());
+    first.quit().await;
+    second.quit().await;
+    ground.end().await;
+}

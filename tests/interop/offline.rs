@@ -84,3 +84,45 @@ async fn receipts_wait_too() {
     baileys.quit().await;
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn what_cannot_be_decrypted_is_asked_for_and_comes_again() {
+    let ground = Ground::start().await;
+    let api = ground.world.api();
+    let baileys = ground.linked("carol", CAROL).await;
+    let instance = ground.world.paired(ALICE).await;
+    // Both sides have answered, so that no message carries what a session begins with.
+    for (to, text) in [(BOB, "hello Bob"), (ALICE, "hello Alice")] {
+        baileys.send_text(to, text).await;
+        ground.world.phone_has(to, text).await;
+    }
+    ground.world.phone_sends(BOB, CAROL, "hello from Bob").await;
+    baileys.has("hello from Bob").await;
+    api.send_text(&instance, CAROL, "hello from Alice").await;
+    baileys.has("hello from Alice").await;
+    ground.all_confirmed(CAROL).await;
+
+    let place = baileys.quit().await;
+    place.forget("session");
+    let baileys = Ground::reopened(place).await;
+    baileys.opened(1).await;
+    let from_bob = ground.world.phone_sends(BOB, CAROL, "Bob again").await;
+    let heard = baileys.has("Bob again").await;
+    assert_eq!(heard["key"]["id"], from_bob);
+    let from_alice = api.send_text(&instance, CAROL, "Alice again").await;
+    let heard = baileys.has("Alice again").await;
+    assert_eq!(heard["key"]["id"], from_alice["whatsapp_id"]);
+    assert_eq!(baileys.texts(), ["Bob again", "Alice again"]);
+    let retries = ground.look("stats").await["retry_receipts"].as_u64().unwrap();
+    assert!(retries >= 2, "{retries} retry receipts");
+    // And the other way, with what Baileys had to build anew.
+    baileys.send_text(ALICE, "all is well").await;
+    ground.world.phone_has(ALICE, "all is well").await;
+    api.event("message.received", |event| {
+        event["data"]["message"]["text"]["body"] == "all is well"
+    })
+    .await;
+    baileys.quit().await;
+    ground.end().await;
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::baileys::{Baileys, address};
+use crate::baileys::address;
 use crate::ground::{CAROL, Ground};
 use crate::world::{ALICE, BOB, Client};
 
@@ -135,7 +135,9 @@ async fn baileys_understands_what_a_phone_does_to_messages() {
     assert_eq!(context["stanzaId"], question, "{heard}");
 
     tell(json!({"to": CAROL, "edit_of": answer, "text": "Noon"})).await;
-    let update = updated(&baileys, &answer, |update| update["message"].is_object()).await;
+    let update = baileys
+        .becomes(&answer, |update| update["message"]["editedMessage"].is_object())
+        .await;
     assert!(update.to_string().contains("Noon"), "{update}");
 
     tell(json!({"to": CAROL, "react_to": question, "emoji": "👍"})).await;
@@ -147,20 +149,10 @@ async fn baileys_understands_what_a_phone_does_to_messages() {
     assert_eq!(reactions[0]["reaction"]["text"], "👍", "{reactions}");
 
     tell(json!({"to": CAROL, "revoke_of": answer})).await;
-    let update = updated(&baileys, &answer, |update| update["messageStubType"] == 1).await;
+    let update = baileys
+        .becomes(&answer, |update| update["messageStubType"] == 1)
+        .await;
     assert!(update["message"].is_null(), "{update}");
     baileys.quit().await;
     ground.end().await;
-}
-
-/// What Baileys makes of a change to a message.
-async fn updated(baileys: &Baileys, id: &str, test: impl Fn(&Value) -> bool) -> Value {
-    let concerns = |update: &&Value| update["key"]["id"] == id && test(&update["update"]);
-    let event = baileys
-        .event("messages.update", |updates| {
-            updates.as_array().unwrap().iter().any(|update| concerns(&update))
-        })
-        .await;
-    let update = event.as_array().unwrap().iter().find(concerns);
-    update.unwrap()["update"].clone()
 }

@@ -217,23 +217,26 @@ impl Baileys {
 
     /// Waits until a message has a status, or one beyond.
     pub async fn status_becomes(&self, id: &str, status: u64) {
-        self.until(&format!("status {status} of {id}"), |lines| {
+        self.becomes(id, |message| status_of(&message["status"]) >= Some(status))
+            .await;
+    }
+
+    /// Waits for something about a message: told with it, or of it afterwards. (What Baileys tells together
+    /// it tells as one.)
+    pub async fn becomes(&self, id: &str, test: impl Fn(&Value) -> bool) -> Value {
+        self.until(&format!("a change of {id}"), |lines| {
             let updates = lines
                 .events
                 .iter()
                 .filter(|(name, _)| name == "messages.update")
                 .flat_map(|(_, value)| value.as_array().unwrap())
                 .filter(|update| update["key"]["id"] == id)
-                .filter_map(|update| update["update"]["status"].as_u64());
-            // What is told together is told as one.
-            let told = messages(&lines.events)
-                .into_iter()
-                .filter(|message| message["key"]["id"] == id)
-                .filter_map(|message| status_of(&message["status"]))
-                .max();
-            (updates.chain(told).max() >= Some(status)).then_some(())
+                .map(|update| &update["update"]);
+            let told = messages(&lines.events).into_iter();
+            let told = told.filter(|message| message["key"]["id"] == id);
+            updates.chain(told).find(|value| test(value)).cloned()
         })
-        .await;
+        .await
     }
 
     /// The QR text that is shown to be scanned.
@@ -250,26 +253,37 @@ impl Baileys {
         self.event("settled", |_| true).await;
     }
 
+    /// How often the connection was opened since the process began.
+    pub fn openings(&self) -> usize {
+        openings(&self.lines.lock().unwrap().events)
+    }
+
     /// Waits until the connection was opened this many times since the process began.
     pub async fn opened(&self, times: usize) {
         self.until(&format!("connection {times}"), |lines| {
-            let opened = lines
-                .events
-                .iter()
-                .filter(|(name, value)| name == "connection.update" && value["connection"] == "open");
-            (opened.count() >= times).then_some(())
+            (openings(&lines.events) >= times).then_some(())
         })
         .await;
     }
 
     /// Why the connection was closed, other than for the login that follows pairing.
     pub async fn closed(&self) -> u64 {
-        self.event("connection.update", |update| {
-            update["connection"] == "close" && update["code"].as_u64().is_some_and(|code| code != 515)
+        self.closed_again(1).await
+    }
+
+    /// The same for a later time, counted from 1.
+    pub async fn closed_again(&self, time: usize) -> u64 {
+        self.until(&format!("closing {time}"), |lines| {
+            let updates = lines
+                .events
+                .iter()
+                .filter(|(name, value)| name == "connection.update" && value["connection"] == "close");
+            let mut codes = updates
+                .filter_map(|(_, update)| update["code"].as_u64())
+                .filter(|code| *code != 515);
+            codes.nth(time - 1)
         })
-        .await["code"]
-            .as_u64()
-            .unwrap()
+        .await
     }
 
     /// Ends the process as its user would, and gives back where it was.
@@ -321,6 +335,12 @@ async fn listen(stdout: ChildStdout, lines: Arc<Mutex<Lines>>, hear: watch::Send
         hear.send_replace(());
     }
     lines.lock().unwrap().ended = true;
+}
+
+fn openings(events: &[(String, Value)]) -> usize {
+    let opened =
+        |(name, value): &&(String, Value)| name == "connection.update" && value["connection"] == "open";
+    events.iter().filter(opened).count()
 }
 
 /// Every message among the events.

@@ -112,12 +112,6 @@ async fn chat_has(baileys: &Baileys, test: impl Fn(&Value) -> bool) {
 }
 
 async fn has_starred(baileys: &Baileys, message: &Value) {
-    baileys
-        .event("messages.update", |updates| {
-            let mut updates = updates.as_array().unwrap().iter();
-            updates.any(|update| {
-                update["key"]["id"] == message["key"]["id"] && update["update"]["starred"] == true
-            })
-        })
-        .await;
+    let id = message["key"]["id"].as_str().unwrap();
+    baileys.becomes(id, |message| message["starred"] == true).await;
 }

@@ -12,6 +12,7 @@ mod amend;
 mod baileys;
 mod chat;
 mod device;
+mod fault;
 mod ground;
 mod link;
 mod offline;

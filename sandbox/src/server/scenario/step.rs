@@ -124,10 +124,10 @@ impl Call {
             let detail = "it begins with / and follows /sandbox/v1";
             return Err(("/path".to_owned(), detail.to_owned()));
         }
-        let names = self.save.keys();
-        names
-            .map(|name| named(&Some(name.clone())).map_err(|(_, detail)| ("/save".to_owned(), detail)))
-            .collect()
+        for name in self.save.keys() {
+            named(&Some(name.clone())).map_err(|(_, detail)| ("/save".to_owned(), detail))?;
+        }
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use hyper::upgrade::Upgraded;
 use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 
-use super::fault::{Faults, FrameFault, deliveries};
+use super::fault::{Faults, FrameFault, deliver};
 use super::ledger::FrameEvent;
 use super::link::{Link, stream_error};
 use super::outbox::End;
@@ -303,7 +303,7 @@ impl Exchange<'_> {
             }
             let queued = match &self.role {
                 Role::LoggedIn(session) if end.is_none() => {
-                    deliveries(self.service, session, &mut self.swapped, STANZAS_PER_WRITE)
+                    deliver(self.service, session, &mut self.swapped, STANZAS_PER_WRITE)
                 }
                 _ => Vec::new(),
             };

@@ -13,6 +13,6 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-pub(super) use delivery::deliveries;
+pub(super) use delivery::deliver;
 pub(super) use place::{Delivery, FrameFault, Who};
 pub(super) use registry::{FaultView, Faults, NewFault, TooManyFaults};

@@ -263,6 +263,8 @@ impl Exchange<'_> {
             .transport
             .open(frame)
             .map_err(|_| self.role.unreadable(&self.link, bytes, "frame does not decrypt"))?;
+        // From here on the size of the stanza, as it is for those that are written.
+        let bytes = plain.len();
         let node = decode(plain.freeze(), self.service.config.stanza_limits).map_err(|error| {
             tracing::debug!(error = error.to_string(), "a client sent a malformed stanza");
             self.link
@@ -301,8 +303,7 @@ impl Exchange<'_> {
             }
             let queued = match &self.role {
                 Role::LoggedIn(session) if end.is_none() => {
-                    let pulled = session.device.pull(self.link.id, STANZAS_PER_WRITE);
-                    deliver(self.service, session, &mut self.swapped, pulled)
+                    deliver(self.service, session, &mut self.swapped, STANZAS_PER_WRITE)
                 }
                 _ => Vec::new(),
             };

@@ -264,6 +264,7 @@ impl Faults {
             let ended = state.faults.iter().find(|(_, fault)| fault.is_over(now));
             let ended = ended.map(|(number, _)| *number).ok_or(TooManyFaults)?;
             state.faults.remove(&ended);
+            self.removed.notify_waiters();
         }
         state.last += 1;
         let number = state.last;

@@ -18,6 +18,7 @@ mod marks;
 mod outbox;
 mod persist;
 mod phone;
+mod place;
 mod queue;
 mod registration;
 mod role;

@@ -194,7 +194,11 @@ impl Sandbox {
     /// Has a phone send a text.
     pub async fn phone_sends(&self, from: &str, to: &str) -> Result<()> {
         let path = format!("/sandbox/v1/accounts/{from}/messages");
-        accepted(&self.client, &Call::post(path, &json!({"to": to, "text": "Hello"}))).await?;
+        accepted(
+            &self.client,
+            &Call::post(path, &json!({"to": to, "text": "Hello"})),
+        )
+        .await?;
         Ok(())
     }
 

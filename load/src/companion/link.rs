@@ -31,7 +31,9 @@ impl Companion {
         let query = expect(&mut wire, |node| node.find("pair-device").is_some()).await?;
         wire.queue(&result(&query))?;
         wire.flush().await?;
-        let reference = query.find("pair-device").and_then(|shown| shown.children().first()?.data());
+        let reference = query
+            .find("pair-device")
+            .and_then(|shown| shown.children().first()?.data());
         let reference = reference.ok_or_else(|| WireError::Unexpected(format!("{query:?}")))?;
         let code = [
             String::from_utf8_lossy(reference).into_owned(),

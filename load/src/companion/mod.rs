@@ -53,7 +53,9 @@ impl Companion {
         let ((Some(from), Some(kind)), Some(bytes)) = ((from, kind), enc.and_then(Node::data)) else {
             return Err(unexpected("a message without content"));
         };
-        let plain = self.signal.decrypt(&Address::new(from.user, from.device), kind, bytes);
+        let plain = self
+            .signal
+            .decrypt(&Address::new(from.user, from.device), kind, bytes);
         let plain = plain.map_err(|error| unexpected(&error.to_string()))?;
         unpad(&plain).map_err(|error| unexpected(&error.to_string()))?;
         Ok(())

@@ -70,7 +70,9 @@ impl Fleet {
     /// companions have sessions with them that were answered.
     pub async fn introduce(&self, options: &Options, sandbox: &Sandbox, talkers: u32) -> Result<()> {
         let work = futures::stream::iter(0..talkers)
-            .map(|index| sandbox.phone_sends(&self.numbers[index as usize], &self.numbers[(index ^ 1) as usize]))
+            .map(|index| {
+                sandbox.phone_sends(&self.numbers[index as usize], &self.numbers[(index ^ 1) as usize])
+            })
             .buffer_unordered(usize::from(options.setup_concurrency))
             .try_collect::<()>();
         let introduced = || self.progress.introduced.load(Ordering::Relaxed);

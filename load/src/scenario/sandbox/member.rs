@@ -2,7 +2,6 @@
 //! talks when it is told to.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +20,9 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 const STANZAS_PER_TURN: usize = 64;
 /// Latencies are recorded in several places, so that members do not wait for each other.
 const SHARDS: usize = 16;
+/// An id is the member's index and the message's number, both in eight hexadecimal digits. Phones
+/// give longer ones.
+const ID_CHARACTERS: usize = 16;
 /// Receipts a message gets: from the peer's phone and from its companion.
 const RECEIPTS: u8 = 2;
 
@@ -89,7 +91,10 @@ impl Progress {
 
 fn record(shards: &[Mutex<Latencies>; SHARDS], index: u32, latency: Duration) {
     let shard = &shards[index as usize % SHARDS];
-    shard.lock().unwrap_or_else(PoisonError::into_inner).record(latency);
+    shard
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .record(latency);
 }
 
 fn count(counter: &AtomicU64) {
@@ -179,9 +184,7 @@ impl Member {
         let mut next = Some(first?);
         for _ in 0..STANZAS_PER_TURN {
             let Some(node) = next.take() else { break };
-            if let ControlFlow::Break(node) = self.take(&node)? {
-                return Err(WireError::Unexpected(node));
-            }
+            self.take(&node)?;
             next = self.wire.next_ready()?;
         }
         if let Some(node) = next {
@@ -191,7 +194,7 @@ impl Member {
         self.wire.flush().await
     }
 
-    fn take(&mut self, node: &Node) -> Result<ControlFlow<String>, WireError> {
+    fn take(&mut self, node: &Node) -> Result<(), WireError> {
         match node.tag.as_ref() {
             "message" => {
                 // Only phones write outside of a conversation.
@@ -205,8 +208,11 @@ impl Member {
                 self.wire.queue(&Companion::receipt(node, None))?;
             }
             "receipt" => {
-                self.note(node, |open| open.receipts += 1);
-                count(&self.progress.receipts);
+                // What its phone wrote is confirmed to the companion too.
+                if node.get("id").is_some_and(|id| id.len() == ID_CHARACTERS) {
+                    self.note(node, |open| open.receipts += 1);
+                    count(&self.progress.receipts);
+                }
                 self.wire.queue(&Companion::acknowledgement(node))?;
             }
             "ack" if node.is("class", "message") => {
@@ -217,15 +223,17 @@ impl Member {
                 count(&self.progress.acknowledged);
             }
             "notification" => self.wire.queue(&Companion::acknowledgement(node))?,
-            "failure" | "stream:error" => return Ok(ControlFlow::Break(format!("{node:?}"))),
+            "failure" | "stream:error" => return Err(WireError::Unexpected(format!("{node:?}"))),
             _ => {}
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
     /// Notes what happened to a message under way.
     fn note(&mut self, node: &Node, change: impl FnOnce(&mut Open)) {
-        let number = node.get("id").and_then(|id| u64::from_str_radix(id.get(8..)?, 16).ok());
+        let number = node
+            .get("id")
+            .and_then(|id| u64::from_str_radix(id.get(ID_CHARACTERS / 2..)?, 16).ok());
         let first = self.next - self.open.len() as u64;
         let open = number
             .and_then(|number| usize::try_from(number.checked_sub(first)?).ok())

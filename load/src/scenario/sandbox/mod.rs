@@ -18,7 +18,7 @@ use crate::bench::{SandboxBench, Setup};
 use crate::cli::{SandboxArgs, State};
 use crate::error::{LoadError, Result};
 use crate::latency::per_second;
-use crate::phase::within_showing;
+use crate::phase::{within, within_showing};
 use crate::process::{Usage, own_usage};
 use crate::report::{Mark, Section};
 use crate::scenario::{KIB, MIB, cpu_ms, growth_each};
@@ -49,7 +49,11 @@ pub async fn measure(
     let mut fleet = Fleet::gather(&setup.options, &bench.sandbox, devices).await?;
     let linking = begun.elapsed();
     each(rest(&mut bench, &mut fleet, arguments, state, linking).await?);
-    let mut talkers: Vec<u32> = arguments.talkers.iter().map(|number| (number & !1).min(devices)).collect();
+    let mut talkers: Vec<u32> = arguments
+        .talkers
+        .iter()
+        .map(|number| (number & !1).min(devices))
+        .collect();
     talkers.dedup();
     // Phones write to their companions first: as many as ever talk.
     if let Some(most) = talkers.iter().max() {
@@ -121,7 +125,10 @@ async fn rest(
         "",
         Mark::at_least(10_000.0, None),
     );
-    section.must_be_zero(count.saturating_sub(stats.connected as usize), "companions are not connected");
+    section.must_be_zero(
+        count.saturating_sub(stats.connected as usize),
+        "companions are not connected",
+    );
     section.notes.push(
         "a device is an account with a phone and a linked companion: 812 one-time keys uploaded, the phone's \
          greetings read, logged in"
@@ -170,11 +177,15 @@ async fn talk(
         window,
         text_bytes: arguments.text_bytes,
     });
-    tokio::time::sleep(WARM_UP).await;
-    fleet.progress.take_latencies();
-    let before = read(bench, fleet).await?;
-    tokio::time::sleep(arguments.duration).await;
-    let after = read(bench, fleet).await?;
+    let limit = bench.setup.options.wait_timeout + WARM_UP + arguments.duration;
+    let measured = async {
+        tokio::time::sleep(WARM_UP).await;
+        fleet.progress.take_latencies();
+        let before = read(bench, fleet).await?;
+        tokio::time::sleep(arguments.duration).await;
+        Ok((before, read(bench, fleet).await?))
+    };
+    let (before, after) = within(&format!("{talkers} companions talk"), limit, measured).await?;
     let latencies = fleet.progress.take_latencies();
     fleet.enter(Phase::Rest);
     let settled = settle(bench, fleet).await?;
@@ -188,7 +199,11 @@ async fn talk(
     let [to_ack, to_complete] = latencies;
     section.latency("until acknowledged", &to_ack.summary(), None);
     section.latency("until both receipts", &to_complete.summary(), None);
-    section.row("memory after it (RSS)", settled.sandbox.rss_bytes as f64 / MIB, "MiB");
+    section.row(
+        "memory after it (RSS)",
+        settled.sandbox.rss_bytes as f64 / MIB,
+        "MiB",
+    );
     let sent = fleet.progress.sent.load(Ordering::Relaxed) - sent_before;
     faults(&mut section, sent, &start, &settled);
     section.must_be_zero(
@@ -213,10 +228,22 @@ fn rates(section: &mut Section, before: &Reading, after: &Reading) {
         rate(before.stats.messages_routed, after.stats.messages_routed),
         "1/s",
     );
-    section.row("copies at companions", rate(before.delivered, after.delivered), "1/s");
-    section.row("receipts at authors", rate(before.receipts, after.receipts), "1/s");
+    section.row(
+        "copies at companions",
+        rate(before.delivered, after.delivered),
+        "1/s",
+    );
+    section.row(
+        "receipts at authors",
+        rate(before.receipts, after.receipts),
+        "1/s",
+    );
     let frames = |stats: &Stats| stats.frames_in + stats.frames_out;
-    section.row("frames, both ways", rate(frames(&before.stats), frames(&after.stats)), "1/s");
+    section.row(
+        "frames, both ways",
+        rate(frames(&before.stats), frames(&after.stats)),
+        "1/s",
+    );
     let sandbox_ms = cpu_ms(&before.sandbox, &after.sandbox);
     let own_ms = cpu_ms(&before.own, &after.own);
     let cores = |ms: f64| ms / 1_000.0 / time.as_secs_f64();
@@ -271,9 +298,15 @@ fn faults(section: &mut Section, sent: u64, start: &Reading, end: &Reading) {
             differs(start.receipts, end.receipts, sent * 2),
             "receipts reached authors too few or too many",
         ),
-        (differs(before.messages_refused, after.messages_refused, 0), "messages were refused"),
+        (
+            differs(before.messages_refused, after.messages_refused, 0),
+            "messages were refused",
+        ),
         (differs(before.dropped, after.dropped, 0), "stanzas were dropped"),
-        (differs(before.messages_repeated, after.messages_repeated, 0), "messages were repeated"),
+        (
+            differs(before.messages_repeated, after.messages_repeated, 0),
+            "messages were repeated",
+        ),
         (
             differs(before.phone_decrypt_failures, after.phone_decrypt_failures, 0),
             "copies could not be read by a phone",

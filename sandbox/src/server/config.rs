@@ -15,6 +15,8 @@ pub struct SandboxConfig {
     pub data_dir: Option<PathBuf>,
     /// Open WebSocket connections.
     pub links_max: usize,
+    /// Those among them whose client has not logged in: handshakes and pairings.
+    pub unauthenticated_links_max: usize,
     /// Open HTTP connections, those about to become a WebSocket included.
     pub http_connections_max: usize,
     pub accounts_max: usize,
@@ -83,6 +85,7 @@ impl Default for SandboxConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: None,
             links_max: 20_000,
+            unauthenticated_links_max: 4_096,
             http_connections_max: 1_024,
             accounts_max: 50_000,
             companions_per_account_max: 16,

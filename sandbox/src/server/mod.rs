@@ -19,6 +19,7 @@ mod marks;
 mod outbox;
 mod persist;
 mod phone;
+mod place;
 mod queue;
 mod registration;
 mod role;

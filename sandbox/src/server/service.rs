@@ -18,6 +18,7 @@ use super::group::Groups;
 use super::ledger::Ledgers;
 use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
 use super::phone::VirtualPhone;
+use super::place::Places;
 use super::registration::Registration;
 use super::scenario::Scenarios;
 use super::stats::{Counters, Stats};
@@ -37,7 +38,7 @@ pub(super) struct Service {
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-    pub links_open: AtomicU64,
+    pub places: Places,
     /// Where the listener is bound, once it is.
     pub address: OnceLock<SocketAddr>,
     directory: RwLock<Directory>,
@@ -136,7 +137,7 @@ impl Service {
             groups,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            links_open: AtomicU64::new(0),
+            places: Places::default(),
             address: OnceLock::new(),
             directory: RwLock::new(directory),
             waiting: Mutex::default(),
@@ -261,7 +262,7 @@ impl Service {
 
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
-            links: self.links_open.load(Ordering::Relaxed),
+            links: self.places.open(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             scenarios_running: self.scenarios.running(),
             ledger_frames: self.ledgers.frames(),

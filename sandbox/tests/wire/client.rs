@@ -101,6 +101,16 @@ impl Wire {
         self.socket.next().await.and_then(Result::ok)
     }
 
+    /// Sends the same encrypted frame twice.
+    pub async fn send_replayed(&mut self, node: &Node) {
+        let plain = encode_to_vec(node).unwrap();
+        let mut out = BytesMut::new();
+        self.transport.sender.seal_frame(&plain, &mut out).unwrap();
+        let frame = out.freeze();
+        self.send_raw(frame.clone().into()).await;
+        self.send_raw(frame.into()).await;
+    }
+
     /// Sends the bytes of a stanza, well-formed or not.
     pub async fn send_plain(&mut self, plain: &[u8]) {
         let mut out = BytesMut::new();

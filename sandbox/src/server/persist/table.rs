@@ -66,6 +66,14 @@ tables! {
     SenderKey = "phone_sender_key",
 }
 
+impl Table {
+    /// Whether each of its rows is written once and then deleted, never replaced: its number is not
+    /// used again while the row is there. Most jobs are done before the next commit.
+    pub(super) fn is_written_once(self) -> bool {
+        matches!(self, Self::Job)
+    }
+}
+
 pub(super) struct Statements {
     pub create: &'static str,
     pub read: &'static str,

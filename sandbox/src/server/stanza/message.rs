@@ -183,6 +183,10 @@ fn copies<'a>(
         if !is_peer && !is_own {
             return Err(Refusal::Malformed);
         }
+        let is_repeated = |copy: &Copy<'_>| copy.account.pn == account.pn && copy.jid.device == jid.device;
+        if copies.iter().any(is_repeated) {
+            return Err(Refusal::Malformed);
+        }
         if !(is_own && jid.device == sender.device) {
             copies.push(Copy { account, jid, enc });
         }

@@ -1,5 +1,6 @@
 //! Receipts and acknowledgements: they settle what was delivered, and tell the author.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::ID_BYTES_MAX;
@@ -50,8 +51,10 @@ pub(in crate::server) fn acknowledged(session: &Session, node: &Node) {
         return;
     };
     let kind = origin_of_kind(node.get("type"));
+    // Receipts of a phone and of its companion look alike: each is acknowledged on its own.
+    let settled = Cell::new(false);
     session.device.settle(class, id, false, |entry| {
-        class != Class::Receipt || entry.origin >> KIND_SHIFT == kind
+        class != Class::Receipt || (entry.origin >> KIND_SHIFT == kind && !settled.replace(true))
     });
 }
 

@@ -1,21 +1,22 @@
 //! The simulated service: every account, every connection that waits to be paired, the counters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Instant;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SandboxError;
 use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
 use super::device::Device;
 use super::fault::Faults;
 use super::ledger::Ledgers;
-use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
+use super::media::Media;
+use super::persist::{Journal, PersistError, Row, Saved, Table};
 use super::phone::VirtualPhone;
 use super::registration::Registration;
 use super::scenario::Scenarios;
@@ -32,12 +33,11 @@ pub(super) struct Service {
     pub faults: Faults,
     pub ledgers: Ledgers,
     pub scenarios: Scenarios,
+    pub media: Media,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub links_open: AtomicU64,
-    /// Where the listener is bound, once it is.
-    pub address: OnceLock<SocketAddr>,
     directory: RwLock<Directory>,
     waiting: Mutex<Waiting>,
     last_id: AtomicU64,
@@ -70,9 +70,8 @@ pub(super) enum CreateError {
 const AUTHORITY: &str = "authority";
 
 /// The server's keys: those that were saved, or new ones.
-fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuthority, PersistError> {
-    let mut settings = own.take(Table::Setting, 0).into_iter();
-    if let Some(row) = settings.find(|row| &*row.name == AUTHORITY) {
+fn authority(journal: &Journal, settings: &[Row]) -> Result<CertificateAuthority, PersistError> {
+    if let Some(row) = settings.iter().find(|row| &*row.name == AUTHORITY) {
         return row.value();
     }
     let authority = CertificateAuthority::generate(now_s());
@@ -110,9 +109,11 @@ impl Service {
         config: SandboxConfig,
         journal: Journal,
         mut saved: Saved,
-    ) -> Result<Self, PersistError> {
-        let own = saved.accounts.remove(&0).unwrap_or_default();
-        let authority = authority(&journal, own)?;
+    ) -> Result<Self, SandboxError> {
+        let mut own = saved.accounts.remove(&0).unwrap_or_default();
+        let settings = own.take(Table::Setting, 0);
+        let authority = authority(&journal, &settings)?;
+        let media = Media::open(&config, &journal, &settings, own.take(Table::Media, 0))?;
         let directory = Directory::restore(&config, &journal, saved)?;
         Ok(Self {
             authority,
@@ -122,10 +123,10 @@ impl Service {
             config,
             counters: Counters::default(),
             journal,
+            media,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             links_open: AtomicU64::new(0),
-            address: OnceLock::new(),
             directory: RwLock::new(directory),
             waiting: Mutex::default(),
             // Not from zero: a stanza's id is not to be met again after a quick restart.
@@ -142,11 +143,6 @@ impl Service {
     /// An id for a stanza the service sends on its own account.
     pub(super) fn stanza_id(&self) -> String {
         format!("{}.{}", now_s() & 0xFF_FFFF, self.next_number())
-    }
-
-    /// The host clients are told to use for media.
-    pub(super) fn media_host(&self) -> String {
-        self.address.get().unwrap_or(&self.config.listen).to_string()
     }
 
     pub(super) fn create_account(

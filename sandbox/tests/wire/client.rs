@@ -437,6 +437,23 @@ impl Companion {
         id: &str,
         text: &str,
     ) -> Node {
+        self.sealed(wire, to, devices, id, &Message::of_text(text)).await
+    }
+
+    /// As [`Self::message`], for any content.
+    pub async fn sealed(
+        &mut self,
+        wire: &mut Wire,
+        to: &str,
+        devices: &[&str],
+        id: &str,
+        content: &Message,
+    ) -> Node {
+        let kind = if content.text().is_some() && content.image_message.is_none() {
+            "text"
+        } else {
+            "media"
+        };
         let mut copies = Vec::new();
         let mut needs_proof = false;
         for device in devices {
@@ -447,7 +464,7 @@ impl Companion {
             }
             let sealed = self
                 .signal
-                .encrypt(&address, &pad(Message::of_text(text).encode_to_vec()))
+                .encrypt(&address, &pad(content.encode_to_vec()))
                 .unwrap();
             needs_proof |= sealed.kind == CiphertextKind::Pkmsg;
             let enc = Node::new("enc")
@@ -459,7 +476,7 @@ impl Companion {
         Node::new("message")
             .attr("to", to.to_owned())
             .attr("id", id.to_owned())
-            .attr("type", "text")
+            .attr("type", kind)
             .child(Node::new("participants").with_children(copies))
             .child_opt(needs_proof.then(|| Node::new("device-identity").bytes(self.proof.clone())))
     }

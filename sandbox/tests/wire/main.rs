@@ -8,6 +8,7 @@ mod control;
 mod fault;
 mod hostile;
 mod ledger;
+mod media;
 mod message;
 mod pairing;
 mod restart;

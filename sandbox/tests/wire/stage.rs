@@ -36,7 +36,13 @@ struct Process {
 impl Process {
     fn start(folder: TempDir) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_roost-sandbox"))
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--media-listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(folder.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -88,6 +94,14 @@ impl Stage {
         }
     }
 
+    /// The sandbox of this process.
+    pub fn here(&self) -> &SandboxHandle {
+        let Place::Here(sandbox) = &self.place else {
+            panic!("the sandbox is another process")
+        };
+        sandbox
+    }
+
     /// Kills the process with SIGKILL.
     pub fn kill(&self) {
         let Place::Process(process) = &self.place else {
@@ -137,6 +151,14 @@ impl Stage {
             answer.status().as_u16(),
             answer.json().await.unwrap_or(Value::Null),
         )
+    }
+
+    /// The body as it is.
+    pub async fn get_bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.get(url).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.unwrap().to_vec())
     }
 
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {

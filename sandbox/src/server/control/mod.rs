@@ -4,6 +4,7 @@ pub(super) mod account;
 mod body;
 mod evidence;
 pub(super) mod fault;
+pub(super) mod media;
 pub(super) mod message;
 mod pairing;
 mod presence;
@@ -35,8 +36,16 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/accounts/{phone}/link-code", post(pairing::link_code))
         .route(
             "/accounts/{phone}/messages",
-            get(message::list).post(message::send),
+            get(message::list)
+                .post(message::send)
+                .layer(DefaultBodyLimit::max(
+                    limit.max(service.config.media_body_bytes_max),
+                )),
         )
+        .route("/accounts/{phone}/messages/{id}/media", get(message::media))
+        .route("/media", get(media::list))
+        .route("/media/expire", post(media::expire))
+        .route("/ca.pem", get(media::ca_pem))
         .route("/accounts/{phone}/read", post(message::read))
         .route("/accounts/{phone}/echo", post(account::echo))
         .route(

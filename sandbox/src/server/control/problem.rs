@@ -32,6 +32,9 @@ pub(in crate::server) enum ProblemCode {
     TooManyFaults,
     ScenarioNotFound,
     TooManyScenarios,
+    MediaNotFound,
+    MediaUnusable,
+    MediaStoreFull,
     QueueFull,
     UpgradeRequired,
     Internal,
@@ -46,7 +49,10 @@ impl ProblemCode {
             | Self::MessageNotFound
             | Self::DeviceNotFound
             | Self::FaultNotFound
-            | Self::ScenarioNotFound => StatusCode::NOT_FOUND,
+            | Self::ScenarioNotFound
+            | Self::MediaNotFound => StatusCode::NOT_FOUND,
+            Self::MediaUnusable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MediaStoreFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {

@@ -16,7 +16,7 @@ macro_rules! tables {
 
             pub(super) fn statements(self) -> &'static Statements {
                 match self { $(Self::$table => &const { Statements {
-                    create: concat!("CREATE TABLE ", $name, " (account INTEGER NOT NULL, device INTEGER NOT NULL, ",
+                    create: concat!("CREATE TABLE IF NOT EXISTS ", $name, " (account INTEGER NOT NULL, device INTEGER NOT NULL, ",
                         "item INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, ",
                         "PRIMARY KEY (account, device, item, name)) STRICT, WITHOUT ROWID"),
                     read: concat!("SELECT account, device, item, name, value FROM ", $name,
@@ -41,6 +41,8 @@ tables! {
     Account = "account",
     /// By the phone number and device of who holds the account's device list.
     Watcher = "watcher",
+    /// Files of the media service, by number.
+    Media = "media",
     /// By collection and version.
     Patch = "app_state_patch",
     Device = "device",
@@ -56,6 +58,8 @@ tables! {
     Message = "phone_message",
     Seen = "phone_seen",
     Sent = "phone_sent",
+    /// Media messages a phone sent or received.
+    Medium = "phone_medium",
 }
 
 pub(super) struct Statements {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::medium::Medium;
 use super::record::{Direction, Kind, Recorded};
 use super::send;
 use super::{Content, State};
@@ -55,6 +56,7 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         let note = note(account, sender, node, id, &message);
         if let Some(note) = &note {
             state.notebook.write(note.clone());
+            state.remember_medium(id, &message);
         }
         (message, note)
     });
@@ -215,7 +217,7 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         }
     } else if inner.conversation.is_some() || inner.extended_text_message.is_some() {
         (Kind::Text, inner.text().map(str::to_owned), None)
-    } else if is_media(inner) {
+    } else if Medium::of(inner).is_some() {
         (Kind::Media, inner.text().map(str::to_owned), None)
     } else if node.is("category", "peer") {
         return None;
@@ -242,13 +244,6 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         target_id,
         quoted_id,
         timestamp: node.get("t").and_then(|t| t.parse().ok()).unwrap_or_else(now_s),
+        media: Medium::of(inner).and_then(|medium| medium.view()),
     })
-}
-
-fn is_media(message: &Message) -> bool {
-    message.image_message.is_some()
-        || message.video_message.is_some()
-        || message.audio_message.is_some()
-        || message.document_message.is_some()
-        || message.sticker_message.is_some()
 }

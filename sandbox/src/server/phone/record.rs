@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::medium::MediumView;
 use crate::server::marks::{Marks, mark_of};
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 
@@ -30,6 +31,8 @@ pub struct Recorded {
     pub quoted_id: Option<String>,
     /// Unix seconds, by the server's clock.
     pub timestamp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediumView>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use thiserror::Error;
 
+use super::medium::Medium;
 use super::receive::{address, phone_of};
 use super::sent::Sent;
 use super::{Content, Outgoing};
@@ -53,6 +54,7 @@ pub(in crate::server) fn send(
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
         let outgoing = content.build(peer, domain, is_ours);
+        state.remember_medium(&id, &outgoing.message);
         state.remember_sent(
             &id,
             Sent {
@@ -102,11 +104,12 @@ fn send_to(
             &plain
         }
     };
+    let media_kind = Medium::of(&outgoing.message).and_then(|medium| medium.kind?.stanza_kind().into());
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
             .attr("jid", target.account.jid(target.device, domain).to_string())
-            .child(enc(&sealed))
+            .child(enc(&sealed).attr_opt("mediatype", media_kind))
     });
     let copies: Vec<_> = copies.collect();
     if copies.is_empty() {

@@ -33,6 +33,10 @@ struct Options {
     /// are told the first one.
     #[arg(long = "media-name", value_name = "NAME")]
     media_names: Vec<String>,
+    /// Histories for new companions that are longer than this, deflated, are uploaded as media instead
+    /// of being sent inside a message; 0 uploads all.
+    #[arg(long, default_value_t = SandboxConfig::default().history_inline_bytes_max, value_name = "BYTES")]
+    history_inline_max: usize,
     /// Write the certificate that clients have to trust for media to this file.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -56,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
         media_listen: options.media_listen,
         media_names: options.media_names,
         ca_file: options.ca_file,
+        history_inline_bytes_max: options.history_inline_max,
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config).await.map_err(explain)?;

@@ -43,6 +43,11 @@ pub struct SandboxConfig {
     pub phone_inbox_bytes_max: usize,
     /// Decrypted messages one virtual phone remembers; the oldest are forgotten.
     pub phone_messages_max: usize,
+    /// Messages a new companion gets from its phone.
+    pub history_messages_max: usize,
+    /// Up to here, deflated, a part of the history travels inside the message that announces it;
+    /// longer ones are uploaded as media. 0 uploads all.
+    pub history_inline_bytes_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
     /// Rules of one virtual phone.
@@ -113,6 +118,8 @@ impl Default for SandboxConfig {
             phone_inbox_max: 10_000,
             phone_inbox_bytes_max: 16 << 20,
             phone_messages_max: 10_000,
+            history_messages_max: 5_000,
+            history_inline_bytes_max: 64 << 10,
             patches_max: 10_000,
             rules_max: 100,
             answers_due_max: 1_000,

@@ -6,6 +6,7 @@ mod bundle;
 mod client;
 mod control;
 mod fault;
+mod history;
 mod hostile;
 mod ledger;
 mod media;

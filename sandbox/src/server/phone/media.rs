@@ -17,9 +17,10 @@ use crate::server::media::{Hash, Media, StoreError};
 use crate::server::persist::{PersistError, SavedAccount, Table};
 use crate::server::service::Service;
 use crate::server::sync::{lock, now_s};
-use crate::signal::media::{self, SealedMedia};
+use crate::signal::media::{self, MediaKind, SealedMedia};
 use crate::signal::proto::{
-    AudioMessage, DocumentMessage, ImageMessage, Message, ProtoMessage, StickerMessage, VideoMessage,
+    AudioMessage, DocumentMessage, HistorySyncNotification, ImageMessage, Message, ProtoMessage,
+    StickerMessage, VideoMessage,
 };
 
 /// Loudness over time, as phones draw it under a voice message.
@@ -264,6 +265,30 @@ fn store(
         url: media.url(&stored),
         timestamp: i64::try_from(now_s()).unwrap_or(i64::MAX),
     })
+}
+
+/// Uploads a deflated history and says where it is. Returns whether that succeeded.
+pub(super) fn upload_history(
+    service: &Service,
+    account: &Account,
+    deflated: &[u8],
+    notification: &mut HistorySyncNotification,
+) -> bool {
+    let sealed = media::seal(MediaKind::History, deflated);
+    match store(&service.media, account, "md-msg-hist", sealed) {
+        Ok(file) => {
+            notification.file_sha256 = Some(file.file_sha256.to_vec());
+            notification.file_length = Some(file.bytes);
+            notification.media_key = Some(file.media_key.to_vec());
+            notification.file_enc_sha256 = Some(file.file_enc_sha256.to_vec());
+            notification.direct_path = Some(file.direct_path);
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a history could not be uploaded; it is sent inside the message");
+            false
+        }
+    }
 }
 
 /// The decrypted medium of a message the phone received, or sent, and its type. Blocks.

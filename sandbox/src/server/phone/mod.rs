@@ -9,6 +9,7 @@
 mod answering;
 mod content;
 mod endpoint;
+mod history;
 mod inbox;
 pub(in crate::server) mod media;
 mod medium;

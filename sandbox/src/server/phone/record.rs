@@ -172,6 +172,12 @@ impl<T> Memory<T> {
         self.entries.get(key)
     }
 
+    /// All entries, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        let keys = self.order.iter();
+        keys.filter_map(|key| Some((&**key, self.entries.get(key)?)))
+    }
+
     /// Adds an entry, or replaces it where it is; then there is no place to tell.
     pub(super) fn set(&mut self, key: &str, value: T) -> Option<Placed> {
         if self.entries.insert(key.into(), value).is_some() {

@@ -93,6 +93,8 @@ pub struct SandboxConfig {
     pub media_ttl: Duration,
     /// How long a token for uploads is good for.
     pub media_auth_ttl: Duration,
+    /// Longest profile picture.
+    pub picture_bytes_max: usize,
 }
 
 impl Default for SandboxConfig {
@@ -143,6 +145,7 @@ impl Default for SandboxConfig {
             media_files_max: 200_000,
             media_ttl: Duration::from_secs(14 * 24 * 3_600),
             media_auth_ttl: Duration::from_secs(6 * 3_600),
+            picture_bytes_max: 512 << 10,
         }
     }
 }

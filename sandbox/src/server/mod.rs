@@ -19,6 +19,7 @@ mod media;
 mod outbox;
 mod persist;
 mod phone;
+mod picture;
 mod queue;
 mod registration;
 mod role;

@@ -12,6 +12,7 @@ mod ledger;
 mod media;
 mod message;
 mod pairing;
+mod picture;
 mod restart;
 mod rules;
 mod scenario;

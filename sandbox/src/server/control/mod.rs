@@ -8,6 +8,7 @@ pub(super) mod media;
 pub(super) mod message;
 mod pairing;
 mod presence;
+mod picture;
 pub(super) mod problem;
 pub(super) mod rule;
 mod scenario;
@@ -43,6 +44,13 @@ pub(super) fn router(service: Arc<Service>) -> Router {
                 )),
         )
         .route("/accounts/{phone}/messages/{id}/media", get(message::media))
+        .route(
+            "/accounts/{phone}/picture",
+            get(picture::show)
+                .put(picture::set)
+                .delete(picture::remove)
+                .layer(DefaultBodyLimit::max(limit.max(service.config.picture_bytes_max))),
+        )
         .route("/media", get(media::list))
         .route("/media/expire", post(media::expire))
         .route("/ca.pem", get(media::ca_pem))

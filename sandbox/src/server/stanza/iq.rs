@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ID_BYTES_MAX, app_state, iq_error, iq_result, prekey, unlink, usync};
+use super::{ID_BYTES_MAX, app_state, iq_error, iq_result, picture, prekey, unlink, usync};
 use crate::server::link::stream_error;
 use crate::server::media::Holder;
 use crate::server::service::Service;
@@ -66,7 +66,7 @@ fn answer(service: &Arc<Service>, session: &Session, id: &str, namespace: &str, 
             iq_result(id).child(Node::new("privacy").with_children(categories.to_vec()))
         }
         ("w:m", _) => iq_result(id).child(media_connection(service, session)),
-        ("w:profile:picture", _) if node.is("type", "get") => iq_error(id, 404, "item-not-found"),
+        ("w:profile:picture", _) => picture::answer(service, session, id, node),
         ("status", "status") if node.is("type", "set") => {
             set_about(session, node);
             iq_result(id)

@@ -44,9 +44,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use config::SandboxConfig;
-pub use media::Holder;
 pub use media::MediaError;
-pub use media::fault::{MediaFaults, Transfer, TransferDirection, Verdict};
 pub use persist::PersistError;
 use persist::{Journal, Saved, Writer};
 pub use phone::{Direction, Kind, MediumKind, MediumView, Recorded};
@@ -147,11 +145,6 @@ impl SandboxHandle {
     /// The certificate that vouches for the media service, in PEM.
     pub fn ca_pem(&self) -> &str {
         self.service.media.ca_pem()
-    }
-
-    /// Asks `faults` before every upload and download from now on.
-    pub fn set_media_faults(&self, faults: Arc<dyn MediaFaults>) {
-        self.service.media.faults.install(faults);
     }
 
     /// The root key of the certificate chain shown to clients.

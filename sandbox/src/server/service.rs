@@ -184,6 +184,13 @@ impl Service {
         Ok(account)
     }
 
+    /// The account with this number of its own.
+    pub(super) fn account_by_number(&self, raw_id: u32) -> Option<Arc<Account>> {
+        let directory = read(&self.directory);
+        let mut accounts = directory.by_pn.values();
+        accounts.find(|account| account.raw_id == raw_id).cloned()
+    }
+
     pub(super) fn account_by_pn(&self, pn: &str) -> Option<Arc<Account>> {
         read(&self.directory).by_pn.get(pn).cloned()
     }

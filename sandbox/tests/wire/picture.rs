@@ -116,7 +116,7 @@ async fn others_see_a_phones_picture_and_are_told_when_it_changes() {
     let host = Host::of(&stage, &mut wire).await;
     let path = format!("/accounts/{BOB}/picture");
     assert_eq!(stage.get(&path).await.1["code"], "media_not_found");
-    let (status, set) = stage.put(&path, jpeg(b"bob")).await;
+    let (status, set) = stage.put_bytes(&path, jpeg(b"bob")).await;
     assert_eq!(status, 200, "{set}");
     let told = news(&mut wire).await;
     assert_eq!(told.find("set").unwrap().get("id"), set["id"].as_str());
@@ -144,7 +144,7 @@ async fn others_see_a_phones_picture_and_are_told_when_it_changes() {
         stage.get(&format!("/accounts/{BOB}")).await.1["picture_id"],
         set["id"]
     );
-    assert_eq!(stage.delete(&path).await, 204);
+    assert_eq!(stage.delete(&path).await.0, 204);
     assert!(news(&mut wire).await.find("delete").is_some());
 }
 
@@ -170,7 +170,7 @@ async fn pictures_of_others_and_what_is_no_jpeg_are_refused() {
     }
     let path = format!("/accounts/{BOB}/picture");
     for bytes in [b"text".to_vec(), jpeg(&[0; 100]), Vec::new()] {
-        let (status, problem) = stage.put(&path, bytes).await;
+        let (status, problem) = stage.put_bytes(&path, bytes).await;
         assert_eq!((status, &problem["code"]), (400, &json!("invalid_body")));
     }
 }
@@ -180,7 +180,7 @@ async fn a_picture_survives_a_kill() {
     let mut stage = Stage::process();
     stage.account(ADA, false).await;
     let path = format!("/accounts/{ADA}/picture");
-    let (_, set) = stage.put(&path, jpeg(b"kept")).await;
+    let (_, set) = stage.put_bytes(&path, jpeg(b"kept")).await;
     stage.kill();
     stage.restart();
     assert_eq!(stage.get_bytes(&path).await, (200, jpeg(b"kept")));

@@ -161,18 +161,6 @@ impl Stage {
         (status, answer.bytes().await.unwrap().to_vec())
     }
 
-    pub async fn put(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
-        let url = format!("{}/sandbox/v1{path}", self.url());
-        let answer = self.http.put(url).body(body).send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
-    }
-
-    pub async fn delete(&self, path: &str) -> u16 {
-        let url = format!("{}/sandbox/v1{path}", self.url());
-        self.http.delete(url).send().await.unwrap().status().as_u16()
-    }
-
     pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.post_text(path, body.to_string()).await
     }
@@ -198,8 +186,12 @@ impl Stage {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.put_bytes(path, body.to_string().into_bytes()).await
+    }
+
+    pub async fn put_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
         let url = format!("{}/sandbox/v1{path}", self.url());
-        let answer = self.http.put(url).body(body.to_string()).send().await.unwrap();
+        let answer = self.http.put(url).body(body).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }

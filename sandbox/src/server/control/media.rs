@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
+use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -14,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use super::account::{Page, list_limit};
 use super::body::{Body, Params};
+use super::message;
 use super::problem::{Problem, ProblemCode};
+use crate::server::config::SandboxConfig;
 use crate::server::media::{StoreError, Stored};
 use crate::server::phone::MediumKind;
 use crate::server::phone::media::{About, NewMedium, THUMBNAIL, address};
@@ -26,6 +30,21 @@ const THUMBNAIL_BYTES_MAX: usize = 64 << 10;
 const LIST_MAX: usize = 10_000;
 /// What encryption adds to a file, at most.
 const PADDING_BYTES: u64 = 16 + 10;
+
+/// Messages are among them: their bodies may hold a file.
+pub(super) fn routes(config: &SandboxConfig) -> Router<Arc<Service>> {
+    let body_bytes_max = config.body_bytes_max.max(config.media_body_bytes_max);
+    let messages = get(message::list).post(message::send);
+    Router::new()
+        .route(
+            "/accounts/{phone}/messages",
+            messages.layer(DefaultBodyLimit::max(body_bytes_max)),
+        )
+        .route("/accounts/{phone}/messages/{id}/media", get(message::media))
+        .route("/media", get(list))
+        .route("/media/expire", post(expire))
+        .route("/ca.pem", get(ca_pem))
+}
 
 /// A medium to send: its bytes in base64, or how many are to be made up.
 #[derive(Deserialize)]

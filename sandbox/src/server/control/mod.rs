@@ -7,8 +7,8 @@ pub(super) mod fault;
 pub(super) mod media;
 pub(super) mod message;
 mod pairing;
-mod presence;
 mod picture;
+mod presence;
 pub(super) mod problem;
 pub(super) mod rule;
 mod scenario;
@@ -35,25 +35,6 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/accounts/{phone}", get(account::show))
         .route("/accounts/{phone}/scan", post(pairing::scan))
         .route("/accounts/{phone}/link-code", post(pairing::link_code))
-        .route(
-            "/accounts/{phone}/messages",
-            get(message::list)
-                .post(message::send)
-                .layer(DefaultBodyLimit::max(
-                    limit.max(service.config.media_body_bytes_max),
-                )),
-        )
-        .route("/accounts/{phone}/messages/{id}/media", get(message::media))
-        .route(
-            "/accounts/{phone}/picture",
-            get(picture::show)
-                .put(picture::set)
-                .delete(picture::remove)
-                .layer(DefaultBodyLimit::max(limit.max(service.config.picture_bytes_max))),
-        )
-        .route("/media", get(media::list))
-        .route("/media/expire", post(media::expire))
-        .route("/ca.pem", get(media::ca_pem))
         .route("/accounts/{phone}/read", post(message::read))
         .route("/accounts/{phone}/echo", post(account::echo))
         .route(
@@ -62,6 +43,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         )
         .merge(evidence::routes())
         .merge(fault::routes())
+        .merge(media::routes(&service.config))
+        .merge(picture::routes(&service.config))
         .merge(presence::routes())
         .merge(rule::routes())
         .merge(scenario::routes())

@@ -1,9 +1,12 @@
 //! An account's profile picture, as its phone sets it.
 
-use axum::Json;
+use axum::routing::get;
+use axum::{Json, Router};
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -11,9 +14,20 @@ use serde::Serialize;
 use super::Shared;
 use super::media;
 use super::problem::{Problem, ProblemCode};
+use crate::server::config::SandboxConfig;
 use crate::server::media::StoreError;
 use crate::server::picture::PictureError;
+use crate::server::service::Service;
 use crate::server::stanza::picture::announce;
+
+pub(super) fn routes(config: &SandboxConfig) -> Router<Arc<Service>> {
+    let body_bytes_max = config.body_bytes_max.max(config.picture_bytes_max);
+    let picture = get(show).put(set).delete(remove);
+    Router::new().route(
+        "/accounts/{phone}/picture",
+        picture.layer(DefaultBodyLimit::max(body_bytes_max)),
+    )
+}
 
 #[derive(Serialize)]
 pub(super) struct PictureView {

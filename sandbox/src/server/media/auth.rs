@@ -26,7 +26,7 @@ pub(super) enum AuthError {
 
 /// The device a token was given to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Holder {
+pub(in crate::server) struct Holder {
     /// The number of the account.
     pub account: u32,
     pub device: u16,

@@ -9,25 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
 
 use super::blob::{BLOCK_BYTES, Blob};
-use super::fault::{Transfer, TransferDirection, Verdict};
-use super::listener::Cut;
+use super::fault::Verdict;
 use super::path::{self, parameter};
 use super::store::Stored;
 use super::upload::Failure;
+use crate::server::fault::MediaAction;
 use crate::server::service::Service;
 use crate::server::sync::now_s;
 
-pub(super) async fn handle(
-    State(service): State<Arc<Service>>,
-    Extension(cut): Extension<Cut>,
-    request: Request,
-) -> Response {
+pub(super) async fn handle(State(service): State<Arc<Service>>, request: Request) -> Response {
     let address = request.uri().path_and_query().map_or("", |path| path.as_str());
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Failure::new(StatusCode::METHOD_NOT_ALLOWED, "the path has no such method").into_response();
@@ -38,7 +34,7 @@ pub(super) async fn handle(
                 return Failure::new(status, "the sandbox was told to answer this").into_response();
             }
             service.counters.media_downloads.one();
-            answer(&stored, blob, request.headers(), verdict, cut)
+            answer(&stored, blob, request.headers(), verdict)
         }
         Err(failure) => failure.into_response(),
     }
@@ -66,15 +62,11 @@ fn open(service: &Service, address: &str) -> Result<(Stored, Arc<Blob>, Verdict)
             "the address has expired; ask for a new one",
         ));
     }
-    let verdict = media.faults.verdict(&Transfer {
-        direction: TransferDirection::Download,
-        holder,
-        kind: &stored.row.kind,
-    });
+    let verdict = Verdict::of(service, holder, MediaAction::Download, stored.row.bytes);
     Ok((stored, blob, verdict))
 }
 
-fn answer(stored: &Stored, blob: Arc<Blob>, headers: &HeaderMap, verdict: Verdict, cut: Cut) -> Response {
+fn answer(stored: &Stored, blob: Arc<Blob>, headers: &HeaderMap, verdict: Verdict) -> Response {
     let bytes = stored.row.bytes;
     let asked = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let (status, range) = match asked.map(|text| ranged(text, bytes)) {
@@ -90,7 +82,7 @@ fn answer(stored: &Stored, blob: Arc<Blob>, headers: &HeaderMap, verdict: Verdic
     let length = range.end - range.start;
     let content_range = format!("bytes {}-{}/{bytes}", range.start, range.end.saturating_sub(1));
     let is_picture = &*stored.row.kind == "picture";
-    let mut response = Response::new(body(blob, range, verdict, cut));
+    let mut response = Response::new(body(blob, range, verdict));
     *response.status_mut() = status;
     put(&mut response, header::CONTENT_LENGTH, length.to_string());
     put(&mut response, header::ACCEPT_RANGES, "bytes".to_owned());
@@ -142,24 +134,20 @@ fn ranged(text: &str, bytes: u64) -> Asked {
     }
 }
 
-/// A part of a blob, read as it is sent.
-fn body(blob: Arc<Blob>, range: Range<u64>, verdict: Verdict, cut: Cut) -> Body {
+/// A part of a blob, read as it is sent, no faster than it may be.
+fn body(blob: Arc<Blob>, range: Range<u64>, verdict: Verdict) -> Body {
     let end = range.end;
-    let stop = verdict.cut_after.map(|bytes| range.start.saturating_add(bytes));
+    let length_max = match verdict.bytes_per_second {
+        Some(rate) => rate.get().div_ceil(10).min(BLOCK_BYTES as u64),
+        None => BLOCK_BYTES as u64,
+    };
     let blocks = stream::try_unfold(range.start, move |at| {
-        let (blob, cut) = (blob.clone(), cut.clone());
+        let blob = blob.clone();
         async move {
-            if stop.is_some_and(|stop| at >= stop) {
-                cut.now().await;
-            }
             if at >= end {
                 return Ok(None);
             }
-            let mut length = stop.unwrap_or(end).min(end) - at;
-            if let Some(rate) = verdict.bytes_per_second {
-                length = length.min(rate.get().div_ceil(10));
-            }
-            let length = usize::try_from(length).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let length = usize::try_from(length_max.min(end - at)).unwrap_or(BLOCK_BYTES);
             let block = blob.read(at, length).await?;
             if block.is_empty() {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));

@@ -1,33 +1,17 @@
-//! Where trouble with media can be injected: one question per transfer, asked before it starts.
-//!
-//! Nothing here decides; whoever makes faults installs a [`MediaFaults`], and the handlers do to the
-//! transfer what its verdict says.
+//! What goes wrong with a transfer: the faults that were made for media, as the handlers need them.
 
 use std::num::NonZeroU64;
-use std::sync::{Arc, RwLock};
 
 use super::auth::Holder;
-use crate::server::sync::{read, write};
+use crate::server::fault::{MediaAction, MediaFault};
+use crate::server::service::Service;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransferDirection {
-    Upload,
-    Download,
-}
-
-/// A transfer that is about to start.
-#[derive(Debug, Clone, Copy)]
-pub struct Transfer<'a> {
-    pub direction: TransferDirection,
-    /// Who transfers, when the request says so.
-    pub holder: Option<Holder>,
-    /// The type in an upload's path, or that of the stored file.
-    pub kind: &'a str,
-}
+/// Where an upload of unknown length ends in the middle.
+const HALF_OF_UNKNOWN: u64 = 64 << 10;
 
 /// What happens to a transfer; by default nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Verdict {
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Verdict {
     /// Answered at once with this HTTP status instead.
     pub status: Option<u16>,
     /// No faster than this.
@@ -36,24 +20,30 @@ pub struct Verdict {
     pub cut_after: Option<u64>,
 }
 
-pub trait MediaFaults: Send + Sync {
-    fn verdict(&self, transfer: &Transfer<'_>) -> Verdict;
-}
-
-/// The installed source of faults, if any.
-#[derive(Default)]
-pub(in crate::server) struct FaultHook(RwLock<Option<Arc<dyn MediaFaults>>>);
-
-impl FaultHook {
-    /// Asks `faults` from now on.
-    pub fn install(&self, faults: Arc<dyn MediaFaults>) {
-        *write(&self.0) = Some(faults);
-    }
-
-    pub fn verdict(&self, transfer: &Transfer<'_>) -> Verdict {
-        let installed = read(&self.0);
-        installed
-            .as_ref()
-            .map_or_else(Verdict::default, |faults| faults.verdict(transfer))
+impl Verdict {
+    /// Lets the faults take their chance at a transfer that is about to start. `bytes` is what is going
+    /// to be transferred, if that is known.
+    pub fn of(service: &Service, holder: Option<Holder>, action: MediaAction, bytes: u64) -> Self {
+        if !service.faults.strike_media() {
+            return Self::default();
+        }
+        let account = holder.and_then(|holder| service.account_by_number(holder.account));
+        let account = account.as_ref().map(|account| &*account.pn);
+        let half = if bytes > 1 { bytes / 2 } else { HALF_OF_UNKNOWN };
+        match service.faults.media(account, action) {
+            Some(MediaFault::Slow { bytes_per_second }) => Self {
+                bytes_per_second: NonZeroU64::new(bytes_per_second),
+                ..Self::default()
+            },
+            Some(MediaFault::Half) => Self {
+                cut_after: Some(half),
+                ..Self::default()
+            },
+            Some(MediaFault::Status(status)) => Self {
+                status: Some(status),
+                ..Self::default()
+            },
+            None => Self::default(),
+        }
     }
 }

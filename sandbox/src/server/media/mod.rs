@@ -8,7 +8,7 @@ mod auth;
 mod authority;
 mod blob;
 mod download;
-pub(super) mod fault;
+mod fault;
 mod listener;
 mod path;
 mod store;
@@ -28,11 +28,10 @@ use tokio::sync::Semaphore;
 use super::config::SandboxConfig;
 use super::persist::{Journal, PersistError, Row, Shelf, Table};
 use super::sync::now_s;
-pub use auth::Holder;
+pub(super) use auth::Holder;
 use auth::Tokens;
 use authority::AuthorityRow;
 pub(super) use blob::Hash;
-use fault::FaultHook;
 pub(super) use listener::run;
 use store::Limits;
 pub(super) use store::{Store, StoreError, Stored};
@@ -72,7 +71,6 @@ pub enum MediaError {
 
 pub(super) struct Media {
     pub store: Store,
-    pub faults: FaultHook,
     /// Taken by phones while they hold a whole file.
     pub phone_files: Arc<Semaphore>,
     tls: Arc<ServerConfig>,
@@ -128,7 +126,6 @@ impl Media {
         };
         Ok(Self {
             store: Store::open(folder, limits, files, shelf.clone())?,
-            faults: FaultHook::default(),
             phone_files: Arc::new(Semaphore::new(PHONE_FILES_AT_ONCE)),
             tls: authority.server(&names)?,
             names,

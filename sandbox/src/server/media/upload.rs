@@ -20,11 +20,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::blob::{BLOCK_BYTES, Draft, Hash};
-use super::fault::{Transfer, TransferDirection, Verdict};
+use super::fault::Verdict;
 use super::listener::Cut;
 use super::path::{decoded, parameter};
 use super::store::{StoreError, Stored};
 use super::{Holder, Media};
+use crate::server::fault::MediaAction;
 use crate::server::service::Service;
 
 const KIND_BYTES_MAX: usize = 40;
@@ -93,16 +94,13 @@ pub(super) async fn handle(
     let query = query.unwrap_or_default();
     let outcome = async {
         let request = Request::read(&service.media, [&kind, &name], &query, &headers)?;
-        let verdict = service.media.faults.verdict(&Transfer {
-            direction: TransferDirection::Upload,
-            holder: Some(request.holder),
-            kind: &request.kind,
-        });
-        if let Some(status) = verdict.status.and_then(|code| StatusCode::from_u16(code).ok()) {
-            return Err(Failure::new(status, "the sandbox was told to answer this"));
-        }
         if request.is_probe {
             return Ok(probe(&service.media, &request));
+        }
+        let holder = Some(request.holder);
+        let verdict = Verdict::of(&service, holder, MediaAction::Upload, request.bytes);
+        if let Some(status) = verdict.status.and_then(|code| StatusCode::from_u16(code).ok()) {
+            return Err(Failure::new(status, "the sandbox was told to answer this"));
         }
         receive(&service, request, &mut body, verdict, &cut).await
     };

@@ -1,44 +1,9 @@
-//! Trouble that is injected.
+//! Faults that strike transfers.
 
-use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex};
-
-use reqwest::StatusCode;
-use roost_sandbox::server::{MediaFaults, Transfer, TransferDirection, Verdict};
 use serde_json::{Value, json};
 
-use super::{Host, name_of, noise, scene};
+use super::{ADA, BOB, Host, name_of, noise, scene};
 use crate::stage::{Stage, eventually};
-
-/// One verdict for all transfers of a direction; remembers who was asked about.
-struct Always {
-    direction: TransferDirection,
-    verdict: Verdict,
-    asked: Mutex<Vec<String>>,
-}
-
-impl MediaFaults for Always {
-    fn verdict(&self, transfer: &Transfer<'_>) -> Verdict {
-        let holder = transfer.holder.map(|holder| holder.device);
-        let said = format!("{:?} {} {holder:?}", transfer.direction, transfer.kind);
-        self.asked.lock().unwrap().push(said);
-        if transfer.direction == self.direction {
-            self.verdict
-        } else {
-            Verdict::default()
-        }
-    }
-}
-
-fn install(stage: &Stage, direction: TransferDirection, verdict: Verdict) -> Arc<Always> {
-    let faults = Arc::new(Always {
-        direction,
-        verdict,
-        asked: Mutex::default(),
-    });
-    stage.here().set_media_faults(faults.clone());
-    faults
-}
 
 #[tokio::test]
 async fn a_status_is_answered_instead() {
@@ -46,18 +11,19 @@ async fn a_status_is_answered_instead() {
     let (_ada, mut wire) = scene(&stage).await;
     let host = Host::of(&stage, &mut wire).await;
     let path = host.uploaded("image", b"blob").await;
-    let verdict = Verdict {
-        status: Some(503),
-        ..Verdict::default()
-    };
-    install(&stage, TransferDirection::Upload, verdict);
-    assert_eq!(host.upload("image", b"blob").await.status(), 503);
+    let fault = json!({"kind": "media_status", "status": 503, "action": "upload", "count": 1});
+    stage.fault(fault).await;
     assert_eq!(host.get(&path).await.status(), 200);
-    let faults = install(&stage, TransferDirection::Download, verdict);
-    assert_eq!(host.get(&path).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(host.upload("image", b"blob").await.status(), 503);
     assert_eq!(host.upload("image", b"blob").await.status(), 200);
-    let asked = faults.asked.lock().unwrap().clone();
-    assert_eq!(asked, ["Download image None", "Upload image Some(1)"]);
+    // One that is meant for an account strikes those who show its token.
+    for (number, status) in [(BOB, 200), (ADA, 500)] {
+        let fault = json!({"kind": "media_status", "status": 500, "account": number});
+        stage.fault(fault).await;
+        let with_auth = format!("{path}?auth={}&token=x", host.auth);
+        assert_eq!(host.get(&with_auth).await.status(), status, "{number}");
+    }
+    assert_eq!(host.get(&path).await.status(), 200);
 }
 
 #[tokio::test]
@@ -66,14 +32,11 @@ async fn half_an_upload_can_be_resumed() {
     let (_ada, mut wire) = scene(&stage).await;
     let host = Host::of(&stage, &mut wire).await;
     let blob = noise(400_000);
-    let verdict = Verdict {
-        cut_after: Some(200_000),
-        ..Verdict::default()
-    };
-    install(&stage, TransferDirection::Upload, verdict);
+    stage
+        .fault(json!({"kind": "half_upload", "account": ADA, "count": 1}))
+        .await;
     let url = host.upload_url("image", &name_of(&blob));
     assert!(host.http.post(&url).body(blob.clone()).send().await.is_err());
-    install(&stage, TransferDirection::Upload, Verdict::default());
     eventually(|| async {
         let probe = host.http.post(format!("{url}&resume=1")).send().await.unwrap();
         let answer: Value = probe.json().await.unwrap();
@@ -88,22 +51,16 @@ async fn half_an_upload_can_be_resumed() {
 }
 
 #[tokio::test]
-async fn a_download_breaks_off_or_crawls() {
+async fn a_slow_transfer_is_complete_in_the_end() {
     let stage = Stage::new().await;
     let (_ada, mut wire) = scene(&stage).await;
     let host = Host::of(&stage, &mut wire).await;
     let blob = noise(200_000);
+    stage
+        .fault(json!({"kind": "slow_media", "bytes_per_second": 2_000_000}))
+        .await;
     let path = host.uploaded("image", &blob).await;
-    let cut = Verdict {
-        cut_after: Some(100_000),
-        ..Verdict::default()
-    };
-    install(&stage, TransferDirection::Download, cut);
-    assert!(host.get(&path).await.bytes().await.is_err());
-    let slow = Verdict {
-        bytes_per_second: NonZeroU64::new(2_000_000),
-        ..Verdict::default()
-    };
-    install(&stage, TransferDirection::Download, slow);
     assert_eq!(host.get(&path).await.bytes().await.unwrap(), blob);
+    let (_, faults) = stage.get("/faults").await;
+    assert_eq!(faults["data"][0]["strikes"], 2);
 }

@@ -2,6 +2,7 @@
 
 mod download;
 mod fault;
+mod host;
 mod message;
 mod restart;
 mod upload;

@@ -11,6 +11,7 @@ use super::config::SandboxConfig;
 use super::device::{Device, DeviceRow};
 use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
 use super::phone::VirtualPhone;
+use super::picture::Slot;
 use super::sync::{lock, now_s, read, write};
 use crate::signal::{KeyPair, adv};
 use crate::wire::jid::{Domain, Jid};
@@ -33,6 +34,7 @@ pub(super) struct Account {
     pub collections: Mutex<HashMap<String, Collection>>,
     pub presence: Mutex<Presence>,
     pub about: Mutex<String>,
+    pub picture: Slot,
     name: RwLock<String>,
     companions: RwLock<Companions>,
     key_index: Mutex<Option<Arc<KeyIndex>>>,
@@ -50,6 +52,7 @@ pub(super) struct AccountRow {
 
 /// Names of the settings that are kept.
 const ABOUT: &str = "about";
+const PICTURE: &str = "picture";
 const LAST_DEVICE: &str = "last_device";
 const HIGHEST_DEVICE: &str = "highest_device";
 
@@ -119,6 +122,7 @@ impl Account {
             collections: Mutex::default(),
             presence: Mutex::default(),
             about: Mutex::default(),
+            picture: Slot::new(shelf.clone(), PICTURE),
             name: RwLock::new(row.name),
             companions: RwLock::default(),
             key_index: Mutex::default(),
@@ -142,6 +146,9 @@ impl Account {
         let account = Self::of(saved.only(Table::Account)?, raw_id, phone, shelf);
         if let Some(about) = settings.get(ABOUT) {
             *lock(&account.about) = about.value()?;
+        }
+        if let Some(picture) = settings.get(PICTURE) {
+            account.picture.restore(picture)?;
         }
         let mut collections = HashMap::<String, Collection>::new();
         for row in saved.take(Table::Patch, 0) {

@@ -1,22 +1,23 @@
 //! The simulated service: every account, every connection that waits to be paired, the counters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Instant;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SandboxError;
 use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
 use super::device::Device;
 use super::fault::Faults;
 use super::group::Groups;
 use super::ledger::Ledgers;
-use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
+use super::media::Media;
+use super::persist::{Journal, PersistError, Row, Saved, Table};
 use super::phone::VirtualPhone;
 use super::place::Places;
 use super::registration::Registration;
@@ -35,12 +36,11 @@ pub(super) struct Service {
     pub ledgers: Ledgers,
     pub scenarios: Scenarios,
     pub groups: Groups,
+    pub media: Media,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
     pub places: Places,
-    /// Where the listener is bound, once it is.
-    pub address: OnceLock<SocketAddr>,
     directory: RwLock<Directory>,
     waiting: Mutex<Waiting>,
     last_id: AtomicU64,
@@ -73,9 +73,8 @@ pub(super) enum CreateError {
 const AUTHORITY: &str = "authority";
 
 /// The server's keys: those that were saved, or new ones.
-fn authority(journal: &Journal, own: &mut SavedAccount) -> Result<CertificateAuthority, PersistError> {
-    let mut settings = own.take(Table::Setting, 0).into_iter();
-    if let Some(row) = settings.find(|row| &*row.name == AUTHORITY) {
+fn authority(journal: &Journal, settings: &[Row]) -> Result<CertificateAuthority, PersistError> {
+    if let Some(row) = settings.iter().find(|row| &*row.name == AUTHORITY) {
         return row.value();
     }
     let authority = CertificateAuthority::generate(now_s());
@@ -120,9 +119,11 @@ impl Service {
         config: SandboxConfig,
         journal: Journal,
         mut saved: Saved,
-    ) -> Result<Self, PersistError> {
+    ) -> Result<Self, SandboxError> {
         let mut own = saved.accounts.remove(&0).unwrap_or_default();
-        let authority = authority(&journal, &mut own)?;
+        let settings = own.take(Table::Setting, 0);
+        let authority = authority(&journal, &settings)?;
+        let media = Media::open(&config, &journal, &settings, own.take(Table::Media, 0))?;
         let (directory, accounts) = Directory::restore(&config, &journal, saved)?;
         let groups = Groups::new(&config, journal.shelf(0, 0));
         groups.restore(&mut own, &accounts)?;
@@ -135,10 +136,10 @@ impl Service {
             counters: Counters::default(),
             journal,
             groups,
+            media,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             places: Places::default(),
-            address: OnceLock::new(),
             directory: RwLock::new(directory),
             waiting: Mutex::default(),
             // Not from zero: a stanza's id is not to be met again after a quick restart.
@@ -155,11 +156,6 @@ impl Service {
     /// An id for a stanza the service sends on its own account.
     pub(super) fn stanza_id(&self) -> String {
         format!("{}.{}", now_s() & 0xFF_FFFF, self.next_number())
-    }
-
-    /// The host clients are told to use for media.
-    pub(super) fn media_host(&self) -> String {
-        self.address.get().unwrap_or(&self.config.listen).to_string()
     }
 
     pub(super) fn create_account(
@@ -199,6 +195,13 @@ impl Service {
         directory.by_pn.insert(pn, account.clone());
         directory.by_lid.insert(lid, account.clone());
         Ok(account)
+    }
+
+    /// The account with this number of its own.
+    pub(super) fn account_by_number(&self, raw_id: u32) -> Option<Arc<Account>> {
+        let directory = read(&self.directory);
+        let mut accounts = directory.by_pn.values();
+        accounts.find(|account| account.raw_id == raw_id).cloned()
     }
 
     pub(super) fn account_by_pn(&self, pn: &str) -> Option<Arc<Account>> {

@@ -464,17 +464,34 @@ impl Companion {
         id: &str,
         text: &str,
     ) -> Node {
+        self.sealed(wire, to, devices, id, &Message::of_text(text)).await
+    }
+
+    /// As [`Self::message`], for any content.
+    pub async fn sealed(
+        &mut self,
+        wire: &mut Wire,
+        to: &str,
+        devices: &[&str],
+        id: &str,
+        content: &Message,
+    ) -> Node {
+        let kind = if content.text().is_some() && content.image_message.is_none() {
+            "text"
+        } else {
+            "media"
+        };
         let mut copies = Vec::new();
         let mut needs_proof = false;
         for device in devices {
-            let enc = self.seal(wire, device, &Message::of_text(text)).await;
+            let enc = self.seal(wire, device, content).await;
             needs_proof |= enc.is("type", "pkmsg");
             copies.push(Node::new("to").attr("jid", (*device).to_owned()).child(enc));
         }
         Node::new("message")
             .attr("to", to.to_owned())
             .attr("id", id.to_owned())
-            .attr("type", "text")
+            .attr("type", kind)
             .child(Node::new("participants").with_children(copies))
             .child_opt(needs_proof.then(|| Node::new("device-identity").bytes(self.proof.clone())))
     }

@@ -5,8 +5,10 @@ mod body;
 mod evidence;
 pub(super) mod fault;
 mod group;
+pub(super) mod media;
 pub(super) mod message;
 mod pairing;
+mod picture;
 mod presence;
 pub(super) mod problem;
 pub(super) mod rule;
@@ -34,10 +36,6 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/accounts/{phone}", get(account::show))
         .route("/accounts/{phone}/scan", post(pairing::scan))
         .route("/accounts/{phone}/link-code", post(pairing::link_code))
-        .route(
-            "/accounts/{phone}/messages",
-            get(message::list).post(message::send),
-        )
         .route("/accounts/{phone}/read", post(message::read))
         .route("/accounts/{phone}/echo", post(account::echo))
         .route(
@@ -47,6 +45,8 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(evidence::routes())
         .merge(fault::routes())
         .merge(group::routes())
+        .merge(media::routes(&service.config))
+        .merge(picture::routes(&service.config))
         .merge(presence::routes())
         .merge(rule::routes())
         .merge(scenario::routes())

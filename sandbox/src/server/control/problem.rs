@@ -39,6 +39,9 @@ pub(in crate::server) enum ProblemCode {
     AlreadyMember,
     UnknownInvite,
     InviteReset,
+    MediaNotFound,
+    MediaUnusable,
+    MediaStoreFull,
     QueueFull,
     UpgradeRequired,
     Internal,
@@ -55,11 +58,14 @@ impl ProblemCode {
             | Self::FaultNotFound
             | Self::ScenarioNotFound
             | Self::GroupNotFound
-            | Self::UnknownInvite => StatusCode::NOT_FOUND,
+            | Self::UnknownInvite
+            | Self::MediaNotFound => StatusCode::NOT_FOUND,
             Self::GroupForbidden => StatusCode::FORBIDDEN,
             Self::InviteReset => StatusCode::GONE,
             Self::GroupFull | Self::AlreadyMember => StatusCode::CONFLICT,
             Self::TooManyGroups => StatusCode::SERVICE_UNAVAILABLE,
+            Self::MediaUnusable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MediaStoreFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {

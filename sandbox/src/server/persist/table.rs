@@ -41,6 +41,8 @@ tables! {
     Account = "account",
     /// By the phone number and device of who holds the account's device list.
     Watcher = "watcher",
+    /// Files of the media service, by number.
+    Media = "media",
     /// By collection and version.
     Patch = "app_state_patch",
     Device = "device",
@@ -64,6 +66,8 @@ tables! {
     KeyHolder = "phone_key_holder",
     /// By group and the address of the sending device.
     SenderKey = "phone_sender_key",
+    /// Media messages a phone sent or received.
+    Medium = "phone_medium",
 }
 
 impl Table {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::UploadedMedium;
 use crate::server::account::Account;
 use crate::server::sync::now_s;
 use crate::signal::proto::{
@@ -30,6 +31,7 @@ pub enum Content {
         target: String,
         emoji: String,
     },
+    Media(Box<UploadedMedium>),
 }
 
 /// Where content is sent.
@@ -72,6 +74,7 @@ impl Content {
         };
         let now_ms = i64::try_from(now_s() * 1_000).ok();
         match self {
+            Self::Media(medium) => Outgoing::new(medium.message(), "media", None),
             Self::Text { text, quote: None } => Outgoing::new(Message::of_text(text), "text", None),
             Self::Text {
                 text,
@@ -138,7 +141,7 @@ impl Content {
     /// The id of the message this one changes.
     pub(super) fn target(&self) -> Option<&str> {
         match self {
-            Self::Text { .. } => None,
+            Self::Text { .. } | Self::Media(_) => None,
             Self::Edit { target, .. } | Self::Revoke { target } | Self::Reaction { target, .. } => {
                 Some(target)
             }

@@ -10,9 +10,13 @@ mod answering;
 mod content;
 mod endpoint;
 mod group;
+mod history;
 mod inbox;
+pub(in crate::server) mod media;
+mod medium;
 mod receive;
 mod record;
+mod reupload;
 mod send;
 mod sent;
 
@@ -26,6 +30,8 @@ pub(super) use content::{Outgoing, Place};
 use endpoint::Endpoint;
 pub(super) use group::send as send_to_group;
 use inbox::{Inbox, Job};
+pub use media::UploadedMedium;
+pub use medium::{MediumKind, MediumView};
 pub use record::{Direction, Kind, Recorded};
 use record::{Memory, Notebook};
 pub(super) use send::{SendError, mark_read, send};
@@ -38,6 +44,7 @@ use super::rule;
 use super::service::Service;
 use super::stanza::message::Sender;
 use super::sync::lock;
+use crate::signal::proto::Message;
 use crate::signal::{Bundle, KeyPair};
 use crate::wire::node::Node;
 
@@ -65,6 +72,8 @@ struct State {
     notebook: Notebook,
     /// What it sent, to answer requests for a resend.
     sent: Memory<sent::Sent>,
+    /// The media messages it sent or received.
+    media: Memory<Arc<Message>>,
     /// How often it asked for a resend.
     retries: Memory<u32>,
     shelf: Shelf,
@@ -95,6 +104,7 @@ impl VirtualPhone {
             signal: Endpoint::generate(),
             notebook: Notebook::new(config.phone_messages_max, Shelf::none()),
             sent: Memory::new(config.phone_messages_max),
+            media: Memory::new(config.phone_messages_max),
             retries: Memory::new(config.phone_messages_max),
             shelf: Shelf::none(),
         };
@@ -126,11 +136,13 @@ impl VirtualPhone {
             signal: Endpoint::restore(saved, shelf.clone())?,
             notebook: Notebook::new(config.phone_messages_max, shelf.clone()),
             sent: Memory::new(config.phone_messages_max),
+            media: Memory::new(config.phone_messages_max),
             retries: Memory::new(config.phone_messages_max),
             shelf,
         };
         state.notebook.restore(saved)?;
         state.restore_sent(saved)?;
+        state.restore_media(saved)?;
         let echo = settings.get(ECHO).map_or(Ok(false), Row::value)?;
         let table = Table::Setting.name();
         let key = settings
@@ -230,6 +242,11 @@ pub(super) fn deliver_retry(service: &Arc<Service>, account: &Arc<Account>, read
     post(service, account, Job::Retry { reader, node });
 }
 
+/// Puts a request for a file into the phone's inbox.
+pub(super) fn deliver_reupload(service: &Arc<Service>, account: &Arc<Account>, reader: Sender, node: Node) {
+    post(service, account, Job::Reupload { reader, node });
+}
+
 /// Has the phone send a new companion what it needs to work.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
     post(service, account, Job::Bootstrap { device });
@@ -285,6 +302,7 @@ fn work(service: &Arc<Service>, account: &Arc<Account>) -> bool {
         match job {
             Job::Message { sender, node } => receive::message(service, account, &sender, &node),
             Job::Retry { reader, node } => send::resend(service, account, &reader, &node),
+            Job::Reupload { reader, node } => reupload::answer(service, account, &reader, &node),
             Job::Bootstrap { device } => send::bootstrap(service, account, device),
         }
     }

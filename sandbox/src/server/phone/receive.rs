@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::medium::Medium;
 use super::record::{Direction, Kind, Recorded};
 use super::{Content, State, group, send};
 use crate::server::account::Account;
@@ -58,6 +59,7 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         let note = note(account, sender, node, id, &message);
         if let Some(note) = &note {
             state.notebook.write(note.clone());
+            state.remember_medium(id, &message);
         }
         (message, note)
     });
@@ -225,7 +227,7 @@ pub(super) fn note(
         }
     } else if inner.conversation.is_some() || inner.extended_text_message.is_some() {
         (Kind::Text, inner.text().map(str::to_owned), None)
-    } else if is_media(inner) {
+    } else if Medium::of(inner).is_some() {
         (Kind::Media, inner.text().map(str::to_owned), None)
     } else if node.is("category", "peer") {
         return None;
@@ -252,13 +254,6 @@ pub(super) fn note(
         target_id,
         quoted_id,
         timestamp: node.get("t").and_then(|t| t.parse().ok()).unwrap_or_else(now_s),
+        media: Medium::of(inner).and_then(|medium| medium.view()),
     })
-}
-
-fn is_media(message: &Message) -> bool {
-    message.image_message.is_some()
-        || message.video_message.is_some()
-        || message.audio_message.is_some()
-        || message.document_message.is_some()
-        || message.sticker_message.is_some()
 }

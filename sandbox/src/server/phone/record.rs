@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::medium::MediumView;
 use crate::server::marks::{Marks, mark_of};
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 
@@ -30,6 +31,8 @@ pub struct Recorded {
     pub quoted_id: Option<String>,
     /// Unix seconds, by the server's clock.
     pub timestamp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediumView>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +170,12 @@ impl<T> Memory<T> {
 
     pub(super) fn get(&self, key: &str) -> Option<&T> {
         self.entries.get(key)
+    }
+
+    /// All entries, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        let keys = self.order.iter();
+        keys.filter_map(|key| Some((&**key, self.entries.get(key)?)))
     }
 
     /// Adds an entry, or replaces it where it is; then there is no place to tell.

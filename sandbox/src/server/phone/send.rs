@@ -1,12 +1,11 @@
 //! What a phone sends: messages to chats, and to its own companions what they need to work.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use thiserror::Error;
 
+use super::history;
+use super::medium::Medium;
 use super::receive::{address, phone_of};
 use super::sent::Sent;
 use super::{Content, Outgoing, Place, group};
@@ -18,8 +17,7 @@ use crate::server::sync::{lock, now_s};
 use crate::signal::padding::pad;
 use crate::signal::proto::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-    AppStateSyncKeyShare, HistorySync, HistorySyncNotification, HistorySyncType, Message, ProtoMessage,
-    ProtocolMessage, ProtocolType, Pushname,
+    AppStateSyncKeyShare, Message, ProtoMessage, ProtocolMessage, ProtocolType,
 };
 use crate::signal::{Bundle, Ciphertext};
 use crate::wire::jid::{Domain, Jid};
@@ -57,12 +55,14 @@ pub(in crate::server) fn send(
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
         let outgoing = content.build(&Place::of(peer, domain), is_ours);
+        state.remember_medium(&id, &outgoing.message);
         state.remember_sent(
             &id,
             Sent {
                 peer: peer.pn.clone(),
                 domain,
                 outgoing: outgoing.clone(),
+                at_s: now_s(),
             },
         );
         outgoing
@@ -106,11 +106,12 @@ fn send_to(
             &plain
         }
     };
+    let media_kind = Medium::of(&outgoing.message).and_then(|medium| medium.kind?.stanza_kind().into());
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
             .attr("jid", target.account.jid(target.device, domain).to_string())
-            .child(enc(&sealed))
+            .child(enc(&sealed).attr_opt("mediatype", media_kind))
     });
     let copies: Vec<_> = copies.collect();
     if copies.is_empty() {
@@ -195,6 +196,7 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
         peer,
         domain,
         outgoing,
+        ..
     }) = sent
     else {
         return;
@@ -227,40 +229,10 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
     }
 }
 
-/// What a new companion waits for: the app-state key, then its history, which is empty.
+/// What a new companion waits for: the app-state key, then its history.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
     share_app_state_key(service, account, device);
-    let notification = HistorySyncNotification {
-        sync_type: Some(HistorySyncType::InitialBootstrap.into()),
-        chunk_order: Some(1),
-        progress: Some(100),
-        initial_hist_bootstrap_inline_payload: Some(history(account)),
-        ..HistorySyncNotification::default()
-    };
-    let protocol = ProtocolMessage {
-        r#type: Some(ProtocolType::HistorySyncNotification.into()),
-        history_sync_notification: Some(Box::new(notification)),
-        ..ProtocolMessage::default()
-    };
-    send_peer(service, account, device, Message::of_protocol(protocol));
-}
-
-/// A deflated history without conversations.
-fn history(account: &Account) -> Vec<u8> {
-    let name = Pushname {
-        id: Some(account.jid(0, Domain::Pn).to_string()),
-        pushname: Some(account.name()),
-    };
-    let history = HistorySync {
-        sync_type: HistorySyncType::InitialBootstrap.into(),
-        chunk_order: Some(1),
-        progress: Some(100),
-        pushnames: vec![name],
-        ..HistorySync::default()
-    };
-    let mut deflater = ZlibEncoder::new(Vec::new(), Compression::fast());
-    let written = deflater.write_all(&history.encode_to_vec());
-    written.and_then(|()| deflater.finish()).unwrap_or_default()
+    history::send(service, account, device);
 }
 
 pub(super) fn share_app_state_key(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
@@ -294,7 +266,9 @@ pub(super) fn share_app_state_key(service: &Arc<Service>, account: &Arc<Account>
     send_peer(service, account, device, Message::of_protocol(protocol));
 }
 
-fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
+pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
+    let id = message_id();
+    lock(&account.phone.state).remember_medium(&id, &message);
     let target = Sender {
         account: account.clone(),
         device,
@@ -306,7 +280,7 @@ fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, messag
     let Some((_, sealed)) = copies.first() else { return };
     let node = Node::new("message")
         .attr("to", account.jid(device, Domain::Pn).to_string())
-        .attr("id", message_id())
+        .attr("id", id)
         .attr("type", "text")
         .attr("category", "peer")
         .attr("push_priority", "high")

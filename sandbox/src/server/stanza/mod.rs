@@ -4,6 +4,7 @@ pub(super) mod app_state;
 mod group;
 pub(super) mod iq;
 pub(super) mod message;
+pub(super) mod picture;
 pub(super) mod prekey;
 pub(super) mod presence;
 pub(super) mod receipt;

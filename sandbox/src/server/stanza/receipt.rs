@@ -95,6 +95,11 @@ pub(in crate::server) fn forward(service: &Arc<Service>, reader: &Sender, to: &J
     let Some(author) = service.account(to) else { return };
     match node.get("type") {
         Some("peer_msg" | "hist_sync" | "sender") => {}
+        Some("server-error") => {
+            if author.pn == reader.account.pn {
+                phone::deliver_reupload(service, &author, reader.clone(), node.clone());
+            }
+        }
         Some("retry") => forward_retry(service, reader, &author, to, node),
         Some("read-self") => mirror(service, reader, to, node),
         kind => {

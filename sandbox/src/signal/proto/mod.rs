@@ -6,6 +6,7 @@
 mod adv;
 mod e2e;
 mod history;
+mod media;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use history::{
     Conversation, HistorySync, HistorySyncMsg, HistorySyncNotification, HistorySyncType,
     PhoneNumberToLidMapping, Pushname, WebMessageInfo,
 };
+pub use media::{MediaRetryNotification, MediaRetryResult, ServerErrorReceipt};
 pub use prost::Message as ProtoMessage;
 pub use sync::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,

@@ -4,11 +4,10 @@ mod member;
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use member::{change_participants, decide, join, leave, reset_invite, show_invite};

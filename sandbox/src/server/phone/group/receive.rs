@@ -47,6 +47,7 @@ pub(in crate::server::phone) fn message(
         let mut note = note(account, sender, node, id, &message)?;
         note.chat = group.to_string();
         state.notebook.write(note.clone());
+        state.remember_medium(id, &message);
         Some(note)
     });
     drop(state);

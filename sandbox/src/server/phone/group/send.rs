@@ -10,7 +10,7 @@ use crate::server::phone::sent::Sent;
 use crate::server::phone::{Content, Outgoing, Place};
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
-use crate::server::sync::lock;
+use crate::server::sync::{lock, now_s};
 use crate::signal::padding::pad;
 use crate::signal::proto::{Message, ProtoMessage, SenderKeyDistributionMessage};
 use crate::wire::node::Node;
@@ -38,10 +38,12 @@ pub(in crate::server) fn send(
             author: author.map(|author| group.address(&author)),
         };
         let outgoing = content.build(&place, is_ours);
+        state.remember_medium(&id, &outgoing.message);
         let sent = Sent {
             peer: group.jid().into(),
             domain: group.addressing,
             outgoing: outgoing.clone(),
+            at_s: now_s(),
         };
         state.remember_sent(&id, sent);
         outgoing

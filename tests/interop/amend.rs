@@ -2,14 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::baileys::address;
+use crate::baileys::{address, named};
 use crate::ground::{CAROL, Ground};
 use crate::world::{ALICE, BOB, Client};
-
-/// A message as Baileys takes it in an argument.
-fn named(id: &str) -> Value {
-    json!({"type": "Message", "data": id})
-}
 
 async fn amendment(api: &Client, kind: &str, target: &str) -> Value {
     let event = api

@@ -368,6 +368,11 @@ pub fn text_of(message: &Value) -> Option<&str> {
     content["conversation"].as_str().or_else(|| text.as_str())
 }
 
+/// A message that a client has sent or received, as its calls take it.
+pub fn named(id: &str) -> Value {
+    json!({"type": "Message", "data": id})
+}
+
 /// The address of a phone number; other addresses stay what they are.
 pub fn address(to: &str) -> String {
     if to.contains('@') {

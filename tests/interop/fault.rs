@@ -19,8 +19,8 @@ async fn it_is_told_why_it_is_refused_and_comes_back() {
         (json!({"kind": "refuse_logins", "reason": 500}), 500),
         (json!({"kind": "temporary_ban", "code": 101, "expire_s": 60}), 402),
     ] {
-        let refuses = code == 403 || code == 500 || code == 402;
-        if refuses {
+        let strikes_logins = matches!(code, 402 | 403 | 500);
+        if strikes_logins {
             // It is the next login that is refused.
             ground
                 .act(&format!("accounts/{CAROL}/disconnect-devices"), Value::Null)
@@ -32,7 +32,7 @@ async fn it_is_told_why_it_is_refused_and_comes_back() {
         fault["account"] = json!(CAROL);
         fault["count"] = json!(1);
         ground.act("faults", fault).await;
-        if refuses {
+        if strikes_logins {
             baileys.call("open", json!([])).await;
         }
         closes += 1;
@@ -89,7 +89,6 @@ async fn what_comes_twice_or_out_of_order_is_shown_once() {
         }
         ground.all_confirmed(CAROL).await;
     }
-    // Another login brings nothing again.
     let faults = ground.look("faults").await;
     for fault in faults["data"].as_array().unwrap() {
         assert!(fault["strikes"].as_u64().unwrap() > 0, "{fault}");

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Extension;
-use axum::http::{Method, Request, Response, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::middleware::map_response;
 use axum::routing::post;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -30,6 +31,7 @@ const HTTP_BUFFER_BYTES: usize = 64 << 10;
 /// The first byte of every TLS connection.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// First parts of the paths that clients upload to.
 const UPLOAD_FAMILIES: [&str; 4] = ["mms", "newsletter", "pps", "product"];
 
@@ -113,8 +115,20 @@ async fn serve_tls(
     for family in UPLOAD_FAMILIES {
         router = router.route(&format!("/{family}/{{kind}}/{{hash}}"), post(upload::handle));
     }
+    let patience_s = service.config.handshake_timeout.as_secs() / 2;
+    let keep_alive = HeaderValue::from_str(&format!("timeout={patience_s}")).ok();
     let router = router
         .fallback(download::handle)
+        // Says when a quiet connection is given up, so that no client starts an upload on a dying one.
+        .layer(map_response(move |mut response: Response<Body>| {
+            let keep_alive = keep_alive.clone();
+            async move {
+                response
+                    .headers_mut()
+                    .extend(keep_alive.map(|value| (KEEP_ALIVE, value)));
+                response
+            }
+        }))
         .layer(Extension(Cut(cut.clone())))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(service.clone());

@@ -1,5 +1,7 @@
 //! Scenarios: scripts that replay a conversation.
 
+use std::collections::BTreeSet;
+
 use roost_sandbox::server::SandboxConfig;
 use serde_json::{Value, json};
 
@@ -318,6 +320,29 @@ async fn scenarios_are_limited_waited_for_and_ended() {
         stage.get("/scenarios").await.1["data"].as_array().unwrap().len(),
         2
     );
+}
+
+/// The names an error lists after saying that it does not know one.
+fn known_names(detail: &str) -> BTreeSet<String> {
+    let (_, listed) = detail.split_once("expected one of ").unwrap();
+    let names = listed.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_schema_knows_every_step_and_condition() {
+    let schema = include_str!("../../../docs/sandbox-scenario.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let stage = Stage::new().await;
+    for (part, steps) in [
+        ("step", json!([{"dance": {}}])),
+        ("condition", json!([{"expect": {"that": {"dance": {}}}}])),
+    ] {
+        let (_, problem) = stage.post("/scenarios", json!({ "steps": steps })).await;
+        let described = schema["$defs"][part]["properties"].as_object().unwrap();
+        let described: BTreeSet<_> = described.keys().cloned().collect();
+        assert_eq!(described, known_names(problem["detail"].as_str().unwrap()));
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use prost::Message as _;
 use roost_sandbox::signal::padding::{pad, unpad};
 use roost_sandbox::signal::proto::{AdvSignedDeviceIdentity, AdvSignedDeviceIdentityHmac, Message};
+use roost_sandbox::signal::syncd::Keyring;
 use roost_sandbox::signal::{Address, CiphertextKind, KeyPair, Phone, SignedPrekey};
 use roost_sandbox::wire::frame::{FrameReader, Input, client_header, write_frame};
 use roost_sandbox::wire::jid::Jid;
@@ -218,6 +219,8 @@ pub struct Companion {
     signed_prekey: SignedPrekey,
     pub adv_secret: [u8; 32],
     pub jid: Jid,
+    /// The app-state keys the phone shared.
+    pub keyring: Keyring,
     proof: Vec<u8>,
 }
 
@@ -230,6 +233,7 @@ impl Companion {
             signal,
             adv_secret: rand::random(),
             jid: Jid::parse("0@s.whatsapp.net").unwrap(),
+            keyring: Keyring::default(),
             proof: Vec::new(),
         }
     }
@@ -381,6 +385,7 @@ impl Companion {
                 .await;
             let content = self.read(&message);
             assert!(content.protocol_message.is_some());
+            self.learn_keys(&content);
             self.receipt(&mut wire, &message, Some("peer_msg")).await;
         }
         wire
@@ -401,6 +406,19 @@ impl Companion {
         ];
         let answer = wire.query_all("set", "encrypt", children).await;
         assert!(answer.is("type", "result"), "{answer:?}");
+    }
+
+    /// Takes the app-state keys out of a message of the phone. Returns how many there were.
+    pub fn learn_keys(&mut self, content: &Message) -> usize {
+        let protocol = content.protocol_message.as_ref();
+        let shared = protocol.and_then(|protocol| protocol.app_state_sync_key_share.as_ref());
+        let keys = shared.map(|shared| shared.keys.as_slice()).unwrap_or_default();
+        for key in keys {
+            let id = key.key_id.as_ref().unwrap().key_id.as_deref().unwrap();
+            let data = key.key_data.as_ref().unwrap().key_data.as_deref().unwrap();
+            self.keyring.add(id, data.try_into().unwrap());
+        }
+        keys.len()
     }
 
     /// Decrypts a delivered message.
@@ -437,6 +455,19 @@ impl Companion {
         id: &str,
         text: &str,
     ) -> Node {
+        let content = Message::of_text(text);
+        self.message_of(wire, to, devices, id, &content).await
+    }
+
+    /// As [`Self::message`], with any content.
+    pub async fn message_of(
+        &mut self,
+        wire: &mut Wire,
+        to: &str,
+        devices: &[&str],
+        id: &str,
+        content: &Message,
+    ) -> Node {
         let mut copies = Vec::new();
         let mut needs_proof = false;
         for device in devices {
@@ -447,7 +478,7 @@ impl Companion {
             }
             let sealed = self
                 .signal
-                .encrypt(&address, &pad(Message::of_text(text).encode_to_vec()))
+                .encrypt(&address, &pad(content.encode_to_vec()))
                 .unwrap();
             needs_proof |= sealed.kind == CiphertextKind::Pkmsg;
             let enc = Node::new("enc")

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod appstate;
 mod bundle;
 mod client;
 mod control;
+mod device;
 mod fault;
 mod hostile;
+mod kinds;
 mod ledger;
 mod message;
 mod pairing;
+mod privacy;
 mod restart;
 mod rules;
 mod scenario;

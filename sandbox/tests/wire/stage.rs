@@ -143,6 +143,16 @@ impl Stage {
         self.post_text(path, body.to_string()).await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let request = self.http.patch(url).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json().await.unwrap_or(Value::Null),
+        )
+    }
+
     pub async fn post_text(&self, path: &str, body: String) -> (u16, Value) {
         self.try_post(path, body).await.unwrap()
     }

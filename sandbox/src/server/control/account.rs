@@ -45,7 +45,7 @@ struct DeviceView {
 }
 
 impl AccountView {
-    fn of(account: &Arc<Account>) -> Self {
+    pub(super) fn of(account: &Arc<Account>) -> Self {
         let devices = account.devices().into_iter().map(|device| DeviceView {
             id: device.id,
             connected: device.link().is_some(),
@@ -54,7 +54,7 @@ impl AccountView {
         });
         Self {
             phone_number: account.pn.to_string(),
-            lid: account.lid.to_string(),
+            lid: account.lid().to_string(),
             name: account.name(),
             echo: account.phone.echoes(),
             devices: devices.collect(),

@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::account::{Page, list_limit};
 use super::body::{Body, Params};
 use super::problem::{Problem, ProblemCode};
-use super::{Shared, phone_number};
+use super::{Shared, chat_jid, phone_number};
 use crate::server::account::Account;
-use crate::server::phone::{self, Content, Recorded};
+use crate::server::phone::{self, BallotView, Content, Detail, Frame, Notice, Recorded, SendError, Unfit};
 use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
 const TEXT_BYTES_MAX: usize = 65_536;
 const ID_BYTES_MAX: usize = 128;
 const LIST_MAX: usize = 10_000;
+const MENTIONS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +32,18 @@ pub(in crate::server) struct NewMessage {
     revoke_of: Option<String>,
     react_to: Option<String>,
     emoji: Option<String>,
+    /// One of the other kinds.
+    content: Option<Detail>,
+    /// Phone numbers or JIDs.
+    #[serde(default)]
+    mentions: Vec<String>,
+    /// How often the message was forwarded before.
+    forward_score: Option<u32>,
+    #[serde(default)]
+    view_once: bool,
+    /// The message disappears after this many seconds.
+    #[serde(default)]
+    timer_s: u32,
     #[serde(default)]
     addressing: Addressing,
 }
@@ -50,6 +63,52 @@ pub(super) struct SentMessage {
 }
 
 impl NewMessage {
+    /// The content, and what is around it.
+    fn framed(&self) -> Result<Content, Problem> {
+        let content = match &self.content {
+            Some(detail) if self.is_plain() => {
+                detail.check().map_err(|Unfit { pointer, detail }| {
+                    Problem::new(ProblemCode::InvalidField, detail).at(pointer)
+                })?;
+                Content::Detail(Box::new(detail.clone()))
+            }
+            Some(_) => {
+                let detail = "content stands alone: send no text, edit, revocation or reaction with it";
+                return Err(Problem::new(ProblemCode::InvalidField, detail).at("/content"));
+            }
+            None => self.content()?,
+        };
+        if self.mentions.len() > MENTIONS_MAX {
+            let detail = format!("a message mentions at most {MENTIONS_MAX} users");
+            return Err(Problem::new(ProblemCode::InvalidField, detail).at("/mentions"));
+        }
+        let mentions = self.mentions.iter().map(|user| chat_jid(user, "/mentions"));
+        let frame = Frame {
+            mentions: mentions.collect::<Result<_, _>>()?,
+            forwarded: self.forward_score.is_some(),
+            forward_score: self.forward_score.unwrap_or_default(),
+            view_once: self.view_once,
+            timer_s: self.timer_s,
+        };
+        if frame == Frame::default() {
+            return Ok(content);
+        }
+        Ok(Content::Framed(Box::new(content), frame))
+    }
+
+    /// Whether the body has none of the fields of a text and what is done to one.
+    fn is_plain(&self) -> bool {
+        let fields = [
+            &self.text,
+            &self.reply_to,
+            &self.edit_of,
+            &self.revoke_of,
+            &self.react_to,
+            &self.emoji,
+        ];
+        fields.iter().all(|field| field.is_none())
+    }
+
     fn content(&self) -> Result<Content, Problem> {
         let invalid = |pointer: &'static str, detail: &'static str| {
             Err(Problem::new(ProblemCode::InvalidField, detail).at(pointer))
@@ -121,14 +180,40 @@ pub(in crate::server) async fn deliver(
     let peer = service
         .account_by_pn(to)
         .ok_or_else(|| Problem::new(ProblemCode::AccountNotFound, "the receiver has no account").at("/to"))?;
-    let content = new.content()?;
+    let content = new.framed()?;
     let domain = match new.addressing {
         Addressing::Pn => Domain::Pn,
         Addressing::Lid => Domain::Lid,
     };
     let _unit = service.journal.unit();
-    phone::send(service, account, &peer, domain, &content)
-        .map_err(|error| Problem::new(ProblemCode::QueueFull, error.to_string()))
+    phone::send(service, account, &peer, domain, &content).map_err(not_sent)
+}
+
+fn not_sent(error: SendError) -> Problem {
+    let (code, pointer) = match error {
+        SendError::UnknownPoll => (ProblemCode::MessageNotFound, "/content"),
+        SendError::UnknownOption | SendError::TooManyOptions => {
+            (ProblemCode::InvalidField, "/content/options")
+        }
+        SendError::NoKeys | SendError::QueueFull | SendError::Refused => (ProblemCode::QueueFull, ""),
+    };
+    Problem::new(code, error.to_string()).at(pointer)
+}
+
+#[derive(Serialize)]
+pub(super) struct Ballots {
+    data: Vec<BallotView>,
+}
+
+/// The polls and events a phone knows, with their answers.
+pub(super) async fn polls(
+    State(service): Shared,
+    Path(phone): Path<String>,
+) -> Result<Json<Ballots>, Problem> {
+    let account = super::account(&service, &phone)?;
+    Ok(Json(Ballots {
+        data: account.phone.ballots(),
+    }))
 }
 
 #[derive(Deserialize)]
@@ -160,9 +245,12 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadBody {
     whatsapp_id: String,
+    /// It was a voice message or video, and was played.
+    #[serde(default)]
+    played: bool,
 }
 
-/// Sends a read receipt for a message the phone received.
+/// Sends a read or played receipt for a message the phone received.
 pub(super) async fn read(
     State(service): Shared,
     Path(phone): Path<String>,
@@ -170,7 +258,8 @@ pub(super) async fn read(
 ) -> Result<StatusCode, Problem> {
     let account = super::account(&service, &phone)?;
     let _unit = service.journal.unit();
-    if phone::mark_read(&service, &account, &body.whatsapp_id) {
+    let notice = if body.played { Notice::Played } else { Notice::Read };
+    if phone::mark(&service, &account, &body.whatsapp_id, notice) {
         Ok(StatusCode::NO_CONTENT)
     } else {
         let detail = "the phone received no message with this id";

@@ -38,7 +38,8 @@ impl Database {
             _lock: lock,
         };
         match database.number("PRAGMA user_version").await? {
-            FORMAT => {}
+            // Tables that came later are made when they are missing.
+            FORMAT => database.create().await?,
             0 if database.number("SELECT count(*) FROM sqlite_schema").await? == 0 => {
                 database.create().await?
             }

@@ -16,7 +16,7 @@ macro_rules! tables {
 
             pub(super) fn statements(self) -> &'static Statements {
                 match self { $(Self::$table => &const { Statements {
-                    create: concat!("CREATE TABLE ", $name, " (account INTEGER NOT NULL, device INTEGER NOT NULL, ",
+                    create: concat!("CREATE TABLE IF NOT EXISTS ", $name, " (account INTEGER NOT NULL, device INTEGER NOT NULL, ",
                         "item INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, ",
                         "PRIMARY KEY (account, device, item, name)) STRICT, WITHOUT ROWID"),
                     read: concat!("SELECT account, device, item, name, value FROM ", $name,
@@ -56,6 +56,8 @@ tables! {
     Message = "phone_message",
     Seen = "phone_seen",
     Sent = "phone_sent",
+    /// Polls and events.
+    Ballot = "phone_ballot",
 }
 
 pub(super) struct Statements {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::frame::context_of;
 use super::record::{Direction, Kind, Recorded};
 use super::send;
-use super::{Content, State};
+use super::{Content, Detail, Frame, State};
 use crate::server::account::Account;
 use crate::server::rule;
 use crate::server::service::Service;
@@ -52,10 +53,7 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         }
     };
     let read = message.ok().filter(|_| is_new).map(|message| {
-        let note = note(account, sender, node, id, &message);
-        if let Some(note) = &note {
-            state.notebook.write(note.clone());
-        }
+        let note = state.record(account, sender, node, id, &message);
         (message, note)
     });
     drop(state);
@@ -98,13 +96,15 @@ fn respond(
     note: Option<Recorded>,
 ) {
     if sender.account.pn == account.pn {
-        let asks_for_key = message
-            .innermost()
-            .protocol_message
-            .as_ref()
-            .is_some_and(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()));
-        if asks_for_key && sender.device != 0 {
-            send::share_app_state_key(service, account, sender.device);
+        let protocol = message.innermost().protocol_message.as_ref();
+        let asked = protocol
+            .filter(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()))
+            .and_then(|protocol| protocol.app_state_sync_key_request.as_ref());
+        if let Some(asked) = asked
+            && sender.device != 0
+        {
+            let ids: Vec<_> = asked.key_ids.iter().filter_map(|id| id.key_id.clone()).collect();
+            send::share_app_state_keys(service, account, sender.device, &ids);
         }
         return;
     }
@@ -187,6 +187,26 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
     Some((to, request))
 }
 
+impl State {
+    /// Notes a message, and opens and counts it if it answers a poll or an event.
+    pub(super) fn record(
+        &mut self,
+        account: &Account,
+        sender: &Sender,
+        node: &Node,
+        id: &str,
+        message: &Message,
+    ) -> Option<Recorded> {
+        let mut note = note(account, sender, node, id, message)?;
+        self.ballots.learn(id, &note.chat, &sender.account, message);
+        if let Some(detail) = &mut note.content {
+            self.ballots.open(&sender.account, message.innermost(), detail);
+        }
+        self.notebook.write(note.clone());
+        Some(note)
+    }
+}
+
 /// What the phone writes down of a message; protocol traffic between devices is not worth a line.
 fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Message) -> Option<Recorded> {
     let inner = message.innermost();
@@ -200,8 +220,12 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         _ => sender.account.pn.to_string(),
     };
     let id_of = |key: &Option<MessageKey>| key.as_ref().and_then(|key| key.id.clone());
+    let detail = Detail::read(inner);
     let (kind, text, target_id) = if let Some(reaction) = &inner.reaction_message {
         (Kind::Reaction, reaction.text.clone(), id_of(&reaction.key))
+    } else if let Some(detail) = &detail {
+        let text = detail.text().map(str::to_owned);
+        (Kind::of(detail), text, detail.target().map(str::to_owned))
     } else if let Some(protocol) = &inner.protocol_message {
         let target = id_of(&protocol.key);
         match protocol.r#type.and_then(|kind| ProtocolType::try_from(kind).ok()) {
@@ -222,10 +246,8 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
     } else {
         (Kind::Other, None, None)
     };
-    let quoted_id = inner
-        .extended_text_message
-        .as_ref()
-        .and_then(|extended| extended.context_info.as_ref()?.stanza_id.clone());
+    let quoted_id = context_of(inner).and_then(|context| context.stanza_id.clone());
+    let frame = Some(Frame::read(message)).filter(|frame| !frame.is_empty());
     Some(Recorded {
         number: 0,
         kind,
@@ -242,6 +264,9 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         target_id,
         quoted_id,
         timestamp: node.get("t").and_then(|t| t.parse().ok()).unwrap_or_else(now_s),
+        content: detail,
+        frame,
+        tally: None,
     })
 }
 

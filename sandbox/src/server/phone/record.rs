@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Detail, Frame, Tally};
 use crate::server::marks::{Marks, mark_of};
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 
 /// One decrypted message, as `GET …/messages` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Counts from 1 per phone.
     pub number: u64,
@@ -30,6 +31,15 @@ pub struct Recorded {
     pub quoted_id: Option<String>,
     /// Unix seconds, by the server's clock.
     pub timestamp: u64,
+    /// What it says, for kinds that are more than a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Detail>,
+    /// Who is mentioned, whether it was forwarded, is for one look, disappears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<Frame>,
+    /// The answers so far, for polls and events; they are not part of what is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Vec<Tally>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +50,43 @@ pub enum Kind {
     Revoke,
     Reaction,
     Media,
+    Poll,
+    Vote,
+    Event,
+    EventResponse,
+    Contacts,
+    Location,
+    LiveLocation,
+    Pin,
+    Keep,
+    Timer,
+    Comment,
+    ButtonReply,
+    ListReply,
     Other,
+}
+
+impl Kind {
+    /// Stickers are media, and a text with a link is a text.
+    pub(super) fn of(detail: &Detail) -> Self {
+        match detail {
+            Detail::Poll { .. } => Self::Poll,
+            Detail::Vote { .. } => Self::Vote,
+            Detail::Event { .. } => Self::Event,
+            Detail::EventResponse { .. } => Self::EventResponse,
+            Detail::Contacts { .. } => Self::Contacts,
+            Detail::Location { .. } => Self::Location,
+            Detail::LiveLocation { .. } => Self::LiveLocation,
+            Detail::Sticker { .. } => Self::Media,
+            Detail::Link { .. } => Self::Text,
+            Detail::Pin { .. } => Self::Pin,
+            Detail::Keep { .. } => Self::Keep,
+            Detail::Timer { .. } => Self::Timer,
+            Detail::Comment { .. } => Self::Comment,
+            Detail::ButtonReply { .. } => Self::ButtonReply,
+            Detail::ListReply { .. } => Self::ListReply,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

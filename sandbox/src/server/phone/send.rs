@@ -7,9 +7,10 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use thiserror::Error;
 
+use super::ballots::NoAnswer;
 use super::receive::{address, phone_of};
 use super::sent::Sent;
-use super::{Content, Outgoing};
+use super::{Content, Outgoing, app_state, stanza};
 use crate::server::account::Account;
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
@@ -36,6 +37,22 @@ pub(in crate::server) enum SendError {
     QueueFull,
     #[error("the message was refused")]
     Refused,
+    #[error("the phone knows no poll or event with this id")]
+    UnknownPoll,
+    #[error("the poll has no such option")]
+    UnknownOption,
+    #[error("the poll lets nobody choose that many options")]
+    TooManyOptions,
+}
+
+impl From<NoAnswer> for SendError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::UnknownBallot => Self::UnknownPoll,
+            NoAnswer::UnknownOption => Self::UnknownOption,
+            NoAnswer::TooManyOptions => Self::TooManyOptions,
+        }
+    }
 }
 
 /// Sends `content` to all devices of `peer`, and copies of it to the own companions.
@@ -52,7 +69,11 @@ pub(in crate::server) fn send(
         let is_ours = content
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
-        let outgoing = content.build(peer, domain, is_ours);
+        let detail = content.detail();
+        let sealed = detail.map(|detail| state.ballots.answer(account, domain, detail));
+        let sealed = sealed.transpose()?.flatten();
+        let outgoing = content.build(peer, domain, is_ours, sealed);
+        state.ballots.learn(&id, &peer.pn, account, &outgoing.message);
         state.remember_sent(
             &id,
             Sent {
@@ -102,11 +123,16 @@ fn send_to(
             &plain
         }
     };
+    let hidden = stanza::hides_failure(&outgoing.message).then_some("hide");
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
             .attr("jid", target.account.jid(target.device, domain).to_string())
-            .child(enc(&sealed))
+            .child(
+                enc(&sealed)
+                    .attr_opt("mediatype", stanza::media_kind(&outgoing.message))
+                    .attr_opt("decrypt-fail", hidden),
+            )
     });
     let copies: Vec<_> = copies.collect();
     if copies.is_empty() {
@@ -117,7 +143,8 @@ fn send_to(
         .attr("id", id.to_owned())
         .attr("type", outgoing.kind.clone())
         .attr_opt("edit", outgoing.edit.clone())
-        .child(Node::new("participants").with_children(copies));
+        .child(Node::new("participants").with_children(copies))
+        .child_opt(stanza::meta(&outgoing.message));
     match route(service, &phone_of(account), &node) {
         Ok(_) => Ok(()),
         Err(Refusal::QueueFull) => Err(SendError::QueueFull),
@@ -212,7 +239,8 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
 
 /// What a new companion waits for: the app-state key, then its history, which is empty.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
-    share_app_state_key(service, account, device);
+    app_state::introduce(service, account, device);
+    share_app_state_keys(service, account, device, &[]);
     let notification = HistorySyncNotification {
         sync_type: Some(HistorySyncType::InitialBootstrap.into()),
         chunk_order: Some(1),
@@ -246,35 +274,51 @@ fn history(account: &Account) -> Vec<u8> {
     written.and_then(|()| deflater.finish()).unwrap_or_default()
 }
 
-pub(super) fn share_app_state_key(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
-    let key = &account.phone.app_state_key;
+/// Shares the app-state keys with these ids, or the one in use when none is named.
+pub(super) fn share_app_state_keys(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    device: u16,
+    ids: &[Vec<u8>],
+) {
+    let keys = lock(&account.phone.app_state).find_keys(ids);
     let indexes = account
         .devices()
         .iter()
         .map(|device| u32::from(device.id))
         .collect::<Vec<_>>();
     let fingerprint = AppStateSyncKeyFingerprint {
-        raw_id: Some(account.raw_id),
+        raw_id: Some(account.adv_raw_id()),
         current_index: indexes.iter().copied().max(),
         device_indexes: std::iter::once(0).chain(indexes).collect(),
     };
-    let data = AppStateSyncKeyData {
-        key_data: Some(key.key.to_vec()),
-        fingerprint: Some(fingerprint),
-        timestamp: i64::try_from(now_s() * 1_000).ok(),
-    };
-    let shared = AppStateSyncKey {
+    let shared = keys.into_iter().map(|key| AppStateSyncKey {
         key_id: Some(AppStateSyncKeyId {
             key_id: Some(key.id.to_vec()),
         }),
-        key_data: Some(data),
-    };
+        key_data: Some(AppStateSyncKeyData {
+            key_data: Some(key.key.to_vec()),
+            fingerprint: Some(fingerprint.clone()),
+            timestamp: i64::try_from(now_s() * 1_000).ok(),
+        }),
+    });
     let protocol = ProtocolMessage {
         r#type: Some(ProtocolType::AppStateSyncKeyShare.into()),
-        app_state_sync_key_share: Some(AppStateSyncKeyShare { keys: vec![shared] }),
+        app_state_sync_key_share: Some(AppStateSyncKeyShare {
+            keys: shared.collect(),
+        }),
         ..ProtocolMessage::default()
     };
     send_peer(service, account, device, Message::of_protocol(protocol));
+}
+
+/// Makes a new app-state key and shares it with every companion. Returns its id.
+pub(in crate::server) fn rotate_app_state_key(service: &Arc<Service>, account: &Arc<Account>) -> [u8; 6] {
+    let key = app_state::rotate(account);
+    for device in account.devices() {
+        share_app_state_keys(service, account, device.id, &[]);
+    }
+    key.id
 }
 
 fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
@@ -302,17 +346,40 @@ fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, messag
     }
 }
 
-/// Tells the author of a received message that it was read. Returns false if there is no such message.
+/// Tells the author of a received message that it was read; see [`mark`].
 pub(in crate::server) fn mark_read(service: &Arc<Service>, account: &Arc<Account>, id: &str) -> bool {
+    mark(service, account, id, Notice::Read)
+}
+
+/// What a phone did with a message it received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Notice {
+    Read,
+    Played,
+}
+
+/// Tells the author of a received message that it was read or played. An account that sends no read
+/// receipts tells its own companions only. Returns false if there is no such message.
+pub(in crate::server) fn mark(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    id: &str,
+    notice: Notice,
+) -> bool {
     let author = lock(&account.phone.state).notebook.author(id);
     let Some(author) = author.and_then(|pn| service.account_by_pn(&pn)) else {
         return false;
     };
     let to = author.jid(0, Domain::Pn);
+    let kind = match notice {
+        Notice::Played => "played",
+        Notice::Read if account.sends_read_receipts() => "read",
+        Notice::Read => "read-self",
+    };
     let node = Node::new("receipt")
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
-        .attr("type", "read");
+        .attr("type", kind);
     receipt::forward(service, &phone_of(account), &to, &node);
     true
 }

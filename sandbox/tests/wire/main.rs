@@ -13,6 +13,7 @@ mod kinds;
 mod ledger;
 mod message;
 mod pairing;
+mod peer_data;
 mod privacy;
 mod restart;
 mod rules;

@@ -15,6 +15,7 @@ mod detail;
 mod endpoint;
 mod frame;
 mod inbox;
+mod peer_data;
 mod receive;
 mod record;
 mod send;
@@ -235,6 +236,7 @@ impl VirtualPhone {
         let state = lock(&self.state);
         let mut messages = state.notebook.read(skip, limit);
         for message in &mut messages {
+            message.raw = Vec::new();
             if matches!(message.kind, Kind::Poll | Kind::Event) {
                 message.tally = state.ballots.tally(&message.whatsapp_id);
             }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::frame::context_of;
 use super::record::{Direction, Kind, Recorded};
-use super::send;
 use super::{Content, Detail, Frame, State};
+use super::{peer_data, send};
 use crate::server::account::Account;
 use crate::server::rule;
 use crate::server::service::Service;
@@ -53,13 +53,13 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         }
     };
     let read = message.ok().filter(|_| is_new).map(|message| {
-        let note = state.record(account, sender, node, id, &message);
+        let note = state.record(service, account, sender, node, id, &message);
         (message, note)
     });
     drop(state);
     confirm(service, account, sender, node, id);
     if let Some((message, note)) = read {
-        respond(service, account, sender, &message, note);
+        respond(service, account, sender, id, &message, note);
     }
 }
 
@@ -92,11 +92,18 @@ fn respond(
     service: &Arc<Service>,
     account: &Arc<Account>,
     sender: &Sender,
+    id: &str,
     message: &Message,
     note: Option<Recorded>,
 ) {
     if sender.account.pn == account.pn {
         let protocol = message.innermost().protocol_message.as_ref();
+        let request = protocol.and_then(|protocol| protocol.peer_data_operation_request.as_ref());
+        if let Some(request) = request
+            && sender.device != 0
+        {
+            peer_data::answer(service, account, sender.device, id, request);
+        }
         let asked = protocol
             .filter(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()))
             .and_then(|protocol| protocol.app_state_sync_key_request.as_ref());
@@ -191,6 +198,7 @@ impl State {
     /// Notes a message, and opens and counts it if it answers a poll or an event.
     pub(super) fn record(
         &mut self,
+        service: &Service,
         account: &Account,
         sender: &Sender,
         node: &Node,
@@ -198,6 +206,11 @@ impl State {
         message: &Message,
     ) -> Option<Recorded> {
         let mut note = note(account, sender, node, id, message)?;
+        // A chat has one name, whichever address its messages were sent to.
+        let lid = note.chat.ends_with("@lid").then(|| Jid::parse(&note.chat));
+        if let Some(peer) = lid.flatten().and_then(|jid| service.account(&jid)) {
+            note.chat = peer.pn.to_string();
+        }
         self.ballots.learn(id, &note.chat, &sender.account, message);
         if let Some(detail) = &mut note.content {
             self.ballots.open(&sender.account, message.innermost(), detail);
@@ -214,8 +227,10 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
     let sent_to = message
         .device_sent_message
         .as_ref()
-        .and_then(|sent| sent.destination_jid.as_deref());
+        .and_then(|sent| sent.destination_jid.as_deref())
+        .or_else(|| node.get("recipient"));
     let chat = match sent_to.and_then(Jid::parse) {
+        Some(jid) if is_own && jid.domain == Domain::Lid => jid.user_jid().to_string(),
         Some(jid) if is_own => jid.user,
         _ => sender.account.pn.to_string(),
     };
@@ -267,7 +282,14 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         content: detail,
         frame,
         tally: None,
+        raw: sent_inside(message).encode_to_vec(),
     })
+}
+
+/// The message without the wrapper of copies for own devices.
+fn sent_inside(message: &Message) -> &Message {
+    let sent = message.device_sent_message.as_ref();
+    sent.and_then(|sent| sent.message.as_deref()).unwrap_or(message)
 }
 
 fn is_media(message: &Message) -> bool {

@@ -40,6 +40,9 @@ pub struct Recorded {
     /// The answers so far, for polls and events; they are not part of what is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Vec<Tally>>,
+    /// The content itself, for companions that ask for it; the API does not show it.
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub(super) raw: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,6 +171,12 @@ impl Notebook {
         received
             .find(|message| message.whatsapp_id == id)
             .map(|message| message.from.clone())
+    }
+
+    /// The message with this id, from or to whom it may be.
+    pub(super) fn find(&self, id: &str) -> Option<Recorded> {
+        let mut newest_first = self.messages.iter().rev();
+        newest_first.find(|message| message.whatsapp_id == id).cloned()
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Vec<Recorded> {

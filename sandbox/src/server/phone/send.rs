@@ -321,7 +321,7 @@ pub(in crate::server) fn rotate_app_state_key(service: &Arc<Service>, account: &
     key.id
 }
 
-fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
+pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
     let target = Sender {
         account: account.clone(),
         device,

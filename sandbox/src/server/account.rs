@@ -1,6 +1,7 @@
 //! An account: its two addresses, its companions, its virtual phone, its app state.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::device::{Device, DeviceRow};
 use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
 use super::phone::VirtualPhone;
 use super::picture::Slot;
+use super::profile::Profile;
 use super::sync::{lock, now_s, read, write};
 use crate::signal::{KeyPair, adv};
 use crate::wire::jid::{Domain, Jid};
@@ -26,33 +28,48 @@ pub(super) type DeviceRef = (Arc<str>, u16);
 
 pub(super) struct Account {
     pub pn: Arc<str>,
-    pub lid: Arc<str>,
+    /// Its own number, which stays whatever its addresses are.
     pub raw_id: u32,
-    /// The phone's identity; it signs companions.
-    pub key: KeyPair,
     pub phone: VirtualPhone,
     pub collections: Mutex<HashMap<String, Collection>>,
     pub presence: Mutex<Presence>,
-    pub about: Mutex<String>,
+    pub profile: Mutex<Profile>,
     pub picture: Slot,
+    lid: RwLock<Arc<str>>,
     name: RwLock<String>,
+    /// The phone's identity; it signs companions.
+    key: RwLock<Key>,
+    is_closed: AtomicBool,
     companions: RwLock<Companions>,
     key_index: Mutex<Option<Arc<KeyIndex>>>,
     watchers: Mutex<HashSet<DeviceRef>>,
     shelf: Shelf,
 }
 
-/// What of an account never changes, as it is kept.
+/// Who an account is, as it is kept.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AccountRow {
     pub pn: Box<str>,
     pub lid: Box<str>,
     pub name: String,
+    /// The number was given up; nobody finds the account any more.
+    #[serde(default)]
+    pub is_closed: bool,
 }
 
+/// The phone's identity, and how often there was another one before.
+struct Key {
+    pair: KeyPair,
+    epoch: u32,
+}
+
+/// Numbers of accounts are below this; above it is the epoch of their key.
+const RAW_ID_BITS: u32 = 20;
+
 /// Names of the settings that are kept.
-const ABOUT: &str = "about";
+const PROFILE: &str = "profile";
 const PICTURE: &str = "picture";
+const KEY_EPOCH: &str = "key_epoch";
 const LAST_DEVICE: &str = "last_device";
 const HIGHEST_DEVICE: &str = "highest_device";
 
@@ -115,13 +132,17 @@ impl Account {
     fn of(row: AccountRow, raw_id: u32, phone: VirtualPhone, shelf: Shelf) -> Self {
         Self {
             pn: row.pn.into(),
-            lid: row.lid.into(),
+            lid: RwLock::new(row.lid.into()),
             raw_id,
-            key: phone.identity(),
+            key: RwLock::new(Key {
+                pair: phone.identity(),
+                epoch: 0,
+            }),
+            is_closed: AtomicBool::new(row.is_closed),
             phone,
             collections: Mutex::default(),
             presence: Mutex::default(),
-            about: Mutex::default(),
+            profile: Mutex::default(),
             picture: Slot::new(shelf.clone(), PICTURE),
             name: RwLock::new(row.name),
             companions: RwLock::default(),
@@ -144,8 +165,11 @@ impl Account {
         }
         let phone = VirtualPhone::restore(saved, &settings, shelf.clone(), config)?;
         let account = Self::of(saved.only(Table::Account)?, raw_id, phone, shelf);
-        if let Some(about) = settings.get(ABOUT) {
-            *lock(&account.about) = about.value()?;
+        if let Some(epoch) = settings.get(KEY_EPOCH) {
+            write(&account.key).epoch = epoch.value()?;
+        }
+        if let Some(profile) = settings.get(PROFILE) {
+            *lock(&account.profile) = profile.value()?;
         }
         if let Some(picture) = settings.get(PICTURE) {
             account.picture.restore(picture)?;
@@ -192,10 +216,87 @@ impl Account {
         read(&self.name).clone()
     }
 
+    /// Sets the name others see, and keeps it.
+    pub(super) fn set_name(&self, name: String) {
+        {
+            let mut current = write(&self.name);
+            if *current == name {
+                return;
+            }
+            *current = name;
+        }
+        self.keep();
+    }
+
+    fn keep(&self) {
+        self.shelf.keep(|rows| {
+            let row = AccountRow {
+                pn: (&*self.pn).into(),
+                lid: (&*self.lid()).into(),
+                name: self.name(),
+                is_closed: self.is_closed(),
+            };
+            rows.put(Table::Account, 0, "", &row);
+        });
+    }
+
+    pub(super) fn lid(&self) -> Arc<str> {
+        read(&self.lid).clone()
+    }
+
+    /// Replaces the LID, and keeps it. Returns the old one.
+    pub(super) fn set_lid(&self, lid: Arc<str>) -> Arc<str> {
+        let old = std::mem::replace(&mut *write(&self.lid), lid);
+        self.keep();
+        old
+    }
+
+    /// Whether its number was given up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.keep();
+    }
+
+    /// The phone's identity.
+    pub(super) fn key(&self) -> KeyPair {
+        read(&self.key).pair.clone()
+    }
+
+    /// What names the account, under its present key, in what that key signs.
+    pub(super) fn adv_raw_id(&self) -> u32 {
+        self.raw_id.wrapping_add(read(&self.key).epoch << RAW_ID_BITS)
+    }
+
+    /// Gives the phone new keys. Companions are to be gone before.
+    pub(super) fn renew_key(&self) {
+        let mut key = write(&self.key);
+        key.pair = self.phone.renew();
+        key.epoch = key.epoch.wrapping_add(1);
+        self.shelf
+            .keep(|rows| rows.put(Table::Setting, 0, KEY_EPOCH, &key.epoch));
+        drop(key);
+        *lock(&self.key_index) = None;
+    }
+
+    /// Drops all app state.
+    pub(super) fn forget_collections(&self) {
+        let mut collections = lock(&self.collections);
+        self.shelf.keep(|rows| {
+            for (name, collection) in &*collections {
+                (1..=collection.version()).for_each(|version| rows.delete(Table::Patch, version, name));
+            }
+        });
+        collections.clear();
+    }
+
     /// The address of a device of this account; `domain` chooses between phone number and LID.
     pub(super) fn jid(&self, device: u16, domain: Domain) -> Jid {
         match domain {
-            Domain::Lid => Jid::new(&*self.lid, device, Domain::Lid),
+            Domain::Lid => Jid::new(&*self.lid(), device, Domain::Lid),
             _ => Jid::new(&*self.pn, device, Domain::Pn),
         }
     }
@@ -282,12 +383,12 @@ impl Account {
         };
         let timestamp = now_s();
         let indexes = adv::KeyIndexes {
-            raw_id: self.raw_id,
+            raw_id: self.adv_raw_id(),
             timestamp,
             current,
             valid: &valid,
         };
-        let bytes = adv::sign_key_index_list(&self.key, &indexes);
+        let bytes = adv::sign_key_index_list(&self.key(), &indexes);
         let list = Arc::new(KeyIndex {
             timestamp,
             bytes: bytes.into(),
@@ -296,10 +397,13 @@ impl Account {
         list
     }
 
-    pub(super) fn set_about(&self, text: String) {
-        let mut about = lock(&self.about);
-        self.shelf.keep(|rows| rows.put(Table::Setting, 0, ABOUT, &text));
-        *about = text;
+    /// Changes the profile, and keeps it.
+    pub(super) fn change_profile<T>(&self, change: impl FnOnce(&mut Profile) -> T) -> T {
+        let mut profile = lock(&self.profile);
+        let changed = change(&mut profile);
+        self.shelf
+            .keep(|rows| rows.put(Table::Setting, 0, PROFILE, &*profile));
+        changed
     }
 
     /// Adds a patch to a collection. Returns the version it makes.

@@ -269,11 +269,11 @@ impl Registration {
         };
         let companion = adv::Companion {
             identity: &self.candidate.identity,
-            raw_id: account.raw_id,
+            raw_id: account.adv_raw_id(),
             timestamp: now_s(),
             key_index: device.into(),
         };
-        let identity = adv::sign_companion(&account.key, &companion);
+        let identity = adv::sign_companion(&account.key(), &companion);
         let sealed = adv::seal_for_companion(&identity, adv_secret);
         let query = service.stanza_id();
         let success = Node::new("pair-success")
@@ -350,7 +350,7 @@ impl Registration {
             .and_then(Node::data_array::<32>);
         let secret = match (bundle, identity) {
             (Some(bundle), Some(identity)) if identity == self.candidate.identity => primary
-                .finish(&account.key, &identity, bundle)
+                .finish(&account.key(), &identity, bundle)
                 .map_err(pairing_error),
             _ => Err(PairingError::KeyMismatch),
         };
@@ -425,7 +425,7 @@ pub(super) fn enter_code(
     let hello = Node::new("link_code_companion_reg")
         .attr("stage", "primary_hello")
         .child(Node::new("link_code_pairing_wrapped_primary_ephemeral_pub").bytes(answer.to_vec()))
-        .child(Node::new("primary_identity_pub").bytes(account.key.public().to_vec()))
+        .child(Node::new("primary_identity_pub").bytes(account.key().public().to_vec()))
         .child(Node::new("link_code_pairing_ref").bytes(reference));
     let notification = Node::new("notification")
         .attr("from", "s.whatsapp.net")

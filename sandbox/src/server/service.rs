@@ -12,7 +12,6 @@ use tokio_util::task::TaskTracker;
 use super::SandboxError;
 use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
-use super::device::Device;
 use super::fault::Faults;
 use super::group::Groups;
 use super::ledger::Ledgers;
@@ -51,6 +50,9 @@ pub(super) struct Service {
 struct Directory {
     by_pn: HashMap<Arc<str>, Arc<Account>>,
     by_lid: HashMap<Arc<str>, Arc<Account>>,
+    by_number: HashMap<u32, Arc<Account>>,
+    /// The highest number of an account so far; none is used again.
+    last_number: u32,
 }
 
 /// Connections that wait to be paired. They are owned by their tasks.
@@ -88,6 +90,22 @@ fn authority(journal: &Journal, settings: &[Row]) -> Result<CertificateAuthority
 type Accounts = BTreeMap<u32, Arc<Account>>;
 
 impl Directory {
+    fn add(&mut self, account: Arc<Account>) {
+        self.by_number.insert(account.raw_id, account.clone());
+        self.by_lid.insert(account.lid(), account.clone());
+        self.by_pn.insert(account.pn.clone(), account);
+    }
+
+    /// A LID nobody has.
+    fn free_lid(&self) -> Arc<str> {
+        loop {
+            let lid = rand::random_range(100_000_000_000_000_u64..1_000_000_000_000_000).to_string();
+            if !self.by_lid.contains_key(lid.as_str()) {
+                return lid.into();
+            }
+        }
+    }
+
     fn restore(
         config: &SandboxConfig,
         journal: &Journal,
@@ -106,8 +124,11 @@ impl Directory {
         }
         let mut directory = Self::default();
         for account in accounts.values() {
-            directory.by_pn.insert(account.pn.clone(), account.clone());
-            directory.by_lid.insert(account.lid.clone(), account.clone());
+            directory.last_number = directory.last_number.max(account.raw_id);
+            if account.is_closed() {
+                continue;
+            }
+            directory.add(account.clone());
         }
         Ok((directory, accounts))
     }
@@ -176,36 +197,47 @@ impl Service {
         if directory.by_pn.len() >= self.config.accounts_max {
             return Err(CreateError::TooMany(self.config.accounts_max));
         }
-        let lid = loop {
-            let lid = (rand::random_range(100_000_000_000_000_u64..1_000_000_000_000_000)).to_string();
-            if !directory.by_lid.contains_key(lid.as_str()) {
-                break Arc::<str>::from(lid);
-            }
-        };
+        let lid = directory.free_lid();
         // Unlike a random number, a count tells accounts apart for certain.
-        let raw_id = directory.by_pn.len() as u32 + 1;
-        let pn = Arc::<str>::from(pn);
+        let raw_id = directory.last_number + 1;
+        directory.last_number = raw_id;
         let row = AccountRow {
-            pn: (&*pn).into(),
+            pn: pn.into(),
             lid: (&*lid).into(),
             name,
+            is_closed: false,
         };
         let shelf = self.journal.shelf(raw_id, 0);
         let account = Arc::new(Account::new(row, raw_id, phone, shelf));
-        directory.by_pn.insert(pn, account.clone());
-        directory.by_lid.insert(lid, account.clone());
+        directory.add(account.clone());
         Ok(account)
     }
 
-    /// The account with this number of its own.
-    pub(super) fn account_by_number(&self, raw_id: u32) -> Option<Arc<Account>> {
-        let directory = read(&self.directory);
-        let mut accounts = directory.by_pn.values();
-        accounts.find(|account| account.raw_id == raw_id).cloned()
+    /// Gives an account another LID.
+    pub(super) fn replace_lid(&self, account: &Arc<Account>) {
+        let mut directory = write(&self.directory);
+        let lid = directory.free_lid();
+        let old = account.set_lid(lid.clone());
+        directory.by_lid.remove(&old);
+        directory.by_lid.insert(lid, account.clone());
+    }
+
+    /// Takes an account out of the directory: its number and its LID name nobody any more.
+    pub(super) fn close_account(&self, account: &Account) {
+        let mut directory = write(&self.directory);
+        directory.by_pn.remove(&account.pn);
+        directory.by_lid.remove(&account.lid());
+        directory.by_number.remove(&account.raw_id);
+        account.close();
     }
 
     pub(super) fn account_by_pn(&self, pn: &str) -> Option<Arc<Account>> {
         read(&self.directory).by_pn.get(pn).cloned()
+    }
+
+    /// The account with this number, which is its own whatever its addresses are.
+    pub(super) fn account_by_number(&self, raw_id: u32) -> Option<Arc<Account>> {
+        read(&self.directory).by_number.get(&raw_id).cloned()
     }
 
     /// The account a JID belongs to, by either of its addresses.
@@ -216,10 +248,6 @@ impl Service {
             Domain::Lid | Domain::HostedLid => directory.by_lid.get(jid.user.as_str()).cloned(),
             _ => None,
         }
-    }
-
-    pub(super) fn device(&self, pn: &str, id: u16) -> Option<Arc<Device>> {
-        self.account_by_pn(pn)?.device(id)
     }
 
     /// All accounts by phone number.

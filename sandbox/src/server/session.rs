@@ -11,7 +11,7 @@ use super::ledger::DeviceLedger;
 use super::link::{Link, stream_error};
 use super::phone;
 use super::service::Service;
-use super::stanza::{self, iq, message, presence, receipt};
+use super::stanza::{iq, message, presence, receipt};
 use super::sync::now_s;
 use crate::wire::jid::Domain;
 use crate::wire::node::Node;
@@ -91,11 +91,6 @@ impl Session {
             Some(Delivery::Delay(delay)) => self.link.outbox.push_at(Instant::now() + delay, ack),
             _ => self.link.send(ack),
         }
-    }
-
-    /// Unlinks the companion and tells it so.
-    pub(super) fn unlink(&self, service: &Service) {
-        stanza::unlink(service, &self.account, self.device.id);
     }
 
     pub(super) fn end(&self, service: &Service, reason: &str) {

@@ -41,6 +41,8 @@ counters! {
     /// Copies put into a companion's queue or a phone's inbox.
     messages_routed,
     messages_refused,
+    /// Messages of which no copy reached the receiver, who blocks the sender.
+    messages_swallowed,
     receipts_routed,
     retry_receipts,
     /// Receipts, notifications and presences dropped because a queue was full.

@@ -10,6 +10,7 @@
 //! a restart continues from. Written from the published specifications and independent of the
 //! engine's own Signal code, so that an error on either side shows as a failed decryption.
 
+pub mod addon;
 mod address;
 pub mod adv;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod primitive;
 pub mod proto;
 pub mod sender_key;
 pub mod session;
+pub mod syncd;
 
 pub use address::{Address, AddressError};
 pub use keys::KeyPair;

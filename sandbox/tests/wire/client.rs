@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use prost::Message as _;
 use roost_sandbox::signal::padding::{pad, unpad};
 use roost_sandbox::signal::proto::{AdvSignedDeviceIdentity, AdvSignedDeviceIdentityHmac, Message};
+use roost_sandbox::signal::syncd::Keyring;
 use roost_sandbox::signal::{Address, CiphertextKind, KeyPair, Phone, SignedPrekey};
 use roost_sandbox::wire::frame::{FrameReader, Input, client_header, write_frame};
 use roost_sandbox::wire::jid::Jid;
@@ -228,6 +229,8 @@ pub struct Companion {
     signed_prekey: SignedPrekey,
     pub adv_secret: [u8; 32],
     pub jid: Jid,
+    /// The app-state keys the phone shared.
+    pub keyring: Keyring,
     pub proof: Vec<u8>,
 }
 
@@ -240,6 +243,7 @@ impl Companion {
             signal,
             adv_secret: rand::random(),
             jid: Jid::parse("0@s.whatsapp.net").unwrap(),
+            keyring: Keyring::default(),
             proof: Vec::new(),
         }
     }
@@ -391,6 +395,7 @@ impl Companion {
                 .await;
             let content = self.read(&message);
             assert!(content.protocol_message.is_some());
+            self.learn_keys(&content);
             self.receipt(&mut wire, &message, Some("peer_msg")).await;
         }
         wire
@@ -411,6 +416,19 @@ impl Companion {
         ];
         let answer = wire.query_all("set", "encrypt", children).await;
         assert!(answer.is("type", "result"), "{answer:?}");
+    }
+
+    /// Takes the app-state keys out of a message of the phone. Returns how many there were.
+    pub fn learn_keys(&mut self, content: &Message) -> usize {
+        let protocol = content.protocol_message.as_ref();
+        let shared = protocol.and_then(|protocol| protocol.app_state_sync_key_share.as_ref());
+        let keys = shared.map(|shared| shared.keys.as_slice()).unwrap_or_default();
+        for key in keys {
+            let id = key.key_id.as_ref().unwrap().key_id.as_deref().unwrap();
+            let data = key.key_data.as_ref().unwrap().key_data.as_deref().unwrap();
+            self.keyring.add(id, data.try_into().unwrap());
+        }
+        keys.len()
     }
 
     /// Decrypts a delivered message.

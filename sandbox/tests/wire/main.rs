@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod appstate;
 mod bundle;
 mod client;
 mod control;
+mod device;
 mod fault;
 mod group;
 mod group_control;
@@ -13,12 +15,15 @@ mod group_message;
 mod group_restart;
 mod history;
 mod hostile;
+mod kinds;
 mod ledger;
 mod media;
 mod member;
 mod message;
 mod pairing;
+mod peer_data;
 mod picture;
+mod privacy;
 mod restart;
 mod rules;
 mod scenario;

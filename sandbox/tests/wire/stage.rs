@@ -165,6 +165,16 @@ impl Stage {
         self.post_text(path, body.to_string()).await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let request = self.http.patch(url).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json().await.unwrap_or(Value::Null),
+        )
+    }
+
     pub async fn post_text(&self, path: &str, body: String) -> (u16, Value) {
         self.try_post(path, body).await.unwrap()
     }
@@ -201,13 +211,6 @@ impl Stage {
         let (status, answer) = self.post("/faults", body).await;
         assert_eq!(status, 201, "{answer}");
         answer["id"].as_str().unwrap().to_owned()
-    }
-
-    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
-        let url = format!("{}/sandbox/v1{path}", self.url());
-        let answer = self.http.patch(url).body(body.to_string()).send().await.unwrap();
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
     }
 
     /// Makes a group of the first of `numbers` with the others, and returns its address.

@@ -47,7 +47,7 @@ struct DeviceView {
 }
 
 impl AccountView {
-    fn of(account: &Arc<Account>) -> Self {
+    pub(super) fn of(account: &Arc<Account>) -> Self {
         let devices = account.devices().into_iter().map(|device| DeviceView {
             id: device.id,
             connected: device.link().is_some(),
@@ -56,7 +56,7 @@ impl AccountView {
         });
         Self {
             phone_number: account.pn.to_string(),
-            lid: account.lid.to_string(),
+            lid: account.lid().to_string(),
             name: account.name(),
             echo: account.phone.echoes(),
             picture_id: account.picture.get().map(|picture| picture.id.to_string()),

@@ -12,18 +12,21 @@ use super::account::{Page, list_limit};
 use super::body::{Body, Params};
 use super::media::{self, NewMedia};
 use super::problem::{Problem, ProblemCode};
-use super::{Shared, group, phone_number};
+use super::{Shared, chat_jid, group, phone_number};
 use crate::server::account::Account;
 use crate::server::group::Group;
 use crate::server::media::StoreError;
 use crate::server::phone::media::{FetchError, fetch};
-use crate::server::phone::{self, Content, Recorded, SendError, UploadedMedium};
+use crate::server::phone::{
+    self, BallotView, Content, Detail, Frame, Notice, Recorded, SendError, Unfit, UploadedMedium,
+};
 use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
 const TEXT_BYTES_MAX: usize = 65_536;
 const ID_BYTES_MAX: usize = 128;
 const LIST_MAX: usize = 10_000;
+const MENTIONS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +40,18 @@ pub(in crate::server) struct NewMessage {
     react_to: Option<String>,
     emoji: Option<String>,
     media: Option<NewMedia>,
+    /// One of the other kinds.
+    content: Option<Detail>,
+    /// Phone numbers or JIDs.
+    #[serde(default)]
+    mentions: Vec<String>,
+    /// How often the message was forwarded before.
+    forward_score: Option<u32>,
+    #[serde(default)]
+    view_once: bool,
+    /// The message disappears after this many seconds.
+    #[serde(default)]
+    timer_s: u32,
     #[serde(default)]
     addressing: Addressing,
 }
@@ -56,7 +71,56 @@ pub(super) struct SentMessage {
 }
 
 impl NewMessage {
+    /// Puts content into the frame the body asks for.
+    fn framed(&self, content: Content) -> Result<Content, Problem> {
+        if self.mentions.len() > MENTIONS_MAX {
+            let detail = format!("a message mentions at most {MENTIONS_MAX} users");
+            return Err(Problem::new(ProblemCode::InvalidField, detail).at("/mentions"));
+        }
+        let mentions = self.mentions.iter().map(|user| chat_jid(user, "/mentions"));
+        let frame = Frame {
+            mentions: mentions.collect::<Result<_, _>>()?,
+            forwarded: self.forward_score.is_some(),
+            forward_score: self.forward_score.unwrap_or_default(),
+            view_once: self.view_once,
+            timer_s: self.timer_s,
+        };
+        if frame == Frame::default() {
+            return Ok(content);
+        }
+        Ok(Content::Framed(Box::new(content), frame))
+    }
+
+    /// Whether the body has none of the fields of a text and what is done to one.
+    fn is_plain(&self) -> bool {
+        let fields = [
+            &self.text,
+            &self.reply_to,
+            &self.edit_of,
+            &self.revoke_of,
+            &self.react_to,
+            &self.emoji,
+        ];
+        fields.iter().all(|field| field.is_none())
+    }
+
     fn content(&self) -> Result<Content, Problem> {
+        let Some(detail) = &self.content else {
+            return self.text_content();
+        };
+        if !self.is_plain() {
+            let detail = "content stands alone: send no text, edit, revocation or reaction with it";
+            return Err(Problem::new(ProblemCode::InvalidField, detail).at("/content"));
+        }
+        let fits = detail.check();
+        fits.map_err(|Unfit { pointer, detail }| {
+            Problem::new(ProblemCode::InvalidField, detail).at(pointer)
+        })?;
+        Ok(Content::Detail(Box::new(detail.clone())))
+    }
+
+    /// A text, or what is done to one.
+    fn text_content(&self) -> Result<Content, Problem> {
         let invalid = |pointer: &'static str, detail: &'static str| {
             Err(Problem::new(ProblemCode::InvalidField, detail).at(pointer))
         };
@@ -114,15 +178,7 @@ async fn upload(
     new: &NewMessage,
     media: NewMedia,
 ) -> Result<Content, Problem> {
-    let others = [
-        &new.text,
-        &new.reply_to,
-        &new.edit_of,
-        &new.revoke_of,
-        &new.react_to,
-        &new.emoji,
-    ];
-    if others.iter().any(|field| field.is_some()) {
+    if !new.is_plain() || new.content.is_some() {
         let detail = "send media alone; its text is the caption";
         return Err(Problem::new(ProblemCode::InvalidField, detail).at("/media"));
     }
@@ -178,6 +234,7 @@ pub(in crate::server) async fn deliver(
         Some(media) => upload(service, account, &new, media).await?,
         None => new.content()?,
     };
+    let content = new.framed(content)?;
     let _unit = service.journal.unit();
     let sent = match to {
         Receiver::Account(peer, domain) => phone::send(service, account, &peer, domain, &content),
@@ -211,11 +268,31 @@ impl Receiver {
 }
 
 fn not_sent(error: SendError) -> Problem {
-    let code = match error {
-        SendError::NotMember | SendError::OnlyAdmins => ProblemCode::GroupForbidden,
-        SendError::NoKeys | SendError::QueueFull | SendError::Refused => ProblemCode::QueueFull,
+    let (code, pointer) = match error {
+        SendError::NotMember | SendError::OnlyAdmins => (ProblemCode::GroupForbidden, "/to"),
+        SendError::UnknownPoll => (ProblemCode::MessageNotFound, "/content"),
+        SendError::UnknownOption | SendError::TooManyOptions => {
+            (ProblemCode::InvalidField, "/content/options")
+        }
+        SendError::NoKeys | SendError::QueueFull | SendError::Refused => (ProblemCode::QueueFull, ""),
     };
-    Problem::new(code, error.to_string())
+    Problem::new(code, error.to_string()).at(pointer)
+}
+
+#[derive(Serialize)]
+pub(super) struct Ballots {
+    data: Vec<BallotView>,
+}
+
+/// The polls and events a phone knows, with their answers.
+pub(super) async fn polls(
+    State(service): Shared,
+    Path(phone): Path<String>,
+) -> Result<Json<Ballots>, Problem> {
+    let account = super::account(&service, &phone)?;
+    Ok(Json(Ballots {
+        data: account.phone.ballots(),
+    }))
 }
 
 #[derive(Deserialize)]
@@ -247,9 +324,12 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields)]
 pub(super) struct ReadBody {
     whatsapp_id: String,
+    /// It was a voice message or video, and was played.
+    #[serde(default)]
+    played: bool,
 }
 
-/// Sends a read receipt for a message the phone received.
+/// Sends a read or played receipt for a message the phone received.
 pub(super) async fn read(
     State(service): Shared,
     Path(phone): Path<String>,
@@ -257,7 +337,8 @@ pub(super) async fn read(
 ) -> Result<StatusCode, Problem> {
     let account = super::account(&service, &phone)?;
     let _unit = service.journal.unit();
-    if phone::mark_read(&service, &account, &body.whatsapp_id) {
+    let notice = if body.played { Notice::Played } else { Notice::Read };
+    if phone::mark(&service, &account, &body.whatsapp_id, notice) {
         Ok(StatusCode::NO_CONTENT)
     } else {
         let detail = "the phone received no message with this id";

@@ -1,16 +1,19 @@
 //! The control API: how tests and users create accounts, scan codes and read what phones received.
 
 pub(super) mod account;
+mod app_state;
 mod body;
 mod evidence;
 pub(super) mod fault;
 mod group;
+mod identity;
 pub(super) mod media;
 pub(super) mod message;
 mod pairing;
 mod picture;
 mod presence;
 pub(super) mod problem;
+mod profile;
 pub(super) mod rule;
 mod scenario;
 
@@ -25,6 +28,7 @@ use axum::{Json, Router};
 use super::account::Account;
 use super::service::Service;
 use super::stats::Stats;
+use crate::wire::jid::{Domain, Jid};
 use problem::{Problem, ProblemCode};
 
 type Shared = State<Arc<Service>>;
@@ -42,12 +46,16 @@ pub(super) fn router(service: Arc<Service>) -> Router {
             "/accounts/{phone}/disconnect-devices",
             post(account::disconnect_devices),
         )
+        .route("/accounts/{phone}/polls", get(message::polls))
+        .merge(app_state::routes())
         .merge(evidence::routes())
         .merge(fault::routes())
         .merge(group::routes())
+        .merge(identity::routes())
         .merge(media::routes(&service.config))
         .merge(picture::routes(&service.config))
         .merge(presence::routes())
+        .merge(profile::routes())
         .merge(rule::routes())
         .merge(scenario::routes())
         .route("/stats", get(stats))
@@ -104,4 +112,23 @@ fn account(service: &Service, phone: &str) -> Result<Arc<Account>, Problem> {
             "no account has this phone number; create it first",
         )
     })
+}
+
+/// A chat: the digits of a phone number, or a JID of a user or group.
+fn chat_jid(text: &str, pointer: &'static str) -> Result<String, Problem> {
+    if !text.contains('@') {
+        let number = phone_number(text, pointer)?;
+        return Ok(Jid::new(number, 0, Domain::Pn).to_string());
+    }
+    let is_chat = |jid: &Jid| {
+        let has_user = !jid.user.is_empty() && jid.device == 0;
+        has_user && matches!(jid.domain, Domain::Pn | Domain::Lid | Domain::Group)
+    };
+    match Jid::parse(text).filter(is_chat) {
+        Some(jid) => Ok(jid.to_string()),
+        None => {
+            let detail = "a chat is a phone number, or a JID of a user or group";
+            Err(Problem::new(ProblemCode::InvalidField, detail).at(pointer))
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub(in crate::server) enum ProblemCode {
     MediaUnusable,
     MediaStoreFull,
     QueueFull,
+    CollectionFull,
+    CollectionBroken,
     UpgradeRequired,
     Internal,
 }
@@ -72,13 +74,16 @@ impl ProblemCode {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::AccountExists | Self::NoCodeRequested | Self::PairingFailed | Self::TooManyDevices => {
-                StatusCode::CONFLICT
-            }
+            Self::AccountExists
+            | Self::NoCodeRequested
+            | Self::PairingFailed
+            | Self::TooManyDevices
+            | Self::CollectionBroken => StatusCode::CONFLICT,
             Self::TooManyAccounts
             | Self::TooManyConnections
             | Self::TooManyFaults
             | Self::TooManyScenarios
+            | Self::CollectionFull
             | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::PairingTimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use database::Database;
-pub(super) use journal::{Journal, Shelf};
+pub(super) use journal::{Journal, Rows, Shelf};
 pub(super) use saved::{Row, Saved, SavedAccount};
 pub(super) use stanza::{pack, unpack};
 pub(super) use table::Table;

@@ -68,6 +68,8 @@ tables! {
     SenderKey = "phone_sender_key",
     /// Media messages a phone sent or received.
     Medium = "phone_medium",
+    /// Polls and events.
+    Ballot = "phone_ballot",
 }
 
 impl Table {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::UploadedMedium;
+use super::detail::Sealed;
+use super::{Detail, Frame, UploadedMedium, stanza};
 use crate::server::account::Account;
 use crate::server::sync::now_s;
 use crate::signal::proto::{
@@ -12,7 +13,7 @@ use crate::wire::jid::Domain;
 use crate::wire::node::Text;
 
 /// Something a phone can send.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     Text {
         text: String,
@@ -32,6 +33,10 @@ pub enum Content {
         emoji: String,
     },
     Media(Box<UploadedMedium>),
+    /// One of the other kinds.
+    Detail(Box<Detail>),
+    /// Content with something around it.
+    Framed(Box<Content>, Frame),
 }
 
 /// Where content is sent.
@@ -64,7 +69,8 @@ pub(in crate::server) struct Outgoing {
 
 impl Content {
     /// `is_ours` tells whether the phone's account wrote the target of a reaction.
-    pub(super) fn build(&self, place: &Place, is_ours: bool) -> Outgoing {
+    /// `sealed` is the answer, for content that answers a poll or an event.
+    pub(super) fn build(&self, place: &Place, is_ours: bool, sealed: Option<Sealed>) -> Outgoing {
         let chat = place.chat.clone();
         let key = |target: &str, from_me: bool| MessageKey {
             remote_jid: Some(chat.clone()),
@@ -75,6 +81,20 @@ impl Content {
         let now_ms = i64::try_from(now_s() * 1_000).ok();
         match self {
             Self::Media(medium) => Outgoing::new(medium.message(), "media", None),
+            Self::Framed(content, frame) => {
+                let built = content.build(place, is_ours, sealed);
+                Outgoing {
+                    message: frame.around(built.message),
+                    ..built
+                }
+            }
+            Self::Detail(detail) => {
+                let key = detail.target().map(|target| key(target, is_ours));
+                let edit = matches!(**detail, Detail::Pin { .. }).then_some("2");
+                let message = detail.message(key, sealed);
+                let kind = stanza::kind(&message);
+                Outgoing::new(message, kind, edit)
+            }
             Self::Text { text, quote: None } => Outgoing::new(Message::of_text(text), "text", None),
             Self::Text {
                 text,
@@ -130,18 +150,30 @@ impl Content {
         }
     }
 
+    /// The kind of content inside, if it is one of the other kinds.
+    pub(super) fn detail(&self) -> Option<&Detail> {
+        match self {
+            Self::Detail(detail) => Some(detail),
+            Self::Framed(content, _) => content.detail(),
+            _ => None,
+        }
+    }
+
     /// The id of the message this one quotes or is about.
     pub(super) fn about(&self) -> Option<&str> {
         match self {
             Self::Text { quote, .. } => quote.as_deref(),
+            Self::Framed(content, _) => content.about(),
             _ => self.target(),
         }
     }
 
-    /// The id of the message this one changes.
+    /// The id of the message this one is about.
     pub(super) fn target(&self) -> Option<&str> {
         match self {
             Self::Text { .. } | Self::Media(_) => None,
+            Self::Detail(detail) => detail.target(),
+            Self::Framed(content, _) => content.target(),
             Self::Edit { target, .. } | Self::Revoke { target } | Self::Reaction { target, .. } => {
                 Some(target)
             }

@@ -51,6 +51,37 @@ impl Endpoint {
         self.shelf = shelf;
     }
 
+    /// Replaces all keys; what was kept of the old ones is deleted.
+    pub fn renew(&mut self) {
+        let old = std::mem::replace(&mut self.phone, Phone::generate());
+        self.shelf.keep(|rows| {
+            for id in old.one_time_key_ids() {
+                rows.delete(Table::PhoneKey, id.into(), "");
+            }
+            for address in old.addresses() {
+                rows.delete(Table::Session, 0, &address.to_string());
+            }
+            rows.put(Table::Phone, 0, "", &self.phone.core());
+        });
+        self.forget_groups();
+    }
+
+    /// Forgets the sessions with all devices of a user, and that they hold sender keys.
+    pub fn forget_sessions(&mut self, user: &str) {
+        self.forget_holders(user);
+        let addresses: Vec<_> = self
+            .phone
+            .addresses()
+            .filter(|address| address.user == user)
+            .cloned()
+            .collect();
+        for address in addresses {
+            self.phone.forget_session(&address);
+            self.shelf
+                .keep(|rows| rows.delete(Table::Session, 0, &address.to_string()));
+        }
+    }
+
     pub fn identity(&self) -> &KeyPair {
         self.phone.identity()
     }

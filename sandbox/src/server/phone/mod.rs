@@ -7,35 +7,49 @@
 //! and all it caused are kept at once, so a job that a crash interrupted is done again.
 
 mod answering;
+pub(super) mod app_state;
+mod ballots;
+mod chat_state;
 mod content;
+mod detail;
 mod endpoint;
+mod frame;
 mod group;
 mod history;
 mod inbox;
 pub(in crate::server) mod media;
 mod medium;
+mod peer_data;
 mod receive;
 mod record;
 mod reupload;
 mod send;
 mod sent;
+mod stanza;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use answering::Answering;
+use app_state::AppState;
+use ballots::Ballots;
+pub use ballots::{BallotView, Tally};
+use chat_state::Ears;
+pub use chat_state::Heard;
 pub use content::Content;
 pub(super) use content::{Outgoing, Place};
+pub(super) use detail::Unfit;
+pub use detail::{Card, Detail, Response};
 use endpoint::Endpoint;
+pub use frame::Frame;
 pub(super) use group::send as send_to_group;
 use inbox::{Inbox, Job};
 pub use media::UploadedMedium;
 pub use medium::{MediumKind, MediumView};
 pub use record::{Direction, Kind, Recorded};
 use record::{Memory, Notebook};
-pub(super) use send::{SendError, mark_read, send};
-use serde::{Deserialize, Serialize};
+pub(super) use send::{Notice, SendError, mark, mark_read, rotate_app_state_key, send};
 
 use super::account::Account;
 use super::config::SandboxConfig;
@@ -52,7 +66,6 @@ use crate::wire::node::Node;
 const JOBS_PER_TURN: usize = 16;
 /// Names of the settings that are kept.
 const ECHO: &str = "echo";
-const APP_STATE_KEY: &str = "app_state_key";
 
 pub(super) struct VirtualPhone {
     state: Mutex<State>,
@@ -63,7 +76,8 @@ pub(super) struct VirtualPhone {
     /// The account is shown as online even when no companion says so.
     available: AtomicBool,
     answering: Answering,
-    app_state_key: AppStateKey,
+    app_state: Mutex<AppState>,
+    ears: Mutex<Ears>,
 }
 
 struct State {
@@ -74,28 +88,11 @@ struct State {
     sent: Memory<sent::Sent>,
     /// The media messages it sent or received.
     media: Memory<Arc<Message>>,
+    /// Polls and events, and who answered what.
+    ballots: Ballots,
     /// How often it asked for a resend.
     retries: Memory<u32>,
     shelf: Shelf,
-}
-
-/// The key companions encrypt app state with.
-#[derive(Clone, Serialize, Deserialize)]
-struct AppStateKey {
-    #[serde(with = "serde_bytes")]
-    id: [u8; 6],
-    #[serde(with = "serde_bytes")]
-    key: [u8; 32],
-}
-
-impl AppStateKey {
-    fn generate() -> Self {
-        let epoch = rand::random_range(1..u32::MAX / 2);
-        let mut id = [0; 6];
-        id[2..].copy_from_slice(&epoch.to_be_bytes());
-        let key = rand::random();
-        Self { id, key }
-    }
 }
 
 impl VirtualPhone {
@@ -105,13 +102,14 @@ impl VirtualPhone {
             notebook: Notebook::new(config.phone_messages_max, Shelf::none()),
             sent: Memory::new(config.phone_messages_max),
             media: Memory::new(config.phone_messages_max),
+            ballots: Ballots::new(Shelf::none()),
             retries: Memory::new(config.phone_messages_max),
             shelf: Shelf::none(),
         };
-        Self::of(state, echo, AppStateKey::generate(), config)
+        Self::of(state, echo, AppState::generate(), config)
     }
 
-    fn of(state: State, echo: bool, app_state_key: AppStateKey, config: &SandboxConfig) -> Self {
+    fn of(state: State, echo: bool, app_state: AppState, config: &SandboxConfig) -> Self {
         let inbox = Inbox::new(state.shelf.clone());
         Self {
             state: Mutex::new(state),
@@ -121,7 +119,8 @@ impl VirtualPhone {
             echo: AtomicBool::new(echo),
             available: AtomicBool::new(false),
             answering: Answering::default(),
-            app_state_key,
+            app_state: Mutex::new(app_state),
+            ears: Mutex::default(),
         }
     }
 
@@ -137,18 +136,21 @@ impl VirtualPhone {
             notebook: Notebook::new(config.phone_messages_max, shelf.clone()),
             sent: Memory::new(config.phone_messages_max),
             media: Memory::new(config.phone_messages_max),
+            ballots: Ballots::new(shelf.clone()),
             retries: Memory::new(config.phone_messages_max),
             shelf,
         };
         state.notebook.restore(saved)?;
         state.restore_sent(saved)?;
         state.restore_media(saved)?;
+        state.ballots.restore(saved)?;
         let echo = settings.get(ECHO).map_or(Ok(false), Row::value)?;
         let table = Table::Setting.name();
-        let key = settings
-            .get(APP_STATE_KEY)
+        let keys = settings
+            .get(app_state::KEYS)
             .ok_or(PersistError::Incomplete { table })?;
-        let mut phone = Self::of(state, echo, key.value()?, config);
+        let app_state = AppState::with_keys(keys.value()?);
+        let mut phone = Self::of(state, echo, app_state, config);
         phone.answering = Answering::restore(settings)?;
         Ok(phone)
     }
@@ -166,16 +168,33 @@ impl VirtualPhone {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.signal.shelve(shelf.clone());
         state.notebook.shelve(shelf.clone());
+        state.ballots.shelve(shelf.clone());
         state.shelf = shelf.clone();
         shelf.keep(|rows| {
             rows.put(Table::Setting, 0, ECHO, self.echo.get_mut());
-            rows.put(Table::Setting, 0, APP_STATE_KEY, &self.app_state_key);
+            let app_state = self.app_state.get_mut();
+            app_state.unwrap_or_else(PoisonError::into_inner).keep(rows);
         });
         self.inbox.get_mut().unwrap_or_else(PoisonError::into_inner).shelf = shelf;
     }
 
     pub(super) fn identity(&self) -> KeyPair {
         lock(&self.state).signal.identity().clone()
+    }
+
+    /// Gives the phone new keys, and returns its new identity: no session and no app state is left.
+    pub(super) fn renew(&self) -> KeyPair {
+        let mut state = lock(&self.state);
+        state.signal.renew();
+        let mut app_state = lock(&self.app_state);
+        *app_state = AppState::generate();
+        state.shelf.keep(|rows| app_state.keep(rows));
+        state.signal.identity().clone()
+    }
+
+    /// Forgets the sessions with a user whose identity changed.
+    pub(super) fn forget_sessions(&self, user: &str) {
+        lock(&self.state).signal.forget_sessions(user);
     }
 
     pub(super) fn fresh_bundle(&self) -> Bundle {
@@ -228,7 +247,20 @@ impl VirtualPhone {
 
     /// Decrypted messages after the first `skip`, oldest first.
     pub(super) fn messages(&self, skip: u64, limit: usize) -> Vec<Recorded> {
-        lock(&self.state).notebook.read(skip, limit)
+        let state = lock(&self.state);
+        let mut messages = state.notebook.read(skip, limit);
+        for message in &mut messages {
+            message.raw = Vec::new();
+            if matches!(message.kind, Kind::Poll | Kind::Event) {
+                message.tally = state.ballots.tally(&message.whatsapp_id);
+            }
+        }
+        messages
+    }
+
+    /// The polls and events the phone knows, with their answers.
+    pub(super) fn ballots(&self) -> Vec<BallotView> {
+        lock(&self.state).ballots.views()
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::frame::context_of;
 use super::medium::Medium;
 use super::record::{Direction, Kind, Recorded};
-use super::{Content, State, group, send};
+use super::{Content, Detail, Frame, State, group, peer_data, send};
 use crate::server::account::Account;
 use crate::server::rule;
 use crate::server::service::Service;
@@ -56,17 +57,13 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         }
     };
     let read = message.ok().filter(|_| is_new).map(|message| {
-        let note = note(account, sender, node, id, &message);
-        if let Some(note) = &note {
-            state.notebook.write(note.clone());
-            state.remember_medium(id, &message);
-        }
+        let note = state.record(service, account, sender, node, id, &message);
         (message, note)
     });
     drop(state);
     confirm(service, account, sender, node, id);
     if let Some((message, note)) = read {
-        respond(service, account, sender, &message, note);
+        respond(service, account, sender, id, &message, note);
     }
 }
 
@@ -99,47 +96,53 @@ fn respond(
     service: &Arc<Service>,
     account: &Arc<Account>,
     sender: &Sender,
+    id: &str,
     message: &Message,
     note: Option<Recorded>,
 ) {
     if sender.account.pn == account.pn {
-        let asks_for_key = message
-            .innermost()
-            .protocol_message
-            .as_ref()
-            .is_some_and(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()));
-        if asks_for_key && sender.device != 0 {
-            send::share_app_state_key(service, account, sender.device);
+        let protocol = message.innermost().protocol_message.as_ref();
+        let request = protocol.and_then(|protocol| protocol.peer_data_operation_request.as_ref());
+        if let Some(request) = request
+            && sender.device != 0
+        {
+            peer_data::answer(service, account, sender.device, id, request);
+        }
+        let asked = protocol
+            .filter(|protocol| protocol.r#type == Some(ProtocolType::AppStateSyncKeyRequest.into()))
+            .and_then(|protocol| protocol.app_state_sync_key_request.as_ref());
+        if let Some(asked) = asked
+            && sender.device != 0
+        {
+            let ids: Vec<_> = asked.key_ids.iter().filter_map(|id| id.key_id.clone()).collect();
+            send::share_app_state_keys(service, account, sender.device, &ids);
         }
         return;
     }
+    if let Some(note) = note {
+        answer(service, account, sender, note);
+    }
+}
+
+/// Answers what another account wrote, by the rules or with an echo, in the chat it came in.
+pub(super) fn answer(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, note: Recorded) {
     // Two phones that answer by themselves would never stop.
     if sender.device == 0 && sender.account.phone.answers_by_itself() {
         return;
     }
-    if note
-        .as_ref()
-        .is_some_and(|note| rule::respond(service, account, note))
-    {
+    if rule::respond(service, account, &note) || !account.phone.echoes() || note.kind != Kind::Text {
         return;
     }
-    let Some(Recorded {
-        kind: Kind::Text,
-        text: Some(text),
-        ..
-    }) = note
-    else {
-        return;
+    let Some(text) = note.text else { return };
+    let echo = Content::Text { text, quote: None };
+    let group = Jid::parse(&note.chat).filter(|jid| jid.domain == Domain::Group);
+    let sent = match group.map(|jid| service.groups.get(&jid.user)) {
+        Some(Some(group)) => group::send(service, account, &group, &echo),
+        // The group has ended.
+        Some(None) => return,
+        None => send::send(service, account, &sender.account, Domain::Pn, &echo),
     };
-    if account.phone.echoes()
-        && let Err(error) = send::send(
-            service,
-            account,
-            &sender.account,
-            Domain::Pn,
-            &Content::Text { text, quote: None },
-        )
-    {
+    if let Err(error) = sent {
         tracing::debug!(error = error.to_string(), "a virtual phone could not echo");
     }
 }
@@ -193,27 +196,58 @@ pub(super) fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -
     Some((to, request))
 }
 
+impl State {
+    /// Notes a message, and opens and counts it if it answers a poll or an event.
+    pub(super) fn record(
+        &mut self,
+        service: &Service,
+        account: &Account,
+        sender: &Sender,
+        node: &Node,
+        id: &str,
+        message: &Message,
+    ) -> Option<Recorded> {
+        let mut note = note(account, sender, node, id, message)?;
+        // A chat has one name, whichever address its messages were sent to.
+        let lid = note.chat.ends_with("@lid").then(|| Jid::parse(&note.chat));
+        if let Some(peer) = lid.flatten().and_then(|jid| service.account(&jid)) {
+            note.chat = peer.pn.to_string();
+        }
+        self.ballots.learn(id, &note.chat, &sender.account, message);
+        if let Some(detail) = &mut note.content {
+            self.ballots.open(&sender.account, message.innermost(), detail);
+        }
+        self.notebook.write(note.clone());
+        self.remember_medium(id, message);
+        Some(note)
+    }
+}
+
 /// What the phone writes down of a message; protocol traffic between devices is not worth a line.
-pub(super) fn note(
-    account: &Account,
-    sender: &Sender,
-    node: &Node,
-    id: &str,
-    message: &Message,
-) -> Option<Recorded> {
+fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Message) -> Option<Recorded> {
     let inner = message.innermost();
     let is_own = sender.account.pn == account.pn;
     let sent_to = message
         .device_sent_message
         .as_ref()
-        .and_then(|sent| sent.destination_jid.as_deref());
-    let chat = match sent_to.and_then(Jid::parse) {
+        .and_then(|sent| sent.destination_jid.as_deref())
+        .or_else(|| node.get("recipient"));
+    let from = node.get("from").and_then(Jid::parse);
+    let group = from.filter(|from| from.domain == Domain::Group);
+    let chat = match group.or_else(|| sent_to.and_then(Jid::parse)) {
+        Some(group) if group.domain == Domain::Group => group.to_string(),
+        Some(jid) if is_own && jid.domain == Domain::Lid => jid.user_jid().to_string(),
         Some(jid) if is_own => jid.user,
         _ => sender.account.pn.to_string(),
     };
     let id_of = |key: &Option<MessageKey>| key.as_ref().and_then(|key| key.id.clone());
+    let detail = Detail::read(inner);
+    let medium = Medium::of(inner).and_then(|medium| medium.view());
     let (kind, text, target_id) = if let Some(reaction) = &inner.reaction_message {
         (Kind::Reaction, reaction.text.clone(), id_of(&reaction.key))
+    } else if let Some(detail) = &detail {
+        let text = detail.text().map(str::to_owned);
+        (Kind::of(detail), text, detail.target().map(str::to_owned))
     } else if let Some(protocol) = &inner.protocol_message {
         let target = id_of(&protocol.key);
         match protocol.r#type.and_then(|kind| ProtocolType::try_from(kind).ok()) {
@@ -227,17 +261,15 @@ pub(super) fn note(
         }
     } else if inner.conversation.is_some() || inner.extended_text_message.is_some() {
         (Kind::Text, inner.text().map(str::to_owned), None)
-    } else if Medium::of(inner).is_some() {
+    } else if medium.is_some() {
         (Kind::Media, inner.text().map(str::to_owned), None)
     } else if node.is("category", "peer") {
         return None;
     } else {
         (Kind::Other, None, None)
     };
-    let quoted_id = inner
-        .extended_text_message
-        .as_ref()
-        .and_then(|extended| extended.context_info.as_ref()?.stanza_id.clone());
+    let quoted_id = context_of(inner).and_then(|context| context.stanza_id.clone());
+    let frame = Some(Frame::read(message)).filter(|frame| !frame.is_empty());
     Some(Recorded {
         number: 0,
         kind,
@@ -254,6 +286,16 @@ pub(super) fn note(
         target_id,
         quoted_id,
         timestamp: node.get("t").and_then(|t| t.parse().ok()).unwrap_or_else(now_s),
-        media: Medium::of(inner).and_then(|medium| medium.view()),
+        content: detail,
+        frame,
+        tally: None,
+        media: medium,
+        raw: sent_inside(message).encode_to_vec(),
     })
+}
+
+/// The message without the wrapper of copies for own devices.
+fn sent_inside(message: &Message) -> &Message {
+    let sent = message.device_sent_message.as_ref();
+    sent.and_then(|sent| sent.message.as_deref()).unwrap_or(message)
 }

@@ -6,11 +6,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::medium::MediumView;
+use super::{Detail, Frame, Tally};
 use crate::server::marks::{Marks, mark_of};
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 
 /// One decrypted message, as `GET …/messages` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Counts from 1 per phone.
     pub number: u64,
@@ -33,6 +34,18 @@ pub struct Recorded {
     pub timestamp: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<MediumView>,
+    /// What it says, for kinds that are more than a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Detail>,
+    /// Who is mentioned, whether it was forwarded, is for one look, disappears.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<Frame>,
+    /// The answers so far, for polls and events; they are not part of what is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Vec<Tally>>,
+    /// The content itself, for companions that ask for it; the API does not show it.
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Vec::is_empty")]
+    pub(super) raw: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +56,42 @@ pub enum Kind {
     Revoke,
     Reaction,
     Media,
+    Poll,
+    Vote,
+    Event,
+    EventResponse,
+    Contacts,
+    Location,
+    LiveLocation,
+    Pin,
+    Keep,
+    Timer,
+    Comment,
+    ButtonReply,
+    ListReply,
     Other,
+}
+
+impl Kind {
+    /// A text with a link is a text.
+    pub(super) fn of(detail: &Detail) -> Self {
+        match detail {
+            Detail::Poll { .. } => Self::Poll,
+            Detail::Vote { .. } => Self::Vote,
+            Detail::Event { .. } => Self::Event,
+            Detail::EventResponse { .. } => Self::EventResponse,
+            Detail::Contacts { .. } => Self::Contacts,
+            Detail::Location { .. } => Self::Location,
+            Detail::LiveLocation { .. } => Self::LiveLocation,
+            Detail::Link { .. } => Self::Text,
+            Detail::Pin { .. } => Self::Pin,
+            Detail::Keep { .. } => Self::Keep,
+            Detail::Timer { .. } => Self::Timer,
+            Detail::Comment { .. } => Self::Comment,
+            Detail::ButtonReply { .. } => Self::ButtonReply,
+            Detail::ListReply { .. } => Self::ListReply,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +173,12 @@ impl Notebook {
         received
             .find(|message| message.whatsapp_id == id)
             .map(|message| (message.from.clone(), message.chat.clone()))
+    }
+
+    /// The message with this id, from or to whom it may be.
+    pub(super) fn find(&self, id: &str) -> Option<Recorded> {
+        let mut newest_first = self.messages.iter().rev();
+        newest_first.find(|message| message.whatsapp_id == id).cloned()
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Vec<Recorded> {

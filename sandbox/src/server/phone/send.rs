@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::ballots::NoAnswer;
 use super::history;
-use super::medium::Medium;
 use super::receive::{address, phone_of};
 use super::sent::Sent;
-use super::{Content, Outgoing, Place, group};
+use super::{Content, Outgoing, Place, State, app_state, group, stanza};
 use crate::server::account::Account;
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
@@ -38,6 +38,22 @@ pub(in crate::server) enum SendError {
     OnlyAdmins,
     #[error("the message was refused")]
     Refused,
+    #[error("the phone knows no poll or event with this id")]
+    UnknownPoll,
+    #[error("the poll has no such option")]
+    UnknownOption,
+    #[error("the poll lets nobody choose that many options")]
+    TooManyOptions,
+}
+
+impl From<NoAnswer> for SendError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::UnknownBallot => Self::UnknownPoll,
+            NoAnswer::UnknownOption => Self::UnknownOption,
+            NoAnswer::TooManyOptions => Self::TooManyOptions,
+        }
+    }
 }
 
 /// Sends `content` to all devices of `peer`, and copies of it to the own companions.
@@ -49,24 +65,8 @@ pub(in crate::server) fn send(
     content: &Content,
 ) -> Result<String, SendError> {
     let id = message_id();
-    let outgoing = {
-        let mut state = lock(&account.phone.state);
-        let is_ours = content
-            .target()
-            .is_some_and(|target| state.sent.get(target).is_some());
-        let outgoing = content.build(&Place::of(peer, domain), is_ours);
-        state.remember_medium(&id, &outgoing.message);
-        state.remember_sent(
-            &id,
-            Sent {
-                peer: peer.pn.clone(),
-                domain,
-                outgoing: outgoing.clone(),
-                at_s: now_s(),
-            },
-        );
-        outgoing
-    };
+    let place = Place::of(peer, domain);
+    let outgoing = lock(&account.phone.state).compose(account, &id, &peer.pn, domain, &place, content)?;
     let mut targets = Vec::new();
     if peer.pn != account.pn {
         targets.push(phone_of(peer));
@@ -78,6 +78,39 @@ pub(in crate::server) fn send(
     }
     send_to(service, account, peer, domain, &id, &outgoing, &targets)?;
     Ok(id)
+}
+
+impl State {
+    /// Makes a message and remembers of it what somebody may ask for later. `chat` is the other
+    /// side's phone number or the address of a group.
+    pub(super) fn compose(
+        &mut self,
+        account: &Account,
+        id: &str,
+        chat: &str,
+        domain: Domain,
+        place: &Place,
+        content: &Content,
+    ) -> Result<Outgoing, SendError> {
+        let is_ours = content
+            .target()
+            .is_some_and(|target| self.sent.get(target).is_some());
+        let sealed = match content.detail() {
+            Some(detail) => self.ballots.answer(account, domain, detail)?,
+            None => None,
+        };
+        let outgoing = content.build(place, is_ours, sealed);
+        self.remember_medium(id, &outgoing.message);
+        self.ballots.learn(id, chat, account, &outgoing.message);
+        let sent = Sent {
+            peer: chat.into(),
+            domain,
+            outgoing: outgoing.clone(),
+            at_s: now_s(),
+        };
+        self.remember_sent(id, sent);
+        Ok(outgoing)
+    }
 }
 
 pub(super) fn companions(account: &Arc<Account>) -> impl Iterator<Item = Sender> {
@@ -106,12 +139,11 @@ fn send_to(
             &plain
         }
     };
-    let media_kind = Medium::of(&outgoing.message).and_then(|medium| medium.kind?.stanza_kind().into());
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
             .attr("jid", target.account.jid(target.device, domain).to_string())
-            .child(enc(&sealed).attr_opt("mediatype", media_kind))
+            .child(about(enc(&sealed), &outgoing.message))
     });
     let copies: Vec<_> = copies.collect();
     if copies.is_empty() {
@@ -122,12 +154,19 @@ fn send_to(
         .attr("id", id.to_owned())
         .attr("type", outgoing.kind.clone())
         .attr_opt("edit", outgoing.edit.clone())
-        .child(Node::new("participants").with_children(copies));
+        .child(Node::new("participants").with_children(copies))
+        .child_opt(stanza::meta(&outgoing.message));
     match route(service, &phone_of(account), &node) {
         Ok(_) => Ok(()),
         Err(Refusal::QueueFull) => Err(SendError::QueueFull),
         Err(_) => Err(SendError::Refused),
     }
+}
+
+/// What a ciphertext tells of its content.
+pub(super) fn about(enc: Node, message: &Message) -> Node {
+    enc.attr_opt("mediatype", stanza::media_kind(message))
+        .attr_opt("decrypt-fail", stanza::hides_failure(message).then_some("hide"))
 }
 
 pub(super) fn enc(sealed: &Ciphertext) -> Node {
@@ -231,39 +270,56 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
 
 /// What a new companion waits for: the app-state key, then its history.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
-    share_app_state_key(service, account, device);
+    app_state::introduce(service, account, device);
+    share_app_state_keys(service, account, device, &[]);
     history::send(service, account, device);
 }
 
-pub(super) fn share_app_state_key(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
-    let key = &account.phone.app_state_key;
+/// Shares the app-state keys with these ids, or the one in use when none is named.
+pub(super) fn share_app_state_keys(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    device: u16,
+    ids: &[Vec<u8>],
+) {
+    let keys = lock(&account.phone.app_state).find_keys(ids);
     let indexes = account
         .devices()
         .iter()
         .map(|device| u32::from(device.id))
         .collect::<Vec<_>>();
     let fingerprint = AppStateSyncKeyFingerprint {
-        raw_id: Some(account.raw_id),
+        raw_id: Some(account.adv_raw_id()),
         current_index: indexes.iter().copied().max(),
         device_indexes: std::iter::once(0).chain(indexes).collect(),
     };
-    let data = AppStateSyncKeyData {
-        key_data: Some(key.key.to_vec()),
-        fingerprint: Some(fingerprint),
-        timestamp: i64::try_from(now_s() * 1_000).ok(),
-    };
-    let shared = AppStateSyncKey {
+    let shared = keys.into_iter().map(|key| AppStateSyncKey {
         key_id: Some(AppStateSyncKeyId {
             key_id: Some(key.id.to_vec()),
         }),
-        key_data: Some(data),
-    };
+        key_data: Some(AppStateSyncKeyData {
+            key_data: Some(key.key.to_vec()),
+            fingerprint: Some(fingerprint.clone()),
+            timestamp: i64::try_from(now_s() * 1_000).ok(),
+        }),
+    });
     let protocol = ProtocolMessage {
         r#type: Some(ProtocolType::AppStateSyncKeyShare.into()),
-        app_state_sync_key_share: Some(AppStateSyncKeyShare { keys: vec![shared] }),
+        app_state_sync_key_share: Some(AppStateSyncKeyShare {
+            keys: shared.collect(),
+        }),
         ..ProtocolMessage::default()
     };
     send_peer(service, account, device, Message::of_protocol(protocol));
+}
+
+/// Makes a new app-state key and shares it with every companion. Returns its id.
+pub(in crate::server) fn rotate_app_state_key(service: &Arc<Service>, account: &Arc<Account>) -> [u8; 6] {
+    let key = app_state::rotate(account);
+    for device in account.devices() {
+        share_app_state_keys(service, account, device.id, &[]);
+    }
+    key.id
 }
 
 pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
@@ -293,8 +349,26 @@ pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: 
     }
 }
 
-/// Tells the author of a received message that it was read. Returns false if there is no such message.
+/// Tells the author of a received message that it was read; see [`mark`].
 pub(in crate::server) fn mark_read(service: &Arc<Service>, account: &Arc<Account>, id: &str) -> bool {
+    mark(service, account, id, Notice::Read)
+}
+
+/// What a phone did with a message it received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::server) enum Notice {
+    Read,
+    Played,
+}
+
+/// Tells the author of a received message that it was read or played. An account that sends no read
+/// receipts tells its own companions only. Returns false if there is no such message.
+pub(in crate::server) fn mark(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    id: &str,
+    notice: Notice,
+) -> bool {
     let author = lock(&account.phone.state).notebook.author(id);
     let Some((author, chat)) = author.and_then(|(pn, chat)| Some((service.account_by_pn(&pn)?, chat))) else {
         return false;
@@ -303,11 +377,16 @@ pub(in crate::server) fn mark_read(service: &Arc<Service>, account: &Arc<Account
     let group = Jid::parse(&chat).filter(|jid| jid.domain == Domain::Group);
     let participant = group.as_ref().map(|_| own.to_string());
     let to = group.unwrap_or(own);
+    let kind = match notice {
+        Notice::Played => "played",
+        Notice::Read if account.sends_read_receipts() => "read",
+        Notice::Read => "read-self",
+    };
     let node = Node::new("receipt")
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
         .attr_opt("participant", participant)
-        .attr("type", "read");
+        .attr("type", kind);
     receipt::forward(service, &phone_of(account), &to, &node);
     true
 }

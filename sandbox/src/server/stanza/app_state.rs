@@ -1,6 +1,8 @@
 //! App state: versioned lists of opaque patches per collection, shared by an account's devices.
 
 use super::{iq_error, iq_result, notify_companions};
+use crate::server::account::Account;
+use crate::server::phone;
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::server::sync::{lock, now_s};
@@ -63,8 +65,9 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     }
     let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1).into();
     let next = session.account.add_patch(collection, name, stamped);
+    phone::app_state::read(&session.account, name, collection);
     drop(collections);
-    announce(service, session, name, next);
+    announce(service, &session.account, Some(session.device.id), name, next);
     answer.attr("version", next.to_string())
 }
 
@@ -87,9 +90,15 @@ fn with_patches(answer: Node, patches: &[bytes::Bytes], version: u64) -> Node {
     }
 }
 
-fn announce(service: &Service, session: &Session, name: &str, version: u64) {
-    let account = &session.account;
-    notify_companions(service, account, Some(session.device.id), |id| {
+/// Tells the companions but `except` that a collection has a new version.
+pub(in crate::server) fn announce(
+    service: &Service,
+    account: &Account,
+    except: Option<u16>,
+    name: &str,
+    version: u64,
+) {
+    notify_companions(service, account, except, |id| {
         Node::new("notification")
             .attr("from", account.jid(0, Domain::Pn).to_string())
             .attr("type", "server_sync")

@@ -2,25 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{ID_BYTES_MAX, app_state, group, iq_error, iq_result, picture, prekey, unlink, usync};
+use super::{ID_BYTES_MAX, app_state, group, iq_error, iq_result, picture, prekey, profile, unlink, usync};
 use crate::server::link::stream_error;
 use crate::server::media::Holder;
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
-
-const PRIVACY: [&str; 9] = [
-    "last",
-    "online",
-    "profile",
-    "status",
-    "readreceipts",
-    "groupadd",
-    "calladd",
-    "messages",
-    "defense",
-];
 
 pub(in crate::server) fn handle(service: &Arc<Service>, session: &Session, node: &Node) {
     let Some(id) = node
@@ -59,23 +47,16 @@ fn answer(service: &Arc<Service>, session: &Session, id: &str, namespace: &str, 
                 .attr("protocol", "1")
                 .attr("refresh", "86400"),
         ),
-        ("blocklist", _) => iq_result(id).child(Node::new("list").attr("dhash", "0")),
-        ("privacy", "privacy") if node.is("type", "get") => {
-            let categories =
-                PRIVACY.map(|name| Node::new("category").attr("name", name).attr("value", "all"));
-            iq_result(id).child(Node::new("privacy").with_children(categories.to_vec()))
-        }
+        ("blocklist", _) => profile::blocklist(service, session, id, node),
+        ("privacy", _) => profile::privacy(service, session, id, node),
+        ("disappearing_mode", _) => profile::timer(service, session, id, node),
+        ("w:biz", "business_profile") => profile::business(id, node),
         ("w:m", _) => iq_result(id).child(media_connection(service, session)),
         ("w:profile:picture", _) => picture::answer(service, session, id, node),
-        ("status", "status") if node.is("type", "set") => {
-            set_about(session, node);
-            iq_result(id)
-        }
+        ("status", "status") if node.is("type", "set") => profile::set_about(service, session, id, node),
         ("w:g2", _) => group::answer(service, session, id, node),
         ("w:p" | "urn:xmpp:ping" | "urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push", _) => iq_result(id),
-        ("privacy" | "tos" | "urn:xmpp:whatsapp:account" | "w:stats" | "w:b" | "disappearing_mode", _) => {
-            iq_result(id)
-        }
+        ("tos" | "urn:xmpp:whatsapp:account" | "w:stats" | "w:b", _) => iq_result(id),
         _ => {
             service.counters.unknown_queries.one();
             tracing::debug!(
@@ -92,34 +73,27 @@ fn linked_devices(service: &Service, session: &Session, id: &str, node: &Node) {
     let Some(request) = node.find("remove-companion-device") else {
         return session.link.send(&iq_result(id));
     };
+    let account = &session.account;
+    if request.is("all", "true") {
+        session.link.send(&iq_result(id));
+        let others = account.devices().into_iter().map(|device| device.id);
+        others
+            .filter(|other| *other != session.device.id)
+            .for_each(|other| unlink(service, account, other));
+        return;
+    }
     let target = request.get("jid").and_then(Jid::parse);
     let is_own = |jid: &Jid| {
-        service
-            .account(jid)
-            .is_some_and(|account| account.pn == session.account.pn)
+        let named = service.account(jid);
+        named.is_some_and(|named| named.raw_id == account.raw_id)
     };
     match target.filter(is_own).map(|jid| jid.device) {
-        Some(device) if session.account.device(device).is_some() => {
+        Some(device) if account.device(device).is_some() => {
             session.link.send(&iq_result(id));
-            if device == session.device.id {
-                session.unlink(service);
-            } else {
-                unlink(service, &session.account, device);
-            }
+            unlink(service, account, device);
         }
         Some(_) => session.link.send(&iq_error(id, 404, "item-not-found")),
         None => session.link.send(&iq_error(id, 400, "bad-request")),
-    }
-}
-
-fn set_about(session: &Session, node: &Node) {
-    const ABOUT_BYTES_MAX: usize = 1_024;
-    let text = node
-        .find("status")
-        .and_then(Node::data)
-        .map(String::from_utf8_lossy);
-    if let Some(text) = text.filter(|text| text.len() <= ABOUT_BYTES_MAX) {
-        session.account.set_about(text.into_owned());
     }
 }
 

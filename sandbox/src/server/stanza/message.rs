@@ -121,8 +121,16 @@ pub(in crate::server) fn route(
         return Err(Refusal::QueueFull);
     }
     let notify = sender.account.name();
-    let (mut new, mut routed) = (false, 0);
+    // Whoever is blocked is not told: the message is taken and goes no further.
+    let is_swallowed = peer.blocks(&sender.account);
+    if is_swallowed {
+        service.counters.messages_swallowed.one();
+    }
+    let (mut new, mut routed) = (is_swallowed, 0);
     for copy in &copies {
+        if is_swallowed && copy.account.raw_id == peer.raw_id {
+            continue;
+        }
         let built = build(sender, copy, node, &to, &notify);
         if copy.jid.device == 0 {
             phone::deliver(service, &copy.account, sender.clone(), built);

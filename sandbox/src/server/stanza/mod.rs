@@ -7,6 +7,7 @@ pub(super) mod message;
 pub(super) mod picture;
 pub(super) mod prekey;
 pub(super) mod presence;
+pub(super) mod profile;
 pub(super) mod receipt;
 pub(super) mod usync;
 
@@ -69,45 +70,27 @@ pub(super) fn notify_companions(
     }
 }
 
-/// Tells everyone who holds the device list of `account` that a companion came or went.
+/// Tells everyone who holds the device list of `account`, and its own companions, that a companion came
+/// or went.
 pub(super) fn announce_devices(service: &Service, account: &Account, change: &'static str, device: u16) {
     let key_index = account.key_index();
-    let build = |id: String| {
-        let changed = Node::new(change)
-            .attr("device_hash", device_hash(account))
-            .child(
-                Node::new("device")
-                    .attr("jid", account.jid(device, Domain::Pn).to_string())
-                    .attr("key-index", device.to_string()),
-            )
-            .child(key_index_list(&key_index.bytes, key_index.timestamp));
-        Node::new("notification")
-            .attr("from", account.jid(0, Domain::Pn).to_string())
-            .attr("lid", account.jid(0, Domain::Lid).to_string())
-            .attr("type", "devices")
-            .attr("id", id)
-            .attr("t", now_s().to_string())
-            .child(changed)
+    // Who has to forget a device needs no list of the others.
+    let list = match change {
+        "remove" => Node::new("key-index-list").attr("ts", key_index.timestamp.to_string()),
+        _ => key_index_list(&key_index.bytes, key_index.timestamp),
     };
-    for (pn, watcher) in account.watchers() {
-        if *pn == *account.pn && watcher == device {
-            continue;
-        }
-        let Some(watcher) = service.device(&pn, watcher) else {
-            continue;
-        };
-        let id = service.stanza_id();
-        let node = build(id.clone());
-        let entry = Entry {
-            class: Class::Notification,
-            id: id.into(),
-            origin: account.origin(0),
-            node,
-        };
-        if watcher.offer(entry) == Offer::Full {
-            service.counters.dropped.one();
-        }
+    let changed = Node::new(change)
+        .attr("device_hash", device_hash(account))
+        .child(
+            Node::new("device")
+                .attr("jid", account.jid(device, Domain::Pn).to_string())
+                .attr("key-index", device.to_string()),
+        )
+        .child(list);
+    for own in account.devices().iter().filter(|own| own.id != device) {
+        account.watch(account.device_ref(own.id));
     }
+    profile::notify_watchers(service, account, "devices", None, Some(device), &changed);
 }
 
 pub(super) fn key_index_list(bytes: &Bytes, timestamp: u64) -> Node {

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{iq_error, iq_result, notify_companions};
+use super::profile::notify_watchers;
+use super::{iq_error, iq_result};
 use crate::server::account::Account;
 use crate::server::picture::{Picture, PictureError, Slot};
-use crate::server::queue::{Class, Entry, Offer};
 use crate::server::service::Service;
 use crate::server::session::Session;
-use crate::server::sync::now_s;
 use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
@@ -33,6 +32,13 @@ impl Owner {
         }
     }
 
+    /// Whether the companion's account may see it.
+    fn is_shown_to(&self, session: &Session) -> bool {
+        match self {
+            Self::Account(account) => account.shows("profile", &session.account),
+        }
+    }
+
     /// Whether the companion's account may change it.
     fn is_of(&self, session: &Session) -> bool {
         match self {
@@ -53,6 +59,9 @@ pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node
     };
     let asked = node.find("picture");
     if node.is("type", "get") {
+        if owner.slot().get().is_some() && !owner.is_shown_to(session) {
+            return iq_error(id, 401, "not-authorized");
+        }
         get(service, &owner, id, asked)
     } else if !owner.is_of(session) {
         iq_error(id, 403, "forbidden")
@@ -116,8 +125,8 @@ fn set(service: &Service, session: &Session, owner: &Owner, id: &str, asked: Opt
     }
 }
 
-/// Tells the account's companions but `except`, and those who hold its device list, that its picture
-/// changed.
+/// Tells the account's companions but `except`, and those who hold its device list and may see it,
+/// that its picture changed.
 pub(in crate::server) fn announce(
     service: &Service,
     account: &Account,
@@ -125,36 +134,13 @@ pub(in crate::server) fn announce(
     picture: Option<Picture>,
 ) {
     let own = account.jid(0, Domain::Pn).to_string();
-    let build = |id: String| {
-        let change = match picture {
-            Some(picture) => Node::new("set").attr("id", picture.id.to_string()),
-            None => Node::new("delete"),
-        };
-        Node::new("notification")
-            .attr("from", own.clone())
-            .attr("type", "picture")
-            .attr("id", id)
-            .attr("t", now_s().to_string())
-            .child(change.attr("jid", own.clone()).attr("author", own.clone()))
+    let change = match picture {
+        Some(picture) => Node::new("set").attr("id", picture.id.to_string()),
+        None => Node::new("delete"),
     };
-    notify_companions(service, account, except, build);
-    for (pn, watcher) in account.watchers() {
-        if *pn == *account.pn {
-            continue;
-        }
-        let Some(device) = service.device(&pn, watcher) else {
-            continue;
-        };
-        let id = service.stanza_id();
-        let node = build(id.clone());
-        let entry = Entry {
-            class: Class::Notification,
-            id: id.into(),
-            origin: account.origin(0),
-            node,
-        };
-        if device.offer(entry) == Offer::Full {
-            service.counters.dropped.one();
-        }
+    let change = change.attr("jid", own.clone()).attr("author", own);
+    for device in account.devices() {
+        account.watch(account.device_ref(device.id));
     }
+    notify_watchers(service, account, "picture", Some("profile"), except, &change);
 }

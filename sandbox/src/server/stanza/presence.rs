@@ -1,6 +1,6 @@
 //! Presence and chat states: worth something only to who is online now.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::iq::domain_of;
 use crate::server::account::Account;
@@ -54,23 +54,41 @@ fn subscribe(service: &Service, session: &Session, node: &Node) {
         presence.subscribe(session.account.device_ref(session.device.id), domain);
         (presence.available, presence.last_seen_s)
     };
-    session.link.send(&presence_node(&target, domain, now));
+    session
+        .link
+        .send(&presence_node(&target, &session.account, domain, now));
 }
 
-fn presence_node(account: &Account, domain: Domain, (available, last_seen_s): (bool, u64)) -> Node {
+/// The presence of an account as far as `viewer` may see it.
+fn presence_node(
+    account: &Account,
+    viewer: &Account,
+    domain: Domain,
+    (available, last_seen_s): (bool, u64),
+) -> Node {
     let node = Node::new("presence").attr("from", account.jid(0, domain).to_string());
-    if available {
+    if available && shows_online(account, viewer) {
         return node;
     }
-    let last = if last_seen_s == 0 {
-        "deny".to_owned()
-    } else {
+    let is_shown = last_seen_s != 0 && shows_last_seen(account, viewer);
+    let last = if is_shown {
         last_seen_s.to_string()
+    } else {
+        "deny".to_owned()
     };
     node.attr("type", "unavailable").attr("last", last)
 }
 
-/// Tells subscribers when an account comes or goes: it is there while one companion says so.
+/// Who hides when they were seen last does not see it of others.
+fn shows_last_seen(account: &Account, viewer: &Account) -> bool {
+    account.shows("last", viewer) && viewer.shows("last", account)
+}
+
+fn shows_online(account: &Account, viewer: &Account) -> bool {
+    !account.blocks(viewer) && (!account.hides_online_as_last_seen() || shows_last_seen(account, viewer))
+}
+
+/// Tells subscribers when an account comes or goes: it is there while one of its devices says so.
 pub(in crate::server) fn refresh(service: &Service, account: &Account) {
     let available =
         account.phone.is_available() || account.devices().iter().any(|device| device.is_available());
@@ -86,18 +104,22 @@ pub(in crate::server) fn refresh(service: &Service, account: &Account) {
         presence
             .subscribers
             .iter()
-            .map(|(device, domain)| (device.clone(), *domain))
+            .map(|(device, domain)| (device.clone(), *domain, available))
             .collect()
     };
-    let now = (available, now_s());
-    for ((pn, device), domain) in subscribers {
-        if let Some(device) = service.device(&pn, device) {
-            device.send_live(&presence_node(account, domain, now));
+    for ((pn, device), domain, available) in subscribers {
+        let Some(viewer) = service.account_by_pn(&pn) else {
+            continue;
+        };
+        if shows_online(account, &viewer)
+            && let Some(device) = viewer.device(device)
+        {
+            device.send_live(&presence_node(account, &viewer, domain, (available, now_s())));
         }
     }
 }
 
-/// Typing and recording, passed on to the other side's devices.
+/// Typing and recording, passed on to the other side's devices, its phone among them.
 pub(in crate::server) fn chat_state(service: &Service, session: &Session, node: &Node) {
     let Some(jid) = node.get("to").and_then(Jid::parse) else {
         return;
@@ -111,7 +133,8 @@ pub(in crate::server) fn chat_state(service: &Service, session: &Session, node: 
     }
 }
 
-/// Returns whether there is such a chat.
+/// Passes a chat state on, unless the other side blocks its sender. Returns whether there is such a
+/// chat.
 fn pass_on(service: &Service, account: &Account, to: &Jid, state: &Node) -> bool {
     if to.domain == Domain::Group {
         return group::chat_state(service, account, to, state);
@@ -119,9 +142,14 @@ fn pass_on(service: &Service, account: &Account, to: &Jid, state: &Node) -> bool
     let Some(target) = service.account(to).filter(|target| target.pn != account.pn) else {
         return false;
     };
-    let from = account.jid(0, domain_of(to));
+    if target.blocks(account) {
+        return true;
+    }
+    if let Some(heard) = ChatState::of(state) {
+        target.phone.hear(&account.pn, heard);
+    }
     let passed = Node::new("chatstate")
-        .attr("from", from.to_string())
+        .attr("from", account.jid(0, domain_of(to)).to_string())
         .child(state.clone());
     for device in target.devices() {
         device.send_live(&passed);
@@ -130,12 +158,23 @@ fn pass_on(service: &Service, account: &Account, to: &Jid, state: &Node) -> bool
 }
 
 /// What a phone does in a chat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::server) enum ChatState {
+pub enum ChatState {
     Composing,
     Recording,
     Paused,
+}
+
+impl ChatState {
+    fn of(node: &Node) -> Option<Self> {
+        match node.tag.as_ref() {
+            "composing" if node.is("media", "audio") => Some(Self::Recording),
+            "composing" => Some(Self::Composing),
+            "paused" => Some(Self::Paused),
+            _ => None,
+        }
+    }
 }
 
 /// Shows a chat what the phone of `account` does in it; `chat` is a phone number or an address.

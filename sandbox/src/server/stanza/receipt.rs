@@ -101,9 +101,9 @@ pub(in crate::server) fn forward(service: &Arc<Service>, reader: &Sender, to: &J
             }
         }
         Some("retry") => forward_retry(service, reader, &author, to, node),
-        Some("read-self") => mirror(service, reader, to, node),
+        Some("read-self" | "played-self") => mirror(service, reader, to, node),
         kind => {
-            if author.pn != reader.account.pn {
+            if author.pn != reader.account.pn && !author.blocks(&reader.account) {
                 forward_to_author(service, reader, &author, to, node);
                 if kind == Some("read") {
                     mirror(service, reader, to, node);

@@ -1,11 +1,10 @@
 //! Questions about users: their devices, their other address, whether they exist.
 
 use super::iq::domain_of;
-use super::{device_hash, iq_error, iq_result, key_index_list};
+use super::{device_hash, iq_error, iq_result, key_index_list, profile};
 use crate::server::account::Account;
 use crate::server::service::Service;
 use crate::server::session::Session;
-use crate::server::sync::lock;
 use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
@@ -78,16 +77,11 @@ fn about(session: &Session, account: &Account, protocol: &Node) -> Option<Node> 
         }
         "contact" => Some(Node::new("contact").attr("type", "in")),
         "lid" => Some(Node::new("lid").attr("val", account.jid(0, Domain::Lid).to_string())),
-        "status" => {
-            let about = lock(&account.about).clone();
-            Some(Node::new("status").attr("t", "0").bytes(about))
-        }
-        "disappearing_mode" => Some(
-            Node::new("disappearing_mode")
-                .attr("duration", "0")
-                .attr("t", "0"),
-        ),
-        // Accounts of the sandbox have no picture, no business profile and no user name.
+        "status" => Some(profile::about_node(account, &session.account)),
+        "disappearing_mode" => Some(profile::timer_node(account)),
+        "business" => Some(Node::new("business")),
+        "username" => Some(Node::new("username")),
+        // Accounts of the sandbox have no picture here, no features and no bots.
         _ => None,
     }
 }

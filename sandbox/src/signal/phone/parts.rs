@@ -61,6 +61,16 @@ impl Phone {
         self.sessions.get(address)
     }
 
+    /// The devices there are sessions with.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.sessions.keys()
+    }
+
+    /// The one-time keys that were handed out and not used yet.
+    pub fn one_time_key_ids(&self) -> impl Iterator<Item = u32> {
+        self.one_time_keys.iter().map(|key| key.id)
+    }
+
     /// A one-time key that was handed out and not used yet.
     pub fn one_time_key(&self, id: u32) -> Option<&KeyPair> {
         let mut newest_first = self.one_time_keys.iter().rev();

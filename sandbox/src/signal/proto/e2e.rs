@@ -3,6 +3,12 @@
 use prost::{Enumeration, Message as Proto};
 
 use super::history::HistorySyncNotification;
+use super::kind::{
+    ButtonsResponseMessage, CommentMessage, ContactMessage, ContactsArrayMessage, DisappearingMode,
+    EncEventResponseMessage, EventMessage, KeepInChatMessage, ListResponseMessage, LiveLocationMessage,
+    LocationMessage, PinInChatMessage, PollCreationMessage, PollUpdateMessage, TemplateButtonReplyMessage,
+};
+use super::peer_data::{PeerDataOperationRequest, PeerDataOperationResponse};
 use super::sync::{AppStateSyncKeyRequest, AppStateSyncKeyShare};
 
 /// Names a message: the chat, who wrote it, its id.
@@ -27,6 +33,10 @@ pub struct Message {
     pub sender_key_distribution_message: Option<SenderKeyDistributionMessage>,
     #[prost(message, optional, boxed, tag = "3")]
     pub image_message: Option<Box<ImageMessage>>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub contact_message: Option<Box<ContactMessage>>,
+    #[prost(message, optional, boxed, tag = "5")]
+    pub location_message: Option<Box<LocationMessage>>,
     #[prost(message, optional, boxed, tag = "6")]
     pub extended_text_message: Option<Box<ExtendedTextMessage>>,
     #[prost(message, optional, boxed, tag = "7")]
@@ -37,24 +47,55 @@ pub struct Message {
     pub video_message: Option<Box<VideoMessage>>,
     #[prost(message, optional, boxed, tag = "12")]
     pub protocol_message: Option<Box<ProtocolMessage>>,
+    #[prost(message, optional, boxed, tag = "13")]
+    pub contacts_array_message: Option<Box<ContactsArrayMessage>>,
+    #[prost(message, optional, boxed, tag = "18")]
+    pub live_location_message: Option<Box<LiveLocationMessage>>,
     #[prost(message, optional, boxed, tag = "26")]
     pub sticker_message: Option<Box<StickerMessage>>,
+    #[prost(message, optional, boxed, tag = "29")]
+    pub template_button_reply_message: Option<Box<TemplateButtonReplyMessage>>,
     #[prost(message, optional, boxed, tag = "31")]
     pub device_sent_message: Option<Box<DeviceSentMessage>>,
     #[prost(message, optional, boxed, tag = "35")]
     pub message_context_info: Option<Box<MessageContextInfo>>,
     #[prost(message, optional, boxed, tag = "37")]
     pub view_once_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "39")]
+    pub list_response_message: Option<Box<ListResponseMessage>>,
     #[prost(message, optional, boxed, tag = "40")]
     pub ephemeral_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "43")]
+    pub buttons_response_message: Option<Box<ButtonsResponseMessage>>,
     #[prost(message, optional, boxed, tag = "46")]
     pub reaction_message: Option<Box<ReactionMessage>>,
+    #[prost(message, optional, boxed, tag = "49")]
+    pub poll_creation_message: Option<Box<PollCreationMessage>>,
+    #[prost(message, optional, boxed, tag = "50")]
+    pub poll_update_message: Option<Box<PollUpdateMessage>>,
+    #[prost(message, optional, boxed, tag = "51")]
+    pub keep_in_chat_message: Option<Box<KeepInChatMessage>>,
     #[prost(message, optional, boxed, tag = "53")]
     pub document_with_caption_message: Option<Box<FutureProofMessage>>,
     #[prost(message, optional, boxed, tag = "55")]
     pub view_once_message_v2: Option<Box<FutureProofMessage>>,
     #[prost(message, optional, boxed, tag = "58")]
     pub edited_message: Option<Box<FutureProofMessage>>,
+    #[prost(message, optional, boxed, tag = "59")]
+    pub view_once_message_v2_extension: Option<Box<FutureProofMessage>>,
+    /// As `poll_creation_message`; clients choose one by who may vote and how often.
+    #[prost(message, optional, boxed, tag = "60")]
+    pub poll_creation_message_v2: Option<Box<PollCreationMessage>>,
+    #[prost(message, optional, boxed, tag = "63")]
+    pub pin_in_chat_message: Option<Box<PinInChatMessage>>,
+    #[prost(message, optional, boxed, tag = "64")]
+    pub poll_creation_message_v3: Option<Box<PollCreationMessage>>,
+    #[prost(message, optional, boxed, tag = "75")]
+    pub event_message: Option<Box<EventMessage>>,
+    #[prost(message, optional, boxed, tag = "76")]
+    pub enc_event_response_message: Option<Box<EncEventResponseMessage>>,
+    #[prost(message, optional, boxed, tag = "77")]
+    pub comment_message: Option<Box<CommentMessage>>,
 }
 
 impl Message {
@@ -74,6 +115,7 @@ impl Message {
 
     /// The copy of `self` for the sender's own other devices.
     pub fn device_sent(self, destination_jid: impl Into<String>) -> Self {
+        let message_context_info = self.message_context_info.clone();
         let sent = DeviceSentMessage {
             destination_jid: Some(destination_jid.into()),
             message: Some(Box::new(self)),
@@ -81,6 +123,7 @@ impl Message {
         };
         Self {
             device_sent_message: Some(Box::new(sent)),
+            message_context_info,
             ..Self::default()
         }
     }
@@ -108,7 +151,8 @@ impl Message {
         message
     }
 
-    fn wrapped(&self) -> Option<&Self> {
+    /// The content of the outermost wrapper, if there is one.
+    pub fn wrapped(&self) -> Option<&Self> {
         if let Some(inner) = self
             .device_sent_message
             .as_ref()
@@ -120,6 +164,7 @@ impl Message {
             &self.ephemeral_message,
             &self.view_once_message,
             &self.view_once_message_v2,
+            &self.view_once_message_v2_extension,
             &self.document_with_caption_message,
             &self.edited_message,
         ]
@@ -170,6 +215,9 @@ pub struct ContextInfo {
     /// Seconds.
     #[prost(uint32, optional, tag = "25")]
     pub expiration: Option<u32>,
+    /// Seconds.
+    #[prost(int64, optional, tag = "26")]
+    pub ephemeral_setting_timestamp: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -208,16 +256,25 @@ pub struct ProtocolMessage {
     /// Seconds.
     #[prost(uint32, optional, tag = "4")]
     pub ephemeral_expiration: Option<u32>,
+    /// Seconds.
+    #[prost(int64, optional, tag = "5")]
+    pub ephemeral_setting_timestamp: Option<i64>,
     #[prost(message, optional, boxed, tag = "6")]
     pub history_sync_notification: Option<Box<HistorySyncNotification>>,
     #[prost(message, optional, tag = "7")]
     pub app_state_sync_key_share: Option<AppStateSyncKeyShare>,
     #[prost(message, optional, tag = "8")]
     pub app_state_sync_key_request: Option<AppStateSyncKeyRequest>,
+    #[prost(message, optional, tag = "11")]
+    pub disappearing_mode: Option<DisappearingMode>,
     #[prost(message, optional, boxed, tag = "14")]
     pub edited_message: Option<Box<Message>>,
     #[prost(int64, optional, tag = "15")]
     pub timestamp_ms: Option<i64>,
+    #[prost(message, optional, tag = "16")]
+    pub peer_data_operation_request: Option<PeerDataOperationRequest>,
+    #[prost(message, optional, tag = "17")]
+    pub peer_data_operation_response: Option<PeerDataOperationResponse>,
 }
 
 /// The protocol messages a phone sends or understands; other values decode as unknown numbers.
@@ -243,6 +300,9 @@ pub struct MessageContextInfo {
     pub device_list_metadata_version: Option<i32>,
     #[prost(bytes = "vec", optional, tag = "3")]
     pub message_secret: Option<Vec<u8>>,
+    /// For how long a pin or the like holds.
+    #[prost(uint32, optional, tag = "5")]
+    pub message_add_on_duration_in_secs: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Proto)]

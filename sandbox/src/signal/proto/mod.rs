@@ -6,8 +6,11 @@
 mod adv;
 mod e2e;
 mod history;
+mod kind;
 mod media;
+mod peer_data;
 mod sync;
+mod syncd;
 #[cfg(test)]
 mod tests;
 
@@ -24,9 +27,26 @@ pub use history::{
     Conversation, HistorySync, HistorySyncMsg, HistorySyncNotification, HistorySyncType,
     PhoneNumberToLidMapping, Pushname, WebMessageInfo,
 };
+pub use kind::{
+    ButtonsResponseMessage, CommentMessage, ContactMessage, ContactsArrayMessage, DisappearingMode,
+    EncEventResponseMessage, EventMessage, EventResponseMessage, EventResponseType, KeepInChatMessage,
+    ListResponseMessage, LiveLocationMessage, LocationMessage, PinInChatMessage, PollCreationMessage,
+    PollEncValue, PollOption, PollUpdateMessage, PollVoteMessage, SingleSelectReply,
+    TemplateButtonReplyMessage,
+};
 pub use media::{MediaRetryNotification, MediaRetryResult, ServerErrorReceipt};
+pub use peer_data::{
+    HistorySyncOnDemand, PeerDataOperation, PeerDataOperationRequest, PeerDataOperationResponse,
+    PeerDataOperationResult, PlaceholderMessageResend, PlaceholderMessageResendResponse,
+};
 pub use prost::Message as ProtoMessage;
 pub use sync::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
     AppStateSyncKeyRequest, AppStateSyncKeyShare, SyncdPatchVersion, SyncdVersion,
+};
+pub use syncd::{
+    ChatAction, ChatFlagAction, ContactAction, DeleteMessageForMeAction, ExternalBlobReference, FlagAction,
+    KeyId, LabelEditAction, MuteAction, PushNameSetting, SyncActionData, SyncActionMessage,
+    SyncActionMessageRange, SyncActionValue, SyncdBlob, SyncdMutation, SyncdMutations, SyncdOperation,
+    SyncdPatch, SyncdRecord, SyncdSnapshot,
 };

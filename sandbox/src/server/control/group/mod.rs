@@ -75,7 +75,7 @@ impl GroupView {
         let state = group.state().map_err(problem)?;
         let participants = state.members.iter().map(|member| ParticipantView {
             phone_number: member.account.pn.to_string(),
-            lid: member.account.lid.to_string(),
+            lid: member.account.lid().to_string(),
             role: member.role,
         });
         let description = state.description.as_ref();

@@ -75,14 +75,14 @@ impl Endpoint {
             }
         };
         if !self.groups.own.get(group).is_some_and(is_good) {
-            self.renew(group, departures);
+            self.renew_sender_key(group, departures);
         }
         let holders = self.groups.own.get(group).map(|own| &own.holders);
         let lacks = |address: &&Address| holders.is_none_or(|holders| !holders.contains(address));
         devices.iter().filter(lacks).cloned().collect()
     }
 
-    fn renew(&mut self, group: &str, departures: u64) {
+    fn renew_sender_key(&mut self, group: &str, departures: u64) {
         let key = OwnSenderKey::generate();
         let row = OwnRow { key, departures };
         let new = Own {
@@ -96,6 +96,36 @@ impl Endpoint {
             }
         });
         self.keep_own(group);
+    }
+
+    /// Forgets all sender keys.
+    pub(super) fn forget_groups(&mut self) {
+        let old = std::mem::take(&mut self.groups);
+        self.shelf.keep(|rows| {
+            for (group, own) in &old.own {
+                rows.delete(Table::OwnSenderKey, 0, group);
+                for holder in &own.holders {
+                    rows.delete(Table::KeyHolder, 0, &name(group, holder));
+                }
+            }
+            for (group, sender) in old.received.keys() {
+                rows.delete(Table::SenderKey, 0, &name(group, sender));
+            }
+        });
+    }
+
+    /// Forgets that devices of a user hold the phone's keys: a phone that is set up again does not.
+    pub(super) fn forget_holders(&mut self, user: &str) {
+        for (group, own) in &mut self.groups.own {
+            own.holders.retain(|holder| {
+                let stays = holder.user != user;
+                if !stays {
+                    self.shelf
+                        .keep(|rows| rows.delete(Table::KeyHolder, 0, &name(group, holder)));
+                }
+                stays
+            });
+        }
     }
 
     /// The phone's key for a group as others are told it, and its id.

@@ -1,14 +1,11 @@
 //! What a phone does with a group message: learn the sender's key if it comes along, decrypt, note,
-//! confirm, maybe echo. Without the key it asks the sender for the message, and reads on meanwhile.
+//! confirm, maybe answer. Without the key it asks the sender for the message, and reads on meanwhile.
 
 use std::sync::Arc;
 
-use super::send;
 use crate::server::account::Account;
-use crate::server::phone::receive::{address, note, phone_of, retry};
-use crate::server::phone::record::{Kind, Recorded};
-use crate::server::phone::{Content, State};
-use crate::server::rule;
+use crate::server::phone::State;
+use crate::server::phone::receive::{address, answer, phone_of, retry};
 use crate::server::service::Service;
 use crate::server::stanza::message::Sender;
 use crate::server::stanza::receipt;
@@ -44,16 +41,13 @@ pub(in crate::server::phone) fn message(
         if !state.notebook.see(sender.account.raw_id, id) {
             return None;
         }
-        let mut note = note(account, sender, node, id, &message)?;
-        note.chat = group.to_string();
-        state.notebook.write(note.clone());
-        state.remember_medium(id, &message);
-        Some(note)
+        state.record(service, account, sender, node, id, &message)
     });
     drop(state);
     confirm(service, account, sender, node, id);
-    if let Some(note) = note {
-        respond(service, account, sender, group, note);
+    let is_own = sender.account.raw_id == account.raw_id;
+    if let Some(note) = note.filter(|_| !is_own) {
+        answer(service, account, sender, note);
     }
 }
 
@@ -130,26 +124,4 @@ fn confirm(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, node
         .attr("to", to.to_string())
         .attrs_from(node, &["participant"]);
     receipt::forward(service, &phone_of(account), &to, &delivered);
-}
-
-/// Answers by a rule, or sends a text back to the group: unless it is the own account's, or of
-/// another phone that answers by itself.
-fn respond(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, group: &Jid, note: Recorded) {
-    let is_answer = sender.device == 0 && sender.account.phone.answers_by_itself();
-    let is_own = sender.account.raw_id == account.raw_id;
-    if is_answer || is_own || rule::respond(service, account, &note) {
-        return;
-    }
-    if !account.phone.echoes() || note.kind != Kind::Text {
-        return;
-    }
-    let (Some(text), Some(group)) = (note.text, service.groups.get(&group.user)) else {
-        return;
-    };
-    if let Err(error) = send::send(service, account, &group, &Content::Text { text, quote: None }) {
-        tracing::debug!(
-            error = error.to_string(),
-            "a virtual phone could not echo in a group"
-        );
-    }
 }

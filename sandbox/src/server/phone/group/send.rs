@@ -5,12 +5,11 @@ use std::sync::Arc;
 use crate::server::account::Account;
 use crate::server::group::{Audience, Group, GroupError};
 use crate::server::phone::receive::{address, phone_of};
-use crate::server::phone::send::{SendError, companions, enc, meet, message_id};
-use crate::server::phone::sent::Sent;
-use crate::server::phone::{Content, Outgoing, Place};
+use crate::server::phone::send::{SendError, about, companions, enc, meet, message_id};
+use crate::server::phone::{Content, Outgoing, Place, stanza};
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
-use crate::server::sync::{lock, now_s};
+use crate::server::sync::lock;
 use crate::signal::padding::pad;
 use crate::signal::proto::{Message, ProtoMessage, SenderKeyDistributionMessage};
 use crate::wire::node::Node;
@@ -29,24 +28,14 @@ pub(in crate::server) fn send(
     let id = message_id();
     let outgoing = {
         let mut state = lock(&account.phone.state);
-        let target = content.target();
-        let is_ours = target.is_some_and(|target| state.sent.get(target).is_some());
         let author = content.about().and_then(|id| state.notebook.author(id));
         let author = author.and_then(|(pn, _)| service.account_by_pn(&pn));
+        let chat = group.jid();
         let place = Place {
-            chat: group.jid(),
+            chat: chat.clone(),
             author: author.map(|author| group.address(&author)),
         };
-        let outgoing = content.build(&place, is_ours);
-        state.remember_medium(&id, &outgoing.message);
-        let sent = Sent {
-            peer: group.jid().into(),
-            domain: group.addressing,
-            outgoing: outgoing.clone(),
-            at_s: now_s(),
-        };
-        state.remember_sent(&id, sent);
-        outgoing
+        state.compose(account, &id, &chat, group.addressing, &place, content)?
     };
     let targets: Vec<_> = devices(account, &audience).collect();
     if !targets.is_empty() {
@@ -101,6 +90,7 @@ fn distribute(
         .attr("v", "2")
         .attr("type", "skmsg")
         .bytes(sealed);
+    let shared = about(shared, &outgoing.message);
     let holders = copies.iter().map(|(target, _)| address(target)).collect();
     let copies = copies.iter().map(|(target, sealed)| {
         let jid = target.account.jid(target.device, group.addressing);
@@ -114,7 +104,8 @@ fn distribute(
         .attr("addressing_mode", group.addressing_name())
         .attr_opt("edit", outgoing.edit.clone())
         .child_opt(Some(participants).filter(|node| !node.children().is_empty()))
-        .child(shared);
+        .child(shared)
+        .child_opt(stanza::meta(&outgoing.message));
     match route(service, &phone_of(account), &node) {
         Ok(_) => {
             let mut state = lock(&account.phone.state);
@@ -175,7 +166,8 @@ pub(in crate::server::phone) fn resend(
         .attr("type", outgoing.kind.clone())
         .attr("addressing_mode", group.addressing_name())
         .attr_opt("edit", outgoing.edit.clone())
-        .child(enc(&sealed));
+        .child(about(enc(&sealed), &outgoing.message))
+        .child_opt(stanza::meta(&outgoing.message));
     match route(service, &phone_of(account), &node) {
         Ok(_) => Ok(()),
         Err(_) => Err(SendError::Refused),

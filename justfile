@@ -11,6 +11,11 @@ sandbox:
 test:
     cargo test --workspace --features sandbox
 
+# A client that was written elsewhere, against the sandbox. Needs Node 20 or later.
+interop:
+    npm ci --prefix tests/interop
+    cargo test --features sandbox --test interop -- --ignored
+
 # A normal build must refuse the sandbox's certificate chain: this needs a build without the feature.
 test-release-chain:
     cargo test -p roost-engine --no-default-features

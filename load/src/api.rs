@@ -60,6 +60,16 @@ pub struct PhoneMessage {
 pub struct Stats {
     /// Instances that are logged in.
     pub connected: u64,
+    /// Stanzas that were delivered or wait, and that nobody has settled.
+    pub queued: u64,
+    pub frames_in: u64,
+    pub frames_out: u64,
+    pub messages_accepted: u64,
+    /// Copies of messages, one per device.
+    pub messages_routed: u64,
+    pub messages_refused: u64,
+    /// Stanzas that found a queue full.
+    pub dropped: u64,
     /// Messages that were sent again under an id that the server already had.
     pub messages_repeated: u64,
     /// Messages that a phone could not decrypt at first; it asks for them again.
@@ -179,6 +189,17 @@ impl Sandbox {
             }) if body.contains("unknown_code") => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has a phone send a text.
+    pub async fn phone_sends(&self, from: &str, to: &str) -> Result<()> {
+        let path = format!("/sandbox/v1/accounts/{from}/messages");
+        accepted(
+            &self.client,
+            &Call::post(path, &json!({"to": to, "text": "Hello"})),
+        )
+        .await?;
+        Ok(())
     }
 
     /// What the phone has decrypted.

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::api::{Gateway, Sandbox};
-use crate::cli::Options;
+use crate::cli::{Options, State};
 use crate::error::{LoadError, Result};
 use crate::http::{Call, Connection, Endpoint};
 use crate::phase::{within, within_showing};
@@ -53,15 +53,20 @@ struct Ready {
 }
 
 impl Setup {
-    /// Finds the programs and makes the folder.
-    pub fn new(options: Options) -> Result<Self> {
+    /// Finds the programs and makes the folder. The gateway's program is only looked for where it is
+    /// needed; `roost` is the sandbox's otherwise.
+    pub fn new(options: Options, needs_gateway: bool) -> Result<Self> {
         let beside = |name: &str| std::env::current_exe().map(|program| program.with_file_name(name));
         let program = |given: &Option<PathBuf>, name: &str| -> Result<PathBuf> {
             let path = given.clone().map_or_else(|| beside(name), Ok)?;
             existing(&path, "there is no program at")
         };
-        let roost = program(&options.roost, "roost")?;
         let roost_sandbox = program(&options.roost_sandbox, "roost-sandbox")?;
+        let roost = if needs_gateway {
+            program(&options.roost, "roost")?
+        } else {
+            roost_sandbox.clone()
+        };
         let mut builder = tempfile::Builder::new();
         let builder = builder.prefix("roost-load-");
         let folder = match &options.work_dir {
@@ -200,7 +205,7 @@ impl<'a> Bench<'a> {
     /// Starts both processes and waits until they are ready and at rest.
     pub async fn start(setup: &'a Setup) -> Result<Self> {
         let folder = setup.subfolder()?;
-        let (sandbox_process, sandbox_addr) = start_sandbox(setup, &folder).await?;
+        let (sandbox_process, sandbox_addr) = start_sandbox(setup, &folder, State::Memory).await?;
         let sandbox = Sandbox::new(endpoint(&sandbox_addr.to_string(), None)?);
         let (gateway_process, gateway) = start_gateway(setup, &folder, sandbox_addr).await?;
         tokio::time::sleep(REST).await;
@@ -256,12 +261,47 @@ impl<'a> Bench<'a> {
     }
 }
 
-async fn start_sandbox(setup: &Setup, folder: &Path) -> Result<(Process, SocketAddr)> {
+/// A running sandbox without a gateway.
+#[derive(Debug)]
+pub struct SandboxBench<'a> {
+    pub setup: &'a Setup,
+    pub sandbox: Sandbox,
+    process: Process,
+    /// Before any account was made.
+    pub at_rest: Usage,
+}
+
+impl<'a> SandboxBench<'a> {
+    /// Starts it and waits until it is at rest.
+    pub async fn start(setup: &'a Setup, state: State) -> Result<Self> {
+        let folder = setup.subfolder()?;
+        let (process, addr) = start_sandbox(setup, &folder, state).await?;
+        tokio::time::sleep(REST).await;
+        Ok(Self {
+            setup,
+            sandbox: Sandbox::new(endpoint(&addr.to_string(), None)?),
+            at_rest: process.usage()?,
+            process,
+        })
+    }
+
+    /// What the sandbox has used.
+    pub fn usage(&mut self) -> Result<Usage> {
+        self.process.check_alive("measuring")?;
+        self.process.usage()
+    }
+}
+
+async fn start_sandbox(setup: &Setup, folder: &Path, state: State) -> Result<(Process, SocketAddr)> {
     let phase = "starting the sandbox";
     let mut tries = 0;
     loop {
         let addr = free_port()?;
-        let arguments = ["--listen".to_owned(), addr.to_string()];
+        let mut arguments = vec!["--listen".to_owned(), addr.to_string()];
+        if state == State::Disk {
+            let data = folder.join("sandbox").display().to_string();
+            arguments.extend(["--data-dir".to_owned(), data]);
+        }
         let mut process = setup.spawn("sandbox", &setup.roost_sandbox, &arguments, folder)?;
         let ready = until_ok(&mut process, addr, "/sandbox/v1/stats", phase);
         tries += 1;

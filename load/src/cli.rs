@@ -68,7 +68,9 @@ pub enum Scenario {
     Send(SendArgs),
     /// Texts from phones until they are on the event stream.
     Receive(ReceiveArgs),
-    /// Everything, each with its own flags' defaults.
+    /// The simulated WhatsApp alone: idle companions, then messages as fast as they are confirmed.
+    Sandbox(SandboxArgs),
+    /// Everything but `sandbox`, each with its own flags' defaults.
     All(AllArgs),
 }
 
@@ -160,6 +162,40 @@ pub struct ReceiveArgs {
     pub text_bytes: u16,
 }
 
+/// Where the sandbox keeps its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    /// In memory alone.
+    Memory,
+    /// In a data folder too, so that it survives a crash.
+    Disk,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SandboxArgs {
+    /// Connected companions, each of an account with a phone of its own.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=50_000))]
+    pub devices: u32,
+    /// How many of them write, in pairs. Every number given is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["10000", "1000"], value_parser = clap::value_parser!(u32).range(2..=50_000))]
+    pub talkers: Vec<u32>,
+    /// Messages each of them has under way; by default 20,000 divided by their number, 16 at most.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub window: Option<u16>,
+    /// Where the sandbox keeps its state; everything given is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["memory", "disk"])]
+    pub state: Vec<State>,
+    /// How long to rest before memory is read, and again how long idle CPU is measured.
+    #[arg(long, default_value = "3s", value_parser = duration)]
+    pub settle: Duration,
+    /// How long each measurement of messages takes.
+    #[arg(long, default_value = "8s", value_parser = duration)]
+    pub duration: Duration,
+    /// Length of a text.
+    #[arg(long, default_value_t = 100, value_parser = text_bytes())]
+    pub text_bytes: u16,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct AllArgs {
     /// Instances of the scenarios idle and restart.
@@ -212,6 +248,7 @@ impl Defaults for IdleArgs {}
 impl Defaults for RestartArgs {}
 impl Defaults for SendArgs {}
 impl Defaults for ReceiveArgs {}
+impl Defaults for SandboxArgs {}
 
 #[cfg(test)]
 mod tests {
@@ -233,6 +270,7 @@ mod tests {
         assert_eq!(RestartArgs::defaults().signal, [End::Term, End::Kill]);
         assert_eq!(SendArgs::defaults().rate, [500, 0]);
         assert_eq!(ReceiveArgs::defaults().window, 512);
+        assert_eq!(SandboxArgs::defaults().devices, 10_000);
     }
 
     #[test]

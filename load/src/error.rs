@@ -45,6 +45,13 @@ pub enum LoadError {
         refused: usize,
         refusals: std::collections::BTreeMap<String, usize>,
     },
+    #[error("the companion of {number} failed")]
+    Companion {
+        number: String,
+        source: crate::companion::WireError,
+    },
+    #[error("{needed} files have to be open at once, {allowed} may be: raise the limit (ulimit -n {needed})")]
+    Files { needed: u64, allowed: u64 },
     #[error("cannot read {what} of process {pid}")]
     Proc {
         what: &'static str,

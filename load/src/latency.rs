@@ -27,6 +27,12 @@ impl Latencies {
         self.0.saturating_record(micros);
     }
 
+    /// Adds those of another.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds.
+        self.0.add(&other.0).expect("the bounds are the same");
+    }
+
     /// The percentiles in milliseconds; all zero when nothing was recorded.
     pub fn summary(&self) -> LatencySummary {
         let ms = |percent: f64| self.0.value_at_percentile(percent) as f64 / 1_000.0;

@@ -9,6 +9,7 @@
 mod api;
 mod bench;
 mod cli;
+mod companion;
 mod error;
 mod http;
 mod latency;
@@ -30,7 +31,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::bench::Setup;
-use crate::cli::Cli;
+use crate::cli::{Cli, Scenario};
 use crate::error::LoadError;
 use crate::machine::Machine;
 use crate::report::{Build, Report};
@@ -56,7 +57,8 @@ fn run(cli: Cli) -> anyhow::Result<bool> {
         .worker_threads(usize::from(cli.options.threads))
         .enable_all()
         .build()?;
-    let setup = Setup::new(cli.options.clone())?;
+    let needs_gateway = !matches!(cli.scenario, Scenario::Sandbox(_));
+    let setup = Setup::new(cli.options.clone(), needs_gateway)?;
     let mut report = Report {
         format: 1,
         date: date(),

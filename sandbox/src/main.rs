@@ -26,6 +26,20 @@ struct Options {
     /// Frames kept for each device as evidence; 0 keeps logins only.
     #[arg(long, default_value_t = 200, value_name = "COUNT")]
     ledger_frames: usize,
+    /// Where media is uploaded and fetched, over TLS; also an HTTP proxy for WhatsApp's media hosts.
+    #[arg(long, default_value = "127.0.0.1:7901", value_name = "ADDR")]
+    media_listen: SocketAddr,
+    /// A host name or address the media certificate is valid for, besides this machine's own; clients
+    /// are told the first one.
+    #[arg(long = "media-name", value_name = "NAME")]
+    media_names: Vec<String>,
+    /// Histories for new companions that are longer than this, deflated, are uploaded as media instead
+    /// of being sent inside a message; 0 uploads all.
+    #[arg(long, default_value_t = SandboxConfig::default().history_inline_bytes_max, value_name = "BYTES")]
+    history_inline_max: usize,
+    /// Write the certificate that clients have to trust for media to this file.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -43,6 +57,10 @@ async fn main() -> anyhow::Result<()> {
         data_dir: options.data_dir.clone(),
         fault_seed: options.fault_seed,
         ledger_frames_max: options.ledger_frames,
+        media_listen: options.media_listen,
+        media_names: options.media_names,
+        ca_file: options.ca_file,
+        history_inline_bytes_max: options.history_inline_max,
         ..SandboxConfig::default()
     };
     let sandbox = Sandbox::start(config).await.map_err(explain)?;
@@ -60,7 +78,12 @@ async fn main() -> anyhow::Result<()> {
 /// Adds what to do about it.
 fn explain(error: SandboxError) -> anyhow::Error {
     let advice = match &error {
-        SandboxError::Listen { .. } => "the sandbox cannot start; choose another address with --listen",
+        SandboxError::Listen { .. } => {
+            "the sandbox cannot start; choose another address with --listen or --media-listen"
+        }
+        SandboxError::Media(_) => {
+            "the sandbox cannot start; look at --media-name, --ca-file and the folder of --data-dir"
+        }
         SandboxError::State(_) => "the sandbox cannot start; choose another folder with --data-dir",
     };
     anyhow::Error::new(error).context(advice)
@@ -74,7 +97,7 @@ fn warn_if_open(address: SocketAddr) {
 
 /// Says where to go from here. This is the program's output, not a log.
 fn greeting(sandbox: &SandboxHandle, data_dir: Option<&Path>) -> String {
-    let (url, websocket) = (sandbox.url(), sandbox.websocket_url());
+    let (url, websocket, media) = (sandbox.url(), sandbox.websocket_url(), sandbox.media_url());
     let state = match data_dir {
         Some(folder) => format!("state is kept in     {}", folder.display()),
         None => "all state ends with this process; --data-dir DIR keeps it".to_owned(),
@@ -82,6 +105,7 @@ fn greeting(sandbox: &SandboxHandle, data_dir: Option<&Path>) -> String {
     format!(
         "roost-sandbox listens on {url}
   clients connect to   {websocket}
+  media is at          {media}, to be trusted with {url}/sandbox/v1/ca.pem
   {state}
 
 Create a phone, let it scan a client's QR text, and have it send:

@@ -92,7 +92,7 @@ pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<St
         writer: WriterLimits {
             queue_max: store.queue_max,
             batch_max_ops: store.batch_max_ops,
-            batch_max_wait: store.batch_max_wait,
+            status_max_wait: store.status_max_wait,
             retry_for: store.retry_for,
         },
         readers_max: store.readers_max.get(),

@@ -85,9 +85,9 @@ pub struct Store {
     pub queue_max: usize,
     /// Writes in one transaction.
     pub batch_max_ops: usize,
-    /// How long a transaction waits for company.
+    /// How long a status of a message waits for other writes to commit with.
     #[serde(with = "duration")]
-    pub batch_max_wait: Duration,
+    pub status_max_wait: Duration,
     /// For how long a write is tried again.
     #[serde(with = "duration")]
     pub retry_for: Duration,

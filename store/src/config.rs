@@ -22,9 +22,9 @@ pub struct WriterLimits {
     pub queue_max: usize,
     /// Most operations in one transaction.
     pub batch_max_ops: usize,
-    /// How long after a transaction the next one may wait for company; zero commits at once what is
-    /// there. A unit that comes after a longer pause never waits.
-    pub batch_max_wait: Duration,
+    /// How long a status of a message waits for other units to commit with, when nothing else is to be
+    /// committed; zero commits it at once.
+    pub status_max_wait: Duration,
     /// For how long a batch is tried again while the database is locked, full or away. Once that was
     /// in vain, later batches get one attempt each until one succeeds.
     pub retry_for: Duration,
@@ -35,7 +35,7 @@ impl Default for WriterLimits {
         Self {
             queue_max: 8192,
             batch_max_ops: 1024,
-            batch_max_wait: Duration::ZERO,
+            status_max_wait: Duration::from_millis(2),
             retry_for: Duration::from_secs(3),
         }
     }

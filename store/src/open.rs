@@ -26,9 +26,9 @@ use crate::{StoreConfig, Synchronous};
 const CACHE: &str = "-16384";
 /// Bytes of a page.
 const PAGE_BYTES: u32 = 4096;
-/// Pages in SQLite's write-ahead log before they are copied back: pages that are written
-/// often are copied once for many commits.
-const CHECKPOINT_PAGES: &str = "4000";
+/// Pages in SQLite's write-ahead log at which a commit copies them back itself, should the thread that
+/// does so fall behind.
+const CHECKPOINT_PAGES: &str = "65536";
 
 /// How long to wait for a process that is just ending, and between looks.
 const LOCK_WAIT: Duration = Duration::from_millis(500);

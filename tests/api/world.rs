@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub struct World {
     app: Option<App>,
-    sandbox: SandboxHandle,
+    pub sandbox: SandboxHandle,
     folder: TempDir,
     http: reqwest::Client,
     key: String,

@@ -22,7 +22,7 @@ use whatsapp_rust::types::events::{
 use whatsapp_rust::types::presence::ReceiptType;
 
 use super::convert;
-use super::hook::CommitHook;
+use super::hook::{CommitHook, is_own};
 use super::report::Reporter;
 use super::runtime::LinkRuntime;
 
@@ -218,8 +218,11 @@ impl Events {
             ReceiptType::ReadSelf | ReceiptType::PlayedSelf => (MessageStatus::Read, true),
             _ => return,
         };
-        // Another device of the account has read or has received: only reading inbound ones counts.
-        let own = receipt.source.is_from_me;
+        // Another device of the account has read or has received: only reading inbound ones counts. The
+        // library does not mark these receipts; they come from the account's own address.
+        let own = self
+            .client()
+            .is_some_and(|client| is_own(&client, &receipt.source.sender));
         if own && status != MessageStatus::Read {
             return;
         }

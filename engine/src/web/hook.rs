@@ -88,9 +88,14 @@ impl Names for ClientNames<'_> {
     }
 
     fn is_own(&self, jid: &Jid) -> bool {
-        [self.0.pn(), self.0.lid()]
-            .iter()
-            .flatten()
-            .any(|own| own.is_same_chat_as(jid))
+        is_own(self.0, jid)
     }
+}
+
+/// Whether this is the account itself, under either of its names and on whichever device.
+pub(super) fn is_own(client: &Client, jid: &Jid) -> bool {
+    [client.pn(), client.lid()]
+        .iter()
+        .flatten()
+        .any(|own| own.is_same_chat_as(jid))
 }

@@ -55,6 +55,31 @@ async fn a_text_is_sent_acknowledged_delivered_and_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_device_of_the_account_reads_is_read_here() {
+    let world = World::new().await;
+    let open = world.paired().await;
+    let id = world.friend_sends(json!({"text": "hi"})).await;
+    open.said
+        .message("the text", |inbound| inbound.whatsapp_id == id)
+        .await;
+    world.received(OWN, "hi").await;
+    let read = json!({"whatsapp_id": id});
+    world.post(&format!("accounts/{OWN}/read"), read).await;
+    open.said
+        .fact("the reading", |fact| match fact {
+            LinkFact::Receipt {
+                whatsapp_ids,
+                status: MessageStatus::Read,
+                inbound: true,
+                ..
+            } => whatsapp_ids.contains(&id).then_some(()),
+            _ => None,
+        })
+        .await;
+    open.link.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_friend_writes_arrives_with_both_names() {
     let world = World::new().await;
     let open = world.paired().await;

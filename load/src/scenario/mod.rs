@@ -3,6 +3,7 @@
 pub mod idle;
 pub mod receive;
 pub mod restart;
+pub mod sandbox;
 pub mod send;
 pub mod start;
 
@@ -34,6 +35,11 @@ pub async fn run(setup: &Setup, scenario: Scenario, each: &mut impl FnMut(Sectio
         Scenario::Send(send) => traffic(setup, send.instances, Some(&send), None, each).await?,
         Scenario::Receive(receive) => {
             traffic(setup, receive.instances, None, Some(&receive), each).await?;
+        }
+        Scenario::Sandbox(sandbox) => {
+            for &state in &sandbox.state {
+                sandbox::measure(setup, &sandbox, state, each).await?;
+            }
         }
         Scenario::All(all) => run_all(setup, &all, each).await?,
     }

@@ -12,6 +12,7 @@ use super::config::SandboxConfig;
 use super::device::{Device, DeviceRow};
 use super::persist::{PersistError, Row, SavedAccount, Shelf, Table};
 use super::phone::VirtualPhone;
+use super::picture::Slot;
 use super::profile::Profile;
 use super::sync::{lock, now_s, read, write};
 use crate::signal::{KeyPair, adv};
@@ -33,6 +34,7 @@ pub(super) struct Account {
     pub collections: Mutex<HashMap<String, Collection>>,
     pub presence: Mutex<Presence>,
     pub profile: Mutex<Profile>,
+    pub picture: Slot,
     lid: RwLock<Arc<str>>,
     name: RwLock<String>,
     /// The phone's identity; it signs companions.
@@ -67,6 +69,7 @@ const RAW_ID_BITS: u32 = 20;
 /// Names of the settings that are kept.
 const PROFILE: &str = "profile";
 const KEY_EPOCH: &str = "key_epoch";
+const PICTURE: &str = "picture";
 const LAST_DEVICE: &str = "last_device";
 const HIGHEST_DEVICE: &str = "highest_device";
 
@@ -140,6 +143,7 @@ impl Account {
             collections: Mutex::default(),
             presence: Mutex::default(),
             profile: Mutex::default(),
+            picture: Slot::new(shelf.clone(), PICTURE),
             name: RwLock::new(row.name),
             companions: RwLock::default(),
             key_index: Mutex::default(),
@@ -166,6 +170,9 @@ impl Account {
         }
         if let Some(profile) = settings.get(PROFILE) {
             *lock(&account.profile) = profile.value()?;
+        }
+        if let Some(picture) = settings.get(PICTURE) {
+            account.picture.restore(picture)?;
         }
         let mut collections = HashMap::<String, Collection>::new();
         for row in saved.take(Table::Patch, 0) {

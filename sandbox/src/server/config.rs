@@ -15,6 +15,8 @@ pub struct SandboxConfig {
     pub data_dir: Option<PathBuf>,
     /// Open WebSocket connections.
     pub links_max: usize,
+    /// Those among them whose client has not logged in: handshakes and pairings.
+    pub unauthenticated_links_max: usize,
     /// Open HTTP connections, those about to become a WebSocket included.
     pub http_connections_max: usize,
     pub accounts_max: usize,
@@ -43,6 +45,19 @@ pub struct SandboxConfig {
     pub phone_inbox_bytes_max: usize,
     /// Decrypted messages one virtual phone remembers; the oldest are forgotten.
     pub phone_messages_max: usize,
+    /// Groups in the sandbox, ended ones not counted.
+    pub groups_max: usize,
+    pub groups_per_account_max: usize,
+    pub group_members_max: usize,
+    /// Accounts that wait for an admin to let them into one group.
+    pub group_requests_max: usize,
+    pub group_subject_chars_max: usize,
+    pub group_description_chars_max: usize,
+    /// Messages a new companion gets from its phone.
+    pub history_messages_max: usize,
+    /// Up to here, deflated, a part of the history travels inside the message that announces it;
+    /// longer ones are uploaded as media. 0 uploads all.
+    pub history_inline_bytes_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
     /// Rules of one virtual phone.
@@ -67,6 +82,29 @@ pub struct SandboxConfig {
     pub ledger_frames_max: usize,
     /// Body of a control call.
     pub body_bytes_max: usize,
+    /// Where media is served over TLS; port 0 picks a free one.
+    pub media_listen: SocketAddr,
+    /// Names and addresses the media certificate is valid for, besides this machine's own and
+    /// WhatsApp's. Clients are told the first one; without any, they are told the address.
+    pub media_names: Vec<String>,
+    /// Where the certificate that clients have to trust is written to, besides the data folder.
+    pub ca_file: Option<PathBuf>,
+    pub media_connections_max: usize,
+    /// Body of a control call that carries a medium.
+    pub media_body_bytes_max: usize,
+    /// Longest uploaded file, encrypted.
+    pub media_blob_bytes_max: u64,
+    /// All stored files, with a data folder and without one.
+    pub media_disk_bytes_max: u64,
+    pub media_memory_bytes_max: u64,
+    /// Addresses of stored files.
+    pub media_files_max: usize,
+    /// How long the address of an uploaded file is good for.
+    pub media_ttl: Duration,
+    /// How long a token for uploads is good for.
+    pub media_auth_ttl: Duration,
+    /// Longest profile picture.
+    pub picture_bytes_max: usize,
 }
 
 impl Default for SandboxConfig {
@@ -75,6 +113,7 @@ impl Default for SandboxConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: None,
             links_max: 20_000,
+            unauthenticated_links_max: 4_096,
             http_connections_max: 1_024,
             accounts_max: 50_000,
             companions_per_account_max: 16,
@@ -92,6 +131,14 @@ impl Default for SandboxConfig {
             phone_inbox_max: 10_000,
             phone_inbox_bytes_max: 16 << 20,
             phone_messages_max: 10_000,
+            groups_max: 20_000,
+            groups_per_account_max: 2_000,
+            group_members_max: 1_024,
+            group_requests_max: 1_024,
+            group_subject_chars_max: 100,
+            group_description_chars_max: 2_048,
+            history_messages_max: 5_000,
+            history_inline_bytes_max: 64 << 10,
             patches_max: 10_000,
             rules_max: 100,
             answers_due_max: 1_000,
@@ -104,6 +151,18 @@ impl Default for SandboxConfig {
             ledger_logins_max: 1_000,
             ledger_frames_max: 200,
             body_bytes_max: 128 << 10,
+            media_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            media_names: Vec::new(),
+            ca_file: None,
+            media_connections_max: 1_024,
+            media_body_bytes_max: 24 << 20,
+            media_blob_bytes_max: 128 << 20,
+            media_disk_bytes_max: 16 << 30,
+            media_memory_bytes_max: 512 << 20,
+            media_files_max: 200_000,
+            media_ttl: Duration::from_secs(14 * 24 * 3_600),
+            media_auth_ttl: Duration::from_secs(6 * 3_600),
+            picture_bytes_max: 512 << 10,
         }
     }
 }

@@ -7,26 +7,27 @@
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use hyper::upgrade::Upgraded;
 use prost::Message as _;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::fault::{Faults, FrameFault, deliver};
 use super::ledger::FrameEvent;
 use super::link::{Link, stream_error};
 use super::outbox::End;
+use super::place::Place;
 use super::role::Role;
 use super::service::Service;
-use super::socket::{Socket, SocketError};
+use super::socket::{Received, Socket, SocketError};
 use crate::wire::frame::Input;
 use crate::wire::node::{Node, decode, encode_to_vec};
 use crate::wire::noise::{Cipher, Established, Responder, Transport};
 use crate::wire::proto::ClientPayload;
 use crate::wire::token::DICTIONARY_VERSION;
+use crate::wire::websocket;
 
 /// Frames handled before what they caused is written.
 const FRAMES_PER_TURN: usize = 64;
@@ -68,11 +69,15 @@ impl From<SocketError> for Ending {
     }
 }
 
-/// Serves an upgraded connection until it ends.
-pub(super) async fn serve(service: Arc<Service>, io: Upgraded, remote: Option<SocketAddr>) {
-    service.links_open.fetch_add(1, Ordering::Relaxed);
-    let mut socket = Socket::new(io, &service.config).await;
-    match run(&service, &mut socket, remote).await {
+/// Serves an upgraded connection until it ends; `read` are the bytes that came with the upgrade.
+pub(super) async fn serve(service: Arc<Service>, mut place: Place, stream: TcpStream, read: Bytes) {
+    let remote = stream.peer_addr().ok();
+    let mut socket = Socket::new(stream, &service.config);
+    let ending = match socket.take(&mut read.to_vec()) {
+        Ok(()) => run(&service, &mut place, &mut socket, remote).await,
+        Err(error) => error.into(),
+    };
+    match ending {
         Ending::Violation(reason) => {
             service.counters.protocol_errors.one();
             socket.close(Some(reason)).await;
@@ -80,10 +85,14 @@ pub(super) async fn serve(service: Arc<Service>, io: Upgraded, remote: Option<So
         Ending::Plain(_) => socket.close(None).await,
         Ending::Cut => drop(socket),
     }
-    service.links_open.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn run(service: &Arc<Service>, socket: &mut Socket, remote: Option<SocketAddr>) -> Ending {
+async fn run(
+    service: &Arc<Service>,
+    place: &mut Place,
+    socket: &mut Socket,
+    remote: Option<SocketAddr>,
+) -> Ending {
     let timeout = service.config.handshake_timeout;
     let established = match tokio::time::timeout(timeout, handshake(service, socket)).await {
         Ok(Ok(established)) => established,
@@ -110,6 +119,9 @@ async fn run(service: &Arc<Service>, socket: &mut Socket, remote: Option<SocketA
         Ok(role) => role,
         Err(ending) => return ending,
     };
+    if let Role::LoggedIn(_) = role {
+        place.logged_in();
+    }
     let mut exchange = Exchange {
         service,
         socket,
@@ -128,14 +140,24 @@ async fn run(service: &Arc<Service>, socket: &mut Socket, remote: Option<SocketA
     ending
 }
 
+/// The next header or frame; pings are answered on the way.
+async fn next_input(socket: &mut Socket) -> Result<Input, SocketError> {
+    loop {
+        match socket.read().await? {
+            Received::Input(input) => return Ok(input),
+            Received::Ping => socket.write_pong().await?,
+        }
+    }
+}
+
 async fn handshake(service: &Service, socket: &mut Socket) -> Result<Established, Ending> {
-    let Input::Header(header) = socket.read().await? else {
+    let Input::Header(header) = next_input(socket).await? else {
         return Err(Ending::Violation("no header"));
     };
     if header[3] != DICTIONARY_VERSION {
         return Err(Ending::Violation("only dictionary version 3 is spoken here"));
     }
-    let Input::Frame(hello) = socket.read().await? else {
+    let Input::Frame(hello) = next_input(socket).await? else {
         return Err(Ending::Violation("two headers"));
     };
     let refused = |error: crate::wire::noise::NoiseError| {
@@ -143,10 +165,10 @@ async fn handshake(service: &Service, socket: &mut Socket) -> Result<Established
         Ending::Violation("handshake failed")
     };
     let (responder, answer) = Responder::start(&header, &service.authority, &hello).map_err(refused)?;
-    let mut out = BytesMut::with_capacity(answer.len() + 3);
+    let mut out = websocket::begin(answer.len() + 3);
     crate::wire::frame::write_frame(&mut out, &answer).map_err(SocketError::from)?;
     socket.write(out).await?;
-    let Input::Frame(finish) = socket.read().await? else {
+    let Input::Frame(finish) = next_input(socket).await? else {
         return Err(Ending::Violation("two headers"));
     };
     responder.finish(&finish).map_err(refused)
@@ -225,25 +247,22 @@ impl Exchange<'_> {
     }
 
     /// Handles a frame and those that arrived with it.
-    fn take(&mut self, first: Result<Input, SocketError>) -> Result<(), Ending> {
+    fn take(&mut self, first: Result<Received, SocketError>) -> Result<(), Ending> {
         let mut next = Some(first?);
-        for _ in 0..FRAMES_PER_TURN {
+        for turn in 0.. {
             match next {
-                Some(Input::Frame(frame)) => self.handle(frame)?,
-                Some(Input::Header(_)) => return Err(Ending::Violation("two headers")),
+                Some(Received::Input(Input::Frame(frame))) => self.handle(frame)?,
+                Some(Received::Input(Input::Header(_))) => return Err(Ending::Violation("two headers")),
+                // The pong is written with the rest of this turn.
+                Some(Received::Ping) => {}
                 None => break,
             }
-            if self.link.silenced_by().is_some() {
-                return Ok(());
+            if turn == FRAMES_PER_TURN || self.link.silenced_by().is_some() {
+                break;
             }
             next = self.socket.read_ready()?;
         }
-        // The budget is spent with a frame in hand: it is handled, the rest waits for the next turn.
-        if let Some(Input::Frame(frame)) = next {
-            self.handle(frame)
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     fn handle(&mut self, frame: BytesMut) -> Result<(), Ending> {
@@ -263,6 +282,8 @@ impl Exchange<'_> {
             .transport
             .open(frame)
             .map_err(|_| self.role.unreadable(&self.link, bytes, "frame does not decrypt"))?;
+        // From here on the size of the stanza, as it is for those that are written.
+        let bytes = plain.len();
         let node = decode(plain.freeze(), self.service.config.stanza_limits).map_err(|error| {
             tracing::debug!(error = error.to_string(), "a client sent a malformed stanza");
             self.link
@@ -292,6 +313,9 @@ impl Exchange<'_> {
 
     /// Writes until nothing waits.
     async fn write_all(&mut self) -> ControlFlow<Ending> {
+        if let Err(error) = self.socket.write_pong().await {
+            return ControlFlow::Break(error.into());
+        }
         loop {
             let (frames, end) = self.link.outbox.take();
             match end {
@@ -301,8 +325,7 @@ impl Exchange<'_> {
             }
             let queued = match &self.role {
                 Role::LoggedIn(session) if end.is_none() => {
-                    let pulled = session.device.pull(self.link.id, STANZAS_PER_WRITE);
-                    deliver(self.service, session, &mut self.swapped, pulled)
+                    deliver(self.service, session, &mut self.swapped, STANZAS_PER_WRITE)
                 }
                 _ => Vec::new(),
             };
@@ -310,8 +333,13 @@ impl Exchange<'_> {
             if !(frames.is_empty() && queued.is_empty()) && self.service.journal.barrier().await.is_err() {
                 return ControlFlow::Break(Ending::Plain(SANDBOX_STOPPED));
             }
+            if frames.is_empty() && queued.is_empty() {
+                return end.map_or(ControlFlow::Continue(()), |_| {
+                    ControlFlow::Break(Ending::Plain("said"))
+                });
+            }
             let mut batch = Batch {
-                out: BytesMut::new(),
+                out: websocket::begin(0),
                 cipher: &mut self.transport.sender,
                 faults: &self.service.faults,
                 role: &self.role,
@@ -321,9 +349,12 @@ impl Exchange<'_> {
             let mut written = true;
             for frame in frames {
                 written &= batch.add(&frame, None);
-                if batch.out.len() >= BYTES_PER_WRITE {
-                    let full = std::mem::take(&mut batch.out);
-                    self.service.counters.bytes_out.add(full.len() as u64);
+                if websocket::length(&batch.out) >= BYTES_PER_WRITE {
+                    let full = std::mem::replace(&mut batch.out, websocket::begin(0));
+                    self.service
+                        .counters
+                        .bytes_out
+                        .add(websocket::length(&full) as u64);
                     if let Err(error) = self.socket.write(full).await {
                         return ControlFlow::Break(error.into());
                     }
@@ -335,11 +366,14 @@ impl Exchange<'_> {
             }
             let (out, frames) = (batch.out, batch.frames);
             self.service.counters.frames_out.add(frames);
-            self.service.counters.bytes_out.add(out.len() as u64);
+            self.service
+                .counters
+                .bytes_out
+                .add(websocket::length(&out) as u64);
             if !written {
                 return ControlFlow::Break(Ending::Violation("no more frames under this key"));
             }
-            if !out.is_empty()
+            if websocket::length(&out) > 0
                 && let Err(error) = self.socket.write(out).await
             {
                 return ControlFlow::Break(error.into());

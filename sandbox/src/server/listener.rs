@@ -1,16 +1,12 @@
 //! The one TCP listener: HTTP for the control API, and the upgrade to the WebSocket at `/ws/chat`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::connection;
 use super::control;
 use super::control::problem::{Problem, ProblemCode};
+use super::place::Place;
 use super::service::Service;
 
 /// hyper's smallest allowed buffer is 8 KiB.
@@ -37,13 +34,13 @@ pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
             () = service.stop.cancelled() => return,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((stream, remote, permit)) = accepted else {
+        let Some((stream, permit)) = accepted else {
             continue;
         };
         let (router, service) = (router.clone(), service.clone());
         let worker = service.clone();
         service.tasks.spawn(async move {
-            serve(&worker, stream, remote, router).await;
+            serve(&worker, stream, router).await;
             drop(permit);
         });
     }
@@ -52,10 +49,10 @@ pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, remote)) => Some((stream, remote, permit)),
+        Ok((stream, _)) => Some((stream, permit)),
         Err(error) => {
             // Usually too many open files: wait until some are closed.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -65,25 +62,16 @@ async fn accept(
     }
 }
 
-/// Who is at the other end of a connection, for those who answer its requests.
-#[derive(Clone, Copy)]
-struct Remote(SocketAddr);
-
-async fn serve(service: &Service, stream: TcpStream, remote: SocketAddr, router: axum::Router) {
+async fn serve(service: &Service, stream: TcpStream, router: axum::Router) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
-    let router = TowerToHyperService::new(router);
-    let answer = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Remote(remote));
-        router.call(request)
-    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(service.config.handshake_timeout)
         .max_buf_size(HTTP_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -107,22 +95,22 @@ async fn upgrade(State(service): State<Arc<Service>>, mut request: Request) -> R
         )
         .into_response();
     };
-    if service.links_open.load(Ordering::Relaxed) >= service.config.links_max as u64 {
+    let Some(place) = Place::take(&service) else {
         return Problem::new(
             ProblemCode::TooManyConnections,
             "the sandbox holds its limit of connections",
         )
         .into_response();
-    }
+    };
     let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
         return Problem::new(ProblemCode::UpgradeRequired, "the connection cannot be upgraded")
             .into_response();
     };
-    let remote = request.extensions().get::<Remote>().map(|remote| remote.0);
     let worker = service.clone();
     service.tasks.spawn(async move {
-        match upgrade.await {
-            Ok(io) => connection::serve(worker, io, remote).await,
+        match upgrade.await.map(Upgraded::downcast::<TokioIo<TcpStream>>) {
+            Ok(Ok(parts)) => connection::serve(worker, place, parts.io.into_inner(), parts.read_buf).await,
+            Ok(Err(_)) => tracing::error!("an upgraded connection is no TCP stream"),
             Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
         }
     });

@@ -11,14 +11,18 @@ mod connection;
 mod control;
 mod device;
 mod fault;
+mod group;
 mod identity;
 mod ledger;
 mod link;
 mod listener;
 mod marks;
+mod media;
 mod outbox;
 mod persist;
 mod phone;
+mod picture;
+mod place;
 mod profile;
 mod queue;
 mod registration;
@@ -44,9 +48,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use config::SandboxConfig;
+pub use media::MediaError;
 pub use persist::PersistError;
 use persist::{Journal, Saved, Writer};
-pub use phone::{Card, Detail, Direction, Frame, Kind, Recorded, Response, Tally};
+pub use phone::{Card, Detail, Direction, Frame, Kind, MediumKind, MediumView, Recorded, Response, Tally};
 pub use registration::PairingError;
 use service::Service;
 pub use stats::{CounterValues, Stats};
@@ -61,6 +66,8 @@ pub enum SandboxError {
     },
     #[error("cannot use the state kept by an earlier sandbox")]
     State(#[from] PersistError),
+    #[error("the media service cannot start")]
+    Media(#[from] MediaError),
 }
 
 /// Starts sandboxes.
@@ -70,10 +77,8 @@ impl Sandbox {
     /// Binds the listener, takes back what the data folder holds, and serves until the handle is shut
     /// down or dropped.
     pub async fn start(config: SandboxConfig) -> Result<SandboxHandle, SandboxError> {
-        let address = config.listen;
-        let failed = |source| SandboxError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(config.listen).await?;
+        let (media_listener, media_address) = bind(config.media_listen).await?;
         let (journal, saved, writer) = match &config.data_dir {
             Some(folder) => {
                 let opened = persist::open(folder).await?;
@@ -82,16 +87,24 @@ impl Sandbox {
             None => (Journal::default(), Saved::default(), None),
         };
         let service = Arc::new(Service::new(config, journal, saved)?);
-        service.address.get_or_init(|| address);
+        service.media.bound(media_address);
         let writer = writer.map(|writer| keep(&service, writer));
         phone::resume(&service);
         service.tasks.spawn(listener::run(service.clone(), listener));
+        service.tasks.spawn(media::run(service.clone(), media_listener));
         Ok(SandboxHandle {
             service,
             address,
             writer,
         })
     }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), SandboxError> {
+    let failed = |source| SandboxError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// Starts the task that keeps what changes. It outlives all others, to keep their last words too.
@@ -125,6 +138,17 @@ impl SandboxHandle {
     /// Where clients connect, `ws://HOST:PORT/ws/chat`.
     pub fn websocket_url(&self) -> String {
         format!("ws://{}/ws/chat", self.address)
+    }
+
+    /// Where media is uploaded to and fetched from, `https://HOST:PORT`; as an HTTP proxy it leads
+    /// WhatsApp's own media hosts to the same place.
+    pub fn media_url(&self) -> String {
+        format!("https://{}", self.service.media.host())
+    }
+
+    /// The certificate that vouches for the media service, in PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.service.media.ca_pem()
     }
 
     /// The root key of the certificate chain shown to clients.

@@ -39,6 +39,8 @@ struct State {
     bytes: usize,
     /// By when they are due, and in the order they came; empty but for faults.
     later: BTreeMap<(Instant, u64), Bytes>,
+    /// How many were delayed so far.
+    delayed: u64,
     end: Option<End>,
 }
 
@@ -90,8 +92,9 @@ impl Outbox {
         };
         let mut state = lock(&self.state);
         if state.end.is_none() && state.later.len() < self.frames_max {
-            let number = state.later.keys().map(|(_, number)| number + 1).max();
-            state.later.insert((due, number.unwrap_or(0)), frame.freeze());
+            let number = state.delayed;
+            state.delayed += 1;
+            state.later.insert((due, number), frame.freeze());
         }
         drop(state);
         self.wake();

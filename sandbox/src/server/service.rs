@@ -1,21 +1,25 @@
 //! The simulated service: every account, every connection that waits to be paired, the counters.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Instant;
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::SandboxError;
 use super::account::{Account, AccountRow};
 use super::config::SandboxConfig;
+use super::device::Device;
 use super::fault::Faults;
+use super::group::Groups;
 use super::ledger::Ledgers;
-use super::persist::{Journal, PersistError, Saved, SavedAccount, Table};
+use super::media::Media;
+use super::persist::{Journal, PersistError, Row, Saved, Table};
 use super::phone::VirtualPhone;
+use super::place::Places;
 use super::registration::Registration;
 use super::scenario::Scenarios;
 use super::stats::{Counters, Stats};
@@ -31,12 +35,12 @@ pub(super) struct Service {
     pub faults: Faults,
     pub ledgers: Ledgers,
     pub scenarios: Scenarios,
+    pub groups: Groups,
+    pub media: Media,
     /// Cancelled when the sandbox ends.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-    pub links_open: AtomicU64,
-    /// Where the listener is bound, once it is.
-    pub address: OnceLock<SocketAddr>,
+    pub places: Places,
     directory: RwLock<Directory>,
     waiting: Mutex<Waiting>,
     last_id: AtomicU64,
@@ -72,9 +76,8 @@ pub(super) enum CreateError {
 const AUTHORITY: &str = "authority";
 
 /// The server's keys: those that were saved, or new ones.
-fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuthority, PersistError> {
-    let mut settings = own.take(Table::Setting, 0).into_iter();
-    if let Some(row) = settings.find(|row| &*row.name == AUTHORITY) {
+fn authority(journal: &Journal, settings: &[Row]) -> Result<CertificateAuthority, PersistError> {
+    if let Some(row) = settings.iter().find(|row| &*row.name == AUTHORITY) {
         return row.value();
     }
     let authority = CertificateAuthority::generate(now_s());
@@ -83,6 +86,9 @@ fn authority(journal: &Journal, mut own: SavedAccount) -> Result<CertificateAuth
         .keep(|rows| rows.put(Table::Setting, 0, AUTHORITY, &authority));
     Ok(authority)
 }
+
+/// All accounts, by their own numbers.
+type Accounts = BTreeMap<u32, Arc<Account>>;
 
 impl Directory {
     fn add(&mut self, account: Arc<Account>) {
@@ -101,7 +107,11 @@ impl Directory {
         }
     }
 
-    fn restore(config: &SandboxConfig, journal: &Journal, mut saved: Saved) -> Result<Self, PersistError> {
+    fn restore(
+        config: &SandboxConfig,
+        journal: &Journal,
+        mut saved: Saved,
+    ) -> Result<(Self, Accounts), PersistError> {
         let mut accounts = BTreeMap::new();
         for (raw_id, of_account) in &mut saved.accounts {
             let account = Account::restore(of_account, *raw_id, journal.shelf(*raw_id, 0), config)?;
@@ -114,14 +124,14 @@ impl Directory {
             }
         }
         let mut directory = Self::default();
-        for account in accounts.into_values() {
+        for account in accounts.values() {
             directory.last_number = directory.last_number.max(account.raw_id);
             if account.is_closed() {
                 continue;
             }
-            directory.add(account);
+            directory.add(account.clone());
         }
-        Ok(directory)
+        Ok((directory, accounts))
     }
 }
 
@@ -131,10 +141,14 @@ impl Service {
         config: SandboxConfig,
         journal: Journal,
         mut saved: Saved,
-    ) -> Result<Self, PersistError> {
-        let own = saved.accounts.remove(&0).unwrap_or_default();
-        let authority = authority(&journal, own)?;
-        let directory = Directory::restore(&config, &journal, saved)?;
+    ) -> Result<Self, SandboxError> {
+        let mut own = saved.accounts.remove(&0).unwrap_or_default();
+        let settings = own.take(Table::Setting, 0);
+        let authority = authority(&journal, &settings)?;
+        let media = Media::open(&config, &journal, &settings, own.take(Table::Media, 0))?;
+        let (directory, accounts) = Directory::restore(&config, &journal, saved)?;
+        let groups = Groups::new(&config, journal.shelf(0, 0));
+        groups.restore(&mut own, &accounts)?;
         Ok(Self {
             authority,
             faults: Faults::new(config.fault_seed, config.faults_max),
@@ -143,10 +157,11 @@ impl Service {
             config,
             counters: Counters::default(),
             journal,
+            groups,
+            media,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            links_open: AtomicU64::new(0),
-            address: OnceLock::new(),
+            places: Places::default(),
             directory: RwLock::new(directory),
             waiting: Mutex::default(),
             // Not from zero: a stanza's id is not to be met again after a quick restart.
@@ -163,11 +178,6 @@ impl Service {
     /// An id for a stanza the service sends on its own account.
     pub(super) fn stanza_id(&self) -> String {
         format!("{}.{}", now_s() & 0xFF_FFFF, self.next_number())
-    }
-
-    /// The host clients are told to use for media.
-    pub(super) fn media_host(&self) -> String {
-        self.address.get().unwrap_or(&self.config.listen).to_string()
     }
 
     pub(super) fn create_account(
@@ -241,6 +251,10 @@ impl Service {
         }
     }
 
+    pub(super) fn device(&self, pn: &str, id: u16) -> Option<Arc<Device>> {
+        self.account_by_pn(pn)?.device(id)
+    }
+
     /// All accounts by phone number.
     pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
         let mut accounts: Vec<_> = read(&self.directory).by_pn.values().cloned().collect();
@@ -284,7 +298,7 @@ impl Service {
 
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
-            links: self.links_open.load(Ordering::Relaxed),
+            links: self.places.open(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
             scenarios_running: self.scenarios.running(),
             ledger_frames: self.ledgers.frames(),

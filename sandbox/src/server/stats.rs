@@ -51,6 +51,9 @@ counters! {
     unknown_queries,
     /// Connections closed because of what the client sent.
     protocol_errors,
+    /// Media files uploaded to the media service and fetched from it.
+    media_uploads,
+    media_downloads,
     /// Messages a virtual phone could not decrypt.
     phone_decrypt_failures,
 }

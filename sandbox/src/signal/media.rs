@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::primitive::{cbc_decrypt, cbc_encrypt, hkdf_sha256, hmac_sha256, random_bytes, sha256};
 
+pub mod retry;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,10 @@ pub enum MediaKind {
     Document,
     History,
     AppState,
+    /// Small pictures of a medium, under the key of the medium itself.
+    ImageThumbnail,
+    VideoThumbnail,
+    DocumentThumbnail,
 }
 
 impl MediaKind {
@@ -32,6 +37,9 @@ impl MediaKind {
             Self::Document => b"WhatsApp Document Keys",
             Self::History => b"WhatsApp History Keys",
             Self::AppState => b"WhatsApp App State Keys",
+            Self::ImageThumbnail => b"WhatsApp Image Thumbnail Keys",
+            Self::VideoThumbnail => b"WhatsApp Video Thumbnail Keys",
+            Self::DocumentThumbnail => b"WhatsApp Document Thumbnail Keys",
         }
     }
 }
@@ -66,7 +74,11 @@ struct MediaKeys {
 
 /// Encrypts under a new random key.
 pub fn seal(kind: MediaKind, plain: &[u8]) -> SealedMedia {
-    let media_key = random_bytes();
+    seal_with(kind, random_bytes(), plain)
+}
+
+/// Encrypts under a given key: a thumbnail shares that of its medium.
+pub fn seal_with(kind: MediaKind, media_key: [u8; 32], plain: &[u8]) -> SealedMedia {
     let keys = expand(kind, &media_key);
     let mut blob = cbc_encrypt(&keys.cipher, &keys.iv, plain);
     let mac = hmac_sha256(&keys.mac, &[&keys.iv, &blob]);

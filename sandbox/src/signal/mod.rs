@@ -23,10 +23,12 @@ pub mod pairing;
 pub mod phone;
 mod primitive;
 pub mod proto;
+pub mod sender_key;
 pub mod session;
 pub mod syncd;
 
 pub use address::{Address, AddressError};
 pub use keys::KeyPair;
 pub use phone::{Bundle, Ciphertext, CiphertextKind, OneTimePrekey, Phone, PhoneCore, SignedPrekey};
+pub use sender_key::{OwnSenderKey, ReceivedSenderKeys, SenderKeyError};
 pub use session::{Session, SessionError};

@@ -3,7 +3,7 @@
 //! The server holds one `Phone` per simulated account and calls it for every message that the
 //! account's phone sends or receives. Pure state: whoever stores a `Phone` after each call resumes
 //! exactly there; a copy that is older than the last call repeats message keys, so it must be stored
-//! before a ciphertext leaves. Sender keys of groups will live next to `sessions`.
+//! before a ciphertext leaves. Sender keys of groups are not part of it: see `sender_key`.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -10,6 +10,7 @@ pub mod node;
 pub mod noise;
 pub mod proto;
 pub mod token;
+pub mod websocket;
 
 #[cfg(test)]
 mod tests;

@@ -290,7 +290,7 @@ async fn a_new_key_is_shared_and_any_key_is_shared_again_on_request() {
         ..ProtocolMessage::default()
     });
     let request = ada
-        .message_of(&mut wire, ADA_JID, &[ADA_JID], "K1", &request)
+        .sealed(&mut wire, ADA_JID, &[ADA_JID], "K1", &request)
         .await
         .attr("category", "peer");
     wire.send(&request).await;

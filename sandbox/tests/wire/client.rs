@@ -102,6 +102,16 @@ impl Wire {
         self.socket.next().await.and_then(Result::ok)
     }
 
+    /// Sends the same encrypted frame twice.
+    pub async fn send_replayed(&mut self, node: &Node) {
+        let plain = encode_to_vec(node).unwrap();
+        let mut out = BytesMut::new();
+        self.transport.sender.seal_frame(&plain, &mut out).unwrap();
+        let frame = out.freeze();
+        self.send_raw(frame.clone().into()).await;
+        self.send_raw(frame.into()).await;
+    }
+
     /// Sends the bytes of a stanza, well-formed or not.
     pub async fn send_plain(&mut self, plain: &[u8]) {
         let mut out = BytesMut::new();
@@ -221,7 +231,7 @@ pub struct Companion {
     pub jid: Jid,
     /// The app-state keys the phone shared.
     pub keyring: Keyring,
-    proof: Vec<u8>,
+    pub proof: Vec<u8>,
 }
 
 impl Companion {
@@ -446,6 +456,23 @@ impl Companion {
         .await;
     }
 
+    /// Encrypts for one device, fetching its keys if there is no session with it.
+    pub async fn seal(&mut self, wire: &mut Wire, device: &str, message: &Message) -> Node {
+        let address = address(device);
+        if !self.signal.has_session(&address) {
+            let bundle = fetch(wire, device).await.expect("the device has keys");
+            self.signal.start_session(&address, &bundle).unwrap();
+        }
+        let sealed = self
+            .signal
+            .encrypt(&address, &pad(message.encode_to_vec()))
+            .unwrap();
+        Node::new("enc")
+            .attr("v", "2")
+            .attr("type", sealed.kind.as_str())
+            .bytes(sealed.bytes)
+    }
+
     /// Encrypts a text for each device, fetching keys of those it has no session with.
     pub async fn message(
         &mut self,
@@ -455,12 +482,11 @@ impl Companion {
         id: &str,
         text: &str,
     ) -> Node {
-        let content = Message::of_text(text);
-        self.message_of(wire, to, devices, id, &content).await
+        self.sealed(wire, to, devices, id, &Message::of_text(text)).await
     }
 
-    /// As [`Self::message`], with any content.
-    pub async fn message_of(
+    /// As [`Self::message`], for any content.
+    pub async fn sealed(
         &mut self,
         wire: &mut Wire,
         to: &str,
@@ -468,29 +494,22 @@ impl Companion {
         id: &str,
         content: &Message,
     ) -> Node {
+        let kind = if content.text().is_some() && content.image_message.is_none() {
+            "text"
+        } else {
+            "media"
+        };
         let mut copies = Vec::new();
         let mut needs_proof = false;
         for device in devices {
-            let address = address(device);
-            if !self.signal.has_session(&address) {
-                let bundle = fetch(wire, device).await.expect("the device has keys");
-                self.signal.start_session(&address, &bundle).unwrap();
-            }
-            let sealed = self
-                .signal
-                .encrypt(&address, &pad(content.encode_to_vec()))
-                .unwrap();
-            needs_proof |= sealed.kind == CiphertextKind::Pkmsg;
-            let enc = Node::new("enc")
-                .attr("v", "2")
-                .attr("type", sealed.kind.as_str())
-                .bytes(sealed.bytes);
+            let enc = self.seal(wire, device, content).await;
+            needs_proof |= enc.is("type", "pkmsg");
             copies.push(Node::new("to").attr("jid", (*device).to_owned()).child(enc));
         }
         Node::new("message")
             .attr("to", to.to_owned())
             .attr("id", id.to_owned())
-            .attr("type", "text")
+            .attr("type", kind)
             .child(Node::new("participants").with_children(copies))
             .child_opt(needs_proof.then(|| Node::new("device-identity").bytes(self.proof.clone())))
     }

@@ -66,10 +66,10 @@ async fn a_message_reaches_every_device_of_both_sides_but_its_own() {
     let (second_jid, third_jid, bob_jid) =
         (second.jid.to_string(), third.jid.to_string(), bob.jid.to_string());
     let theirs = first
-        .message_of(&mut at_first, BOB_JID, &[BOB_JID, &bob_jid], "M1", &content)
+        .sealed(&mut at_first, BOB_JID, &[BOB_JID, &bob_jid], "M1", &content)
         .await;
     let own = first
-        .message_of(
+        .sealed(
             &mut at_first,
             BOB_JID,
             &[ADA_JID, &second_jid, &third_jid],

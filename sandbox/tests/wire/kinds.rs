@@ -70,7 +70,7 @@ impl Pair {
     async fn send(&mut self, id: &str, content: &Message) -> Value {
         let message = self
             .ada
-            .message_of(&mut self.wire, BOB_JID, &[BOB_JID, ADA_JID], id, content)
+            .sealed(&mut self.wire, BOB_JID, &[BOB_JID, ADA_JID], id, content)
             .await;
         self.wire.send(&message).await;
         self.wire.expect_ack(id).await;

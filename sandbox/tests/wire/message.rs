@@ -296,7 +296,8 @@ async fn messages_that_cannot_be_routed_are_refused_by_their_ack() {
             vec![to("15559999999@s.whatsapp.net")],
             "404",
         ),
-        ("1203630000@g.us", vec![enc()], "501"),
+        ("1203630000@g.us", vec![enc()], "404"),
+        ("1203630000@newsletter", vec![enc()], "501"),
         ("not an address", vec![enc()], "400"),
         (BOB_JID, vec![], "400"),
         // A copy for somebody who is no part of the chat.

@@ -30,7 +30,7 @@ async fn ask(
         ..ProtocolMessage::default()
     });
     let message = ada
-        .message_of(wire, ADA_JID, &[ADA_JID], id, &request)
+        .sealed(wire, ADA_JID, &[ADA_JID], id, &request)
         .await
         .attr("category", "peer");
     wire.send(&message).await;

@@ -1,5 +1,7 @@
 //! Scenarios: scripts that replay a conversation.
 
+use std::collections::BTreeSet;
+
 use roost_sandbox::server::SandboxConfig;
 use serde_json::{Value, json};
 
@@ -215,6 +217,11 @@ async fn a_malformed_scenario_is_refused_with_the_place_and_does_nothing() {
             json!([{"fault": {"kind": "drop_frame", "count": 0}}]),
             "/steps/0/fault/count",
         ),
+        (json!([{"call": {"path": "stats"}}]), "/steps/0/call/path"),
+        (
+            json!([{"call": {"path": "/stats", "save": {"n": ""}}}]),
+            "/steps/0/call/save",
+        ),
         (json!([{"fault": {"kind": "earthquake"}}]), "/steps/0/fault/kind"),
         (
             json!([{"expect": {"that": received}}]),
@@ -230,6 +237,43 @@ async fn a_malformed_scenario_is_refused_with_the_place_and_does_nothing() {
         );
     }
     assert_eq!(stage.stat("accounts").await, 0);
+}
+
+#[tokio::test]
+async fn a_step_makes_any_call_and_names_parts_of_the_answer() {
+    let stage = Stage::new().await;
+    let view = succeeds(
+        &stage,
+        json!([
+            {"call": {"path": "/accounts", "body": {"phone_number": ADA, "name": "Ada"}, "status": 201,
+                "save": {"number": "/phone_number", "lid": "/lid"}}},
+            {"call": {"path": "/accounts/{number}/echo", "body": {"enabled": true}}},
+            {"call": {"method": "GET", "path": "/accounts/{number}", "save": {"echo": "/echo"}}},
+            {"call": {"method": "DELETE", "path": "/faults/none", "status": 404}},
+        ]),
+    )
+    .await;
+    let (_, account) = stage.get(&format!("/accounts/{ADA}")).await;
+    assert_eq!(
+        view["saved"],
+        json!({"number": ADA, "lid": account["lid"], "echo": "true"})
+    );
+    for (call, reason) in [
+        (
+            json!({"path": "/accounts", "body": {"phone_number": ADA, "name": "Ada"}}),
+            "409 Conflict",
+        ),
+        (json!({"path": "/nowhere", "method": "GET"}), "404 Not Found"),
+        (
+            json!({"path": "/stats", "method": "GET", "save": {"x": "/nothing"}}),
+            "nothing at /nothing",
+        ),
+        (json!({"path": "/a b", "method": "GET"}), "invalid uri"),
+    ] {
+        let (pointer, detail) = fails(&stage, json!([{ "call": call }])).await;
+        assert_eq!(pointer, "/steps/0/call");
+        assert!(detail.contains(reason), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -276,6 +320,29 @@ async fn scenarios_are_limited_waited_for_and_ended() {
         stage.get("/scenarios").await.1["data"].as_array().unwrap().len(),
         2
     );
+}
+
+/// The names an error lists after saying that it does not know one.
+fn known_names(detail: &str) -> BTreeSet<String> {
+    let (_, listed) = detail.split_once("expected one of ").unwrap();
+    let names = listed.split('`').skip(1).step_by(2);
+    names.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_schema_knows_every_step_and_condition() {
+    let schema = include_str!("../../../docs/sandbox-scenario.schema.json");
+    let schema: Value = serde_json::from_str(schema).unwrap();
+    let stage = Stage::new().await;
+    for (part, steps) in [
+        ("step", json!([{"dance": {}}])),
+        ("condition", json!([{"expect": {"that": {"dance": {}}}}])),
+    ] {
+        let (_, problem) = stage.post("/scenarios", json!({ "steps": steps })).await;
+        let described = schema["$defs"][part]["properties"].as_object().unwrap();
+        let described: BTreeSet<_> = described.keys().cloned().collect();
+        assert_eq!(described, known_names(problem["detail"].as_str().unwrap()));
+    }
 }
 
 #[tokio::test]

@@ -36,7 +36,13 @@ struct Process {
 impl Process {
     fn start(folder: TempDir) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_roost-sandbox"))
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--media-listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
             .arg(folder.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -86,6 +92,14 @@ impl Stage {
             server_key: OnceLock::new(),
             http: reqwest::Client::new(),
         }
+    }
+
+    /// The sandbox of this process.
+    pub fn here(&self) -> &SandboxHandle {
+        let Place::Here(sandbox) = &self.place else {
+            panic!("the sandbox is another process")
+        };
+        sandbox
     }
 
     /// Kills the process with SIGKILL.
@@ -139,18 +153,16 @@ impl Stage {
         )
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        self.post_text(path, body.to_string()).await
+    /// The body as it is.
+    pub async fn get_bytes(&self, path: &str) -> (u16, Vec<u8>) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.get(url).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.unwrap().to_vec())
     }
 
-    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
-        let url = format!("{}/sandbox/v1{path}", self.url());
-        let request = self.http.patch(url).body(body.to_string());
-        let answer = request.send().await.unwrap();
-        (
-            answer.status().as_u16(),
-            answer.json().await.unwrap_or(Value::Null),
-        )
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.post_text(path, body.to_string()).await
     }
 
     pub async fn post_text(&self, path: &str, body: String) -> (u16, Value) {
@@ -174,8 +186,12 @@ impl Stage {
     }
 
     pub async fn put(&self, path: &str, body: Value) -> (u16, Value) {
+        self.put_bytes(path, body.to_string().into_bytes()).await
+    }
+
+    pub async fn put_bytes(&self, path: &str, body: Vec<u8>) -> (u16, Value) {
         let url = format!("{}/sandbox/v1{path}", self.url());
-        let answer = self.http.put(url).body(body.to_string()).send().await.unwrap();
+        let answer = self.http.put(url).body(body).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
@@ -185,6 +201,23 @@ impl Stage {
         let (status, answer) = self.post("/faults", body).await;
         assert_eq!(status, 201, "{answer}");
         answer["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/sandbox/v1{path}", self.url());
+        let answer = self.http.patch(url).body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Makes a group of the first of `numbers` with the others, and returns its address.
+    pub async fn group(&self, numbers: &[&str], addressing: &str) -> String {
+        let body = json!({
+            "creator": numbers[0], "subject": "Band", "participants": &numbers[1..], "addressing": addressing,
+        });
+        let (status, group) = self.post("/groups", body).await;
+        assert_eq!(status, 201, "{group}");
+        group["group_id"].as_str().unwrap().to_owned()
     }
 
     pub async fn account(&self, number: &str, echo: bool) {

@@ -15,7 +15,7 @@ pub(crate) struct Local {
 
 impl Local {
     /// Opens a database that is there.
-    pub(super) fn open(file: &SqliteFile) -> rusqlite::Result<Self> {
+    pub(crate) fn open(file: &SqliteFile) -> rusqlite::Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = rusqlite::Connection::open_with_flags(&file.path, flags)?;
         connection.busy_timeout(file.busy_timeout)?;
@@ -47,6 +47,15 @@ impl Local {
     pub(super) fn run(&self, sql: &str) -> rusqlite::Result<()> {
         self.connection.prepare_cached(sql)?.raw_execute()?;
         Ok(())
+    }
+
+    /// Copies back what the write-ahead log holds and nobody reads any more. Returns the pages in the log.
+    pub(crate) fn checkpoint(&self) -> rusqlite::Result<u32> {
+        self.connection
+            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?
+            .query_row([], |row| row.get::<_, i64>(1))
+            // -1 when there is no log.
+            .map(|pages| u32::try_from(pages).unwrap_or(0))
     }
 
     /// Whether a transaction is open.

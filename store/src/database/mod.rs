@@ -21,6 +21,7 @@ use sqlx::{
 };
 
 pub(crate) use failure::{Failure, Remedy};
+pub(crate) use local::Local;
 pub(crate) use reader::Reader;
 pub(crate) use row::Row;
 pub(crate) use statement::{Column, Rows, Statement, storable};

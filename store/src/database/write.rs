@@ -57,6 +57,14 @@ impl WriteConnection {
         }
     }
 
+    /// On SQLite, copies back what is left in the write-ahead log.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), Failure> {
+        if let Self::Sqlite(connection) = self {
+            connection.checkpoint()?;
+        }
+        Ok(())
+    }
+
     /// Runs a statement and gives its rows.
     pub(crate) async fn fetch(&mut self, statement: &Statement, args: Args) -> Result<Vec<Row>, Failure> {
         Ok(match self {

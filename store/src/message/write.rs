@@ -112,6 +112,10 @@ impl Planned for Advance {
         self.changes.len()
     }
 
+    fn patient(&self) -> bool {
+        true
+    }
+
     fn needs(&self, needs: &mut Needs) {
         needs.log(self.owner);
         for change in &self.changes {

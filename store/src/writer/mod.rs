@@ -5,7 +5,8 @@
 //!                          full: Overloaded            one statement per kind                └──▶ observer
 //! ```
 //!
-//! A batch is what has queued up while the one before was being committed. Its units are answered
+//! A batch is what has queued up while the one before was being committed. Statuses of messages, for
+//! which nobody waits in a hurry, stay a moment longer for others to commit with. Units are answered
 //! each for itself, after the commit. When a statement fails because of one unit, the batch is undone
 //! and its units are run one by one, so that a bad one harms no neighbour. While the database is
 //! locked, full or away, a batch is repeated for a bounded time and then refused as `Unavailable`;
@@ -14,6 +15,7 @@
 //! A unit is never half there: a crash before the commit undoes it, and after the commit it is
 //! durable whether or not its caller heard so.
 
+mod checkpoint;
 pub(crate) mod draft;
 mod flush;
 mod ids;
@@ -32,6 +34,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::checkpoint::Checkpointer;
 use self::ids::Ids;
 pub(crate) use self::transaction::Transaction;
 use self::unit::{Direct, Planned, Unit};
@@ -41,8 +44,6 @@ use crate::{StoreConfig, WriterLimits};
 
 /// Pauses between attempts of a batch: the first, doubled up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
-/// Company enough for a batch to wait no longer, unless the batch before was much larger.
-const CROWD: usize = 8;
 
 /// Hands units to the writer's thread.
 pub(crate) struct Writer {
@@ -66,8 +67,16 @@ pub(crate) struct Parts {
 impl Writer {
     /// Starts the writer's thread, which uses the current runtime's timers and sockets.
     pub(crate) fn start(parts: Parts, config: &StoreConfig) -> std::io::Result<Self> {
-        let (queue, units) = mpsc::channel(config.writer.queue_max.max(1));
-        let (closing, closed) = oneshot::channel();
+        let (queue, waiting) = mpsc::channel(config.writer.queue_max.max(1));
+        let (close, closing) = oneshot::channel();
+        let units = Units {
+            queue: waiting,
+            closing,
+        };
+        let checkpointer = match &parts.address {
+            Address::Sqlite(file) => Some(Checkpointer::start(file.clone())?),
+            Address::Postgres(_) => None,
+        };
         let committer = Committer {
             address: parts.address,
             connection: Some(parts.connection),
@@ -77,9 +86,8 @@ impl Writer {
             observer: parts.observer,
             limits: config.writer.clone(),
             transaction_timeout: config.transaction_timeout,
+            checkpointer,
             healthy: true,
-            last_batch: 0,
-            last_end: Instant::now(),
         };
         let lock = parts.lock;
         let runtime = Handle::current();
@@ -87,14 +95,14 @@ impl Writer {
         std::thread::Builder::new()
             .name("roost-writer".to_owned())
             .spawn(move || {
-                runtime.block_on(committer.run(units, closed));
+                runtime.block_on(committer.run(units));
                 drop(lock);
                 // Whoever closed the store may have gone away.
                 let _ = ended.send(());
             })?;
         Ok(Self {
             queue,
-            thread: Mutex::new(Some((closing, end))),
+            thread: Mutex::new(Some((close, end))),
         })
     }
 
@@ -119,9 +127,9 @@ impl Writer {
 
     /// Refuses new units, commits those that are queued, and waits until that is done.
     pub(crate) async fn close(&self) {
-        if let Some((closing, end)) = self.thread.lock().await.take() {
+        if let Some((close, end)) = self.thread.lock().await.take() {
             // Either may be gone already, which is what is wanted.
-            let _ = closing.send(());
+            let _ = close.send(());
             let _ = end.await;
         }
     }
@@ -141,30 +149,39 @@ struct Committer {
     observer: Arc<dyn CommitObserver>,
     limits: WriterLimits,
     transaction_timeout: Duration,
+    /// On SQLite.
+    checkpointer: Option<Checkpointer>,
     /// Whether the last batch got through.
     healthy: bool,
-    last_batch: usize,
-    last_end: Instant,
+}
+
+/// The writer's end of the queue.
+struct Units {
+    queue: mpsc::Receiver<Unit>,
+    /// Resolves when the store is closed or dropped.
+    closing: oneshot::Receiver<()>,
+}
+
+impl Units {
+    /// The next unit; `None` when the store is closed and all were given.
+    async fn next(&mut self) -> Option<Unit> {
+        tokio::select! {
+            biased;
+            // What is queued is still committed.
+            _ = &mut self.closing, if !self.queue.is_closed() => self.queue.close(),
+            unit = self.queue.recv() => return unit,
+        }
+        self.queue.recv().await
+    }
 }
 
 impl Committer {
-    async fn run(mut self, mut units: mpsc::Receiver<Unit>, mut closing: oneshot::Receiver<()>) {
-        loop {
-            let first = tokio::select! {
-                biased;
-                // The store was dropped or closed: what is queued is still committed.
-                _ = &mut closing, if !units.is_closed() => {
-                    units.close();
-                    continue;
-                }
-                unit = units.recv() => unit,
-            };
-            let Some(first) = first else { break };
+    async fn run(mut self, mut units: Units) {
+        while let Some(first) = units.next().await {
             let batch = self.collect(first, &mut units).await;
-            self.last_batch = batch.len();
             self.commit(batch).await;
-            self.last_end = Instant::now();
         }
+        drop(self.checkpointer.take());
         if let Some(connection) = self.connection.take()
             && let Err(failure) = connection.close().await
         {
@@ -173,24 +190,24 @@ impl Committer {
         }
     }
 
-    /// Takes what is queued. After a pause a unit is committed at once. Close behind the batch before,
-    /// a batch waits for company, unless the limits say not to: a commit costs about the same for one
-    /// unit as for many.
-    async fn collect(&self, first: Unit, units: &mut mpsc::Receiver<Unit>) -> Vec<Unit> {
+    /// Takes what is queued. Patient units alone wait a moment for company: a commit costs about the
+    /// same for one unit as for many.
+    async fn collect(&self, first: Unit, units: &mut Units) -> Vec<Unit> {
+        let deadline = Instant::now() + self.limits.status_max_wait;
         let mut weight = first.weight();
+        let mut patient = first.patient();
         let mut batch = vec![first];
-        let company = CROWD.max(self.last_batch / 2);
-        let deadline = self.last_end + self.limits.batch_max_wait;
         while weight < self.limits.batch_max_ops {
-            let unit = match units.try_recv() {
+            let unit = match units.queue.try_recv() {
                 Ok(unit) => unit,
-                Err(_) if batch.len() >= company || Instant::now() >= deadline => break,
-                Err(_) => match tokio::time::timeout_at(deadline, units.recv()).await {
+                Err(_) if !patient => break,
+                Err(_) => match tokio::time::timeout_at(deadline, units.next()).await {
                     Ok(Some(unit)) => unit,
                     Ok(None) | Err(_) => break,
                 },
             };
             weight += unit.weight();
+            patient &= unit.patient();
             batch.push(unit);
         }
         batch
@@ -198,8 +215,12 @@ impl Committer {
 
     /// Commits a batch and answers its units.
     async fn commit(&mut self, mut batch: Vec<Unit>) {
+        let operations = batch.iter().map(Unit::weight).sum();
         match self.persist(&mut batch).await {
-            Ok(events) => self.acknowledge(batch, &events),
+            Ok(events) => {
+                self.acknowledge(batch, &events);
+                self.tidy(operations);
+            }
             Err(failure) if failure.blames_a_unit() && batch.len() > 1 => {
                 tracing::debug!(?failure, "a batch failed and is run unit by unit");
                 for unit in batch {
@@ -207,6 +228,22 @@ impl Committer {
                 }
             }
             Err(failure) => refuse(batch, failure),
+        }
+    }
+
+    /// Copies the rest of SQLite's log when it is time to, while nobody waits for an answer.
+    fn tidy(&mut self, operations: usize) {
+        let due = self
+            .checkpointer
+            .as_ref()
+            .is_some_and(|checkpointer| checkpointer.committed(operations));
+        if let Some(connection) = self.connection.as_mut().filter(|_| due)
+            && let Err(failure) = connection.checkpoint()
+        {
+            tracing::debug!(
+                ?failure,
+                "the rest of the write-ahead log could not be copied back"
+            );
         }
     }
 

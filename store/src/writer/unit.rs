@@ -18,6 +18,11 @@ pub(crate) trait Planned: Send + 'static {
         1
     }
 
+    /// Whether nobody waits for it in a hurry: it then waits a moment for others to commit with.
+    fn patient(&self) -> bool {
+        false
+    }
+
     /// Names the rows it will read.
     fn needs(&self, needs: &mut Needs);
 
@@ -54,6 +59,13 @@ impl Unit {
         }
     }
 
+    pub(crate) fn patient(&self) -> bool {
+        match self {
+            Self::Planned(unit) => unit.patient(),
+            Self::Direct(_) => false,
+        }
+    }
+
     /// Answers with what the last run gave.
     pub(crate) fn answer(self) {
         match self {
@@ -73,6 +85,7 @@ impl Unit {
 /// [`Planned`] with its output's type hidden.
 pub(crate) trait PlannedUnit: Send {
     fn weight(&self) -> usize;
+    fn patient(&self) -> bool;
     fn needs(&self, needs: &mut Needs);
     fn plan(&mut self, draft: &mut Draft);
     fn answer(self: Box<Self>, error: Option<StoreError>);
@@ -110,6 +123,10 @@ impl<W, T> Job<W, T> {
 impl<W: Planned> PlannedUnit for Job<W, W::Output> {
     fn weight(&self) -> usize {
         self.write.weight()
+    }
+
+    fn patient(&self) -> bool {
+        self.write.patient()
     }
 
     fn needs(&self, needs: &mut Needs) {

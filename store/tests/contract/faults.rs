@@ -2,15 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use roost_domain::message::MessageStatus;
 use roost_domain::store::{Messages, Node, StoreError};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::fixture::{Fixture, is_unavailable, until};
+use crate::messages::step;
 
 crate::on_both!(
     what_is_queued_at_the_end_is_committed_and_answered,
     a_full_queue_refuses_at_once,
+    a_status_waits_for_company_and_not_beyond_the_end,
     nothing_acknowledged_is_lost_when_the_process_ends_without_a_word,
 );
 
@@ -32,6 +35,32 @@ async fn what_is_queued_at_the_end_is_committed_and_answered(mut f: Fixture) {
     }
     f.reopen().await;
     assert_eq!(f.store.pending_count(owner).await.unwrap(), accepted);
+}
+
+async fn a_status_waits_for_company_and_not_beyond_the_end(mut f: Fixture) {
+    // Longer than any test runs: only company or the end can make it commit.
+    f.config.writer.status_max_wait = Duration::from_secs(3600);
+    f.reopen().await;
+    let owner = f.owner().await;
+    let message = f.accept(owner, "x").await;
+    let advance = |status| {
+        let (store, change) = (f.store.clone(), step(&message.whatsapp_id, status, &f));
+        tokio::spawn(async move { store.advance(owner, vec![change]).await })
+    };
+    let sent = advance(MessageStatus::Sent);
+    until("the status is committed with others", async || {
+        // The status may have come after its company: more comes.
+        f.accept(owner, "more company").await;
+        sent.is_finished()
+    })
+    .await;
+    assert_eq!(sent.await.unwrap().unwrap()[0].status, MessageStatus::Sent);
+    let delivered = advance(MessageStatus::Delivered);
+    f.store.close().await;
+    match delivered.await.unwrap() {
+        Ok(moved) => assert_eq!(moved[0].status, MessageStatus::Delivered),
+        Err(error) => assert!(matches!(error, StoreError::Unavailable(_)), "{error}"),
+    }
 }
 
 async fn a_full_queue_refuses_at_once(mut f: Fixture) {
@@ -109,6 +138,30 @@ async fn nothing_acknowledged_is_lost_when_the_process_ends_without_a_word(mut f
     }
     let stored = f.log(owner.tenant).await.len() - 1;
     assert!(stored >= acknowledged.len());
+}
+
+/// How often the write-ahead log was begun anew: a counter in its header.
+fn log_beginnings(f: &Fixture) -> u32 {
+    let mut path = f.path().into_os_string();
+    path.push("-wal");
+    let header = std::fs::read(path).unwrap();
+    u32::from_be_bytes(header[12..16].try_into().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_write_ahead_log_is_begun_anew_while_writes_go_on() {
+    let f = Fixture::sqlite().await;
+    let owner = f.owner().await;
+    let text = "x".repeat(16_384);
+    let before = log_beginnings(&f);
+    until("the log is begun anew", async || {
+        let writes = (0..50).map(|_| f.store.accept(owner, f.new_message(&text), None));
+        for written in futures::future::join_all(writes).await {
+            written.unwrap();
+        }
+        log_beginnings(&f) > before
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -366,7 +366,7 @@ pub fn chat(n: u64) -> Chat {
 
 /// Waits until something holds.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds().await {
         assert!(Instant::now() < deadline, "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -32,6 +32,8 @@ pub(super) struct AccountView {
     lid: String,
     name: String,
     echo: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture_id: Option<String>,
     devices: Vec<DeviceView>,
 }
 
@@ -57,6 +59,7 @@ impl AccountView {
             lid: account.lid().to_string(),
             name: account.name(),
             echo: account.phone.echoes(),
+            picture_id: account.picture.get().map(|picture| picture.id.to_string()),
             devices: devices.collect(),
         }
     }

@@ -5,14 +5,21 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Page, list_limit};
 use super::body::{Body, Params};
+use super::media::{self, NewMedia};
 use super::problem::{Problem, ProblemCode};
-use super::{Shared, chat_jid, phone_number};
+use super::{Shared, chat_jid, group, phone_number};
 use crate::server::account::Account;
-use crate::server::phone::{self, BallotView, Content, Detail, Frame, Notice, Recorded, SendError, Unfit};
+use crate::server::group::Group;
+use crate::server::media::StoreError;
+use crate::server::phone::media::{FetchError, fetch};
+use crate::server::phone::{
+    self, BallotView, Content, Detail, Frame, Notice, Recorded, SendError, Unfit, UploadedMedium,
+};
 use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
@@ -44,6 +51,7 @@ pub(in crate::server) struct NewMessage {
     /// The message disappears after this many seconds.
     #[serde(default)]
     timer_s: u32,
+    media: Option<NewMedia>,
     #[serde(default)]
     addressing: Addressing,
 }
@@ -78,6 +86,11 @@ impl NewMessage {
             }
             None => self.content()?,
         };
+        self.around(content)
+    }
+
+    /// Puts content into the frame the body describes.
+    fn around(&self, content: Content) -> Result<Content, Problem> {
         if self.mentions.len() > MENTIONS_MAX {
             let detail = format!("a message mentions at most {MENTIONS_MAX} users");
             return Err(Problem::new(ProblemCode::InvalidField, detail).at("/mentions"));
@@ -160,6 +173,56 @@ impl NewMessage {
     }
 }
 
+/// Has the phone encrypt and upload what it is to send.
+async fn upload(
+    service: &Arc<Service>,
+    account: &Arc<Account>,
+    new: &NewMessage,
+    media: NewMedia,
+) -> Result<Content, Problem> {
+    let others = [
+        &new.text,
+        &new.reply_to,
+        &new.edit_of,
+        &new.revoke_of,
+        &new.react_to,
+        &new.emoji,
+    ];
+    if others.iter().any(|field| field.is_some()) {
+        let detail = "send media alone; its text is the caption";
+        return Err(Problem::new(ProblemCode::InvalidField, detail).at("/media"));
+    }
+    let media = media.check(service.config.media_blob_bytes_max)?;
+    let account = account.clone();
+    let uploaded = media::in_background(service, move |service| {
+        UploadedMedium::upload(service, &account, media.make()?)
+    });
+    let uploaded = uploaded.await?.map_err(|error| match error {
+        StoreError::Full => Problem::new(ProblemCode::MediaStoreFull, error.to_string()),
+        error => Problem::new(ProblemCode::Internal, error.to_string()),
+    })?;
+    Ok(Content::Media(Box::new(uploaded)))
+}
+
+/// The decrypted file of a message the phone received or sent.
+pub(super) async fn media(
+    State(service): Shared,
+    Path((phone, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let account = super::account(&service, &phone)?;
+    let fetched = media::in_background(&service, move |service| fetch(service, &account, &id)).await?;
+    let (bytes, kind) = fetched.map_err(|error| {
+        let code = match &error {
+            FetchError::NoSuchMessage => ProblemCode::MessageNotFound,
+            FetchError::NoFile => ProblemCode::MediaNotFound,
+            FetchError::Io(_) => ProblemCode::Internal,
+            _ => ProblemCode::MediaUnusable,
+        };
+        Problem::new(code, error.to_string())
+    })?;
+    Ok(media::file(bytes, kind.as_deref()))
+}
+
 pub(super) async fn send(
     State(service): Shared,
     Path(phone): Path<String>,
@@ -174,19 +237,43 @@ pub(super) async fn send(
 pub(in crate::server) async fn deliver(
     service: &Arc<Service>,
     account: &Arc<Account>,
-    new: NewMessage,
+    mut new: NewMessage,
 ) -> Result<String, Problem> {
-    let to = phone_number(&new.to, "/to")?;
-    let peer = service
-        .account_by_pn(to)
-        .ok_or_else(|| Problem::new(ProblemCode::AccountNotFound, "the receiver has no account").at("/to"))?;
-    let content = new.framed()?;
-    let domain = match new.addressing {
-        Addressing::Pn => Domain::Pn,
-        Addressing::Lid => Domain::Lid,
+    let to = Receiver::of(service, &new)?;
+    let content = match new.media.take() {
+        Some(media) => new.around(upload(service, account, &new, media).await?)?,
+        None => new.framed()?,
     };
     let _unit = service.journal.unit();
-    phone::send(service, account, &peer, domain, &content).map_err(not_sent)
+    let sent = match to {
+        Receiver::Account(peer, domain) => phone::send(service, account, &peer, domain, &content),
+        Receiver::Group(group) => phone::send_to_group(service, account, &group, &content),
+    };
+    sent.map_err(not_sent)
+}
+
+/// Whom a message is for.
+enum Receiver {
+    Account(Arc<Account>, Domain),
+    Group(Arc<Group>),
+}
+
+impl Receiver {
+    fn of(service: &Service, new: &NewMessage) -> Result<Self, Problem> {
+        if new.to.ends_with("@g.us") {
+            let group = group::find(service, &new.to).map_err(|problem| problem.at("/to"))?;
+            return Ok(Self::Group(group));
+        }
+        let to = phone_number(&new.to, "/to")?;
+        let peer = service.account_by_pn(to).ok_or_else(|| {
+            Problem::new(ProblemCode::AccountNotFound, "the receiver has no account").at("/to")
+        })?;
+        let domain = match new.addressing {
+            Addressing::Pn => Domain::Pn,
+            Addressing::Lid => Domain::Lid,
+        };
+        Ok(Self::Account(peer, domain))
+    }
 }
 
 fn not_sent(error: SendError) -> Problem {
@@ -195,6 +282,7 @@ fn not_sent(error: SendError) -> Problem {
         SendError::UnknownOption | SendError::TooManyOptions => {
             (ProblemCode::InvalidField, "/content/options")
         }
+        SendError::NotMember | SendError::OnlyAdmins => (ProblemCode::GroupForbidden, ""),
         SendError::NoKeys | SendError::QueueFull | SendError::Refused => (ProblemCode::QueueFull, ""),
     };
     Problem::new(code, error.to_string()).at(pointer)

@@ -5,9 +5,12 @@ mod app_state;
 mod body;
 mod evidence;
 pub(super) mod fault;
+mod group;
 mod identity;
+pub(super) mod media;
 pub(super) mod message;
 mod pairing;
+mod picture;
 mod presence;
 pub(super) mod problem;
 mod profile;
@@ -37,10 +40,6 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .route("/accounts/{phone}", get(account::show))
         .route("/accounts/{phone}/scan", post(pairing::scan))
         .route("/accounts/{phone}/link-code", post(pairing::link_code))
-        .route(
-            "/accounts/{phone}/messages",
-            get(message::list).post(message::send),
-        )
         .route("/accounts/{phone}/read", post(message::read))
         .route("/accounts/{phone}/echo", post(account::echo))
         .route(
@@ -51,6 +50,9 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(app_state::routes())
         .merge(evidence::routes())
         .merge(fault::routes())
+        .merge(group::routes())
+        .merge(media::routes(&service.config))
+        .merge(picture::routes(&service.config))
         .merge(identity::routes())
         .merge(presence::routes())
         .merge(profile::routes())

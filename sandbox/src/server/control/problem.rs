@@ -32,6 +32,16 @@ pub(in crate::server) enum ProblemCode {
     TooManyFaults,
     ScenarioNotFound,
     TooManyScenarios,
+    GroupNotFound,
+    GroupForbidden,
+    GroupFull,
+    TooManyGroups,
+    AlreadyMember,
+    UnknownInvite,
+    InviteReset,
+    MediaNotFound,
+    MediaUnusable,
+    MediaStoreFull,
     QueueFull,
     CollectionFull,
     CollectionBroken,
@@ -48,7 +58,16 @@ impl ProblemCode {
             | Self::MessageNotFound
             | Self::DeviceNotFound
             | Self::FaultNotFound
-            | Self::ScenarioNotFound => StatusCode::NOT_FOUND,
+            | Self::ScenarioNotFound
+            | Self::GroupNotFound
+            | Self::UnknownInvite
+            | Self::MediaNotFound => StatusCode::NOT_FOUND,
+            Self::GroupForbidden => StatusCode::FORBIDDEN,
+            Self::InviteReset => StatusCode::GONE,
+            Self::GroupFull | Self::AlreadyMember => StatusCode::CONFLICT,
+            Self::TooManyGroups => StatusCode::SERVICE_UNAVAILABLE,
+            Self::MediaUnusable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::MediaStoreFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
             Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {

@@ -8,10 +8,28 @@ use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::wire::node::Node;
 
+/// The next stanzas of the session's queue that are to be written now; none only when the queue has
+/// no more for now, however many of them were delayed.
+pub(in crate::server) fn deliver(
+    service: &Service,
+    session: &Session,
+    swapped: &mut Option<Box<(Instant, Node)>>,
+    count: usize,
+) -> Vec<Node> {
+    loop {
+        let pulled = session.device.pull(session.link.id, count);
+        let is_last = pulled.is_empty();
+        let now = pass(service, session, swapped, pulled);
+        if is_last || !now.is_empty() {
+            return now;
+        }
+    }
+}
+
 /// What is to be written now of what was pulled from the queue, in this order. A delayed stanza goes
 /// to the outbox; one that was put behind the next is in `swapped` until that comes, or its time is
 /// up. A connection that ends takes both with it: the queue still has them.
-pub(in crate::server) fn deliver(
+fn pass(
     service: &Service,
     session: &Session,
     swapped: &mut Option<Box<(Instant, Node)>>,

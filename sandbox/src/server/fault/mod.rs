@@ -14,5 +14,6 @@ mod registry;
 mod tests;
 
 pub(super) use delivery::deliver;
-pub(super) use place::{Delivery, FrameFault, Who};
+pub(super) use kind::MediaAction;
+pub(super) use place::{Delivery, FrameFault, MediaFault, Who};
 pub(super) use registry::{FaultView, Faults, NewFault, TooManyFaults};

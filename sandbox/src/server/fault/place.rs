@@ -246,8 +246,12 @@ impl Faults {
         }
     }
 
+    /// Whether any fault may strike an upload or a download.
+    pub(in crate::server) fn strike_media(&self) -> bool {
+        self.are_armed(Place::Media)
+    }
+
     /// An upload or a download begins; `account` is whose it is, where that is known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "there is no media server yet"))]
     pub(in crate::server) fn media(&self, account: Option<&str>, action: MediaAction) -> Option<MediaFault> {
         let who = Who {
             account,

@@ -121,7 +121,14 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, (Vec<String>,
             Segment::Enum { variant } => Some(variant.clone()),
             Segment::Unknown => None,
         });
-        (path.collect(), error.inner().to_string())
+        let mut path: Vec<_> = path.collect();
+        let detail = error.inner().to_string();
+        // What is missing has no place of its own: it is named where it should be.
+        let missing = detail
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split('`').next());
+        path.extend(missing.map(str::to_owned));
+        (path, detail)
     })
 }
 
@@ -264,6 +271,7 @@ impl Faults {
             let ended = state.faults.iter().find(|(_, fault)| fault.is_over(now));
             let ended = ended.map(|(number, _)| *number).ok_or(TooManyFaults)?;
             state.faults.remove(&ended);
+            self.removed.notify_waiters();
         }
         state.last += 1;
         let number = state.last;

@@ -140,7 +140,7 @@ impl DeviceLedger {
         }
     }
 
-    /// A stanza that was read or written; `bytes` is the size of its frame.
+    /// A stanza that was read or written; `bytes` is its encoded size.
     pub(super) fn stanza(&self, connection: u64, event: FrameEvent, node: &Node, bytes: usize) {
         if self.takes_frames() {
             let kind = node.get("type").or_else(|| node.get("class"));

@@ -163,7 +163,17 @@ impl Shelf {
         describe(&mut rows);
         let mut pending = lock(&shared.pending);
         let was_empty = pending.changes.is_empty();
-        pending.changes.extend(rows.changes);
+        for (key, value) in rows.changes {
+            // What was not committed yet and is gone already leaves no trace.
+            let is_fleeting = value.is_none()
+                && key.table.is_written_once()
+                && matches!(pending.changes.get(&key), Some(Some(_)));
+            if is_fleeting {
+                pending.changes.remove(&key);
+            } else {
+                pending.changes.insert(key, value);
+            }
+        }
         drop(pending);
         if was_empty {
             shared.dirty.notify_one();

@@ -41,6 +41,8 @@ tables! {
     Account = "account",
     /// By the phone number and device of who holds the account's device list.
     Watcher = "watcher",
+    /// Files of the media service, by number.
+    Media = "media",
     /// By collection and version.
     Patch = "app_state_patch",
     Device = "device",
@@ -58,6 +60,24 @@ tables! {
     Sent = "phone_sent",
     /// Polls and events.
     Ballot = "phone_ballot",
+    /// By id; account 0 keeps them.
+    Group = "chat_group",
+    /// A phone's own sender keys, by group.
+    OwnSenderKey = "phone_own_sender_key",
+    /// By group and the address of a device that has the phone's key.
+    KeyHolder = "phone_key_holder",
+    /// By group and the address of the sending device.
+    SenderKey = "phone_sender_key",
+    /// Media messages a phone sent or received.
+    Medium = "phone_medium",
+}
+
+impl Table {
+    /// Whether each of its rows is written once and then deleted, never replaced: its number is not
+    /// used again while the row is there. Most jobs are done before the next commit.
+    pub(super) fn is_written_once(self) -> bool {
+        matches!(self, Self::Job)
+    }
 }
 
 pub(super) struct Statements {

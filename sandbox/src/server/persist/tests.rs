@@ -76,6 +76,28 @@ async fn a_barrier_has_everything_before_it_on_file() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_done_before_a_commit_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut saved = saved_after(folder.path(), async |journal| {
+        let shelf = journal.shelf(1, 0);
+        shelf.keep(|rows| rows.put(Table::Job, 1, "", &1_u64));
+        journal.barrier().await.unwrap();
+        let unit = journal.unit();
+        shelf.keep(|rows| {
+            rows.delete(Table::Job, 1, "");
+            rows.put(Table::Job, 2, "", &2_u64);
+        });
+        shelf.keep(|rows| {
+            rows.delete(Table::Job, 2, "");
+            rows.put(Table::Job, 3, "", &3_u64);
+        });
+        drop(unit);
+    })
+    .await;
+    assert_eq!(numbers(&mut saved, 1, Table::Job, 0), [(3, 3)]);
+}
+
+#[tokio::test]
 async fn nobody_waits_for_a_writer_that_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let Opened { journal, writer, .. } = open(folder.path()).await.unwrap();

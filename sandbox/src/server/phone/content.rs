@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::detail::Sealed;
-use super::{Detail, Frame, stanza};
+use super::{Detail, Frame, UploadedMedium, stanza};
 use crate::server::account::Account;
 use crate::server::sync::now_s;
 use crate::signal::proto::{
@@ -32,10 +32,29 @@ pub enum Content {
         target: String,
         emoji: String,
     },
+    Media(Box<UploadedMedium>),
     /// One of the other kinds.
     Detail(Box<Detail>),
     /// Content with something around it.
     Framed(Box<Content>, Frame),
+}
+
+/// Where content is sent.
+pub(in crate::server) struct Place {
+    /// The address of the chat.
+    pub chat: String,
+    /// In a group, who wrote the message the content is about.
+    pub author: Option<String>,
+}
+
+impl Place {
+    /// The chat with one other account.
+    pub(super) fn of(peer: &Account, domain: Domain) -> Self {
+        Self {
+            chat: peer.jid(0, domain).to_string(),
+            author: None,
+        }
+    }
 }
 
 /// A message ready to be encrypted.
@@ -49,26 +68,21 @@ pub(in crate::server) struct Outgoing {
 }
 
 impl Content {
-    /// `is_ours` tells whether the phone's account wrote the target of a reaction.
-    /// `sealed` is the answer, for content that answers a poll or an event.
-    pub(super) fn build(
-        &self,
-        peer: &Account,
-        domain: Domain,
-        is_ours: bool,
-        sealed: Option<Sealed>,
-    ) -> Outgoing {
-        let chat = peer.jid(0, domain).to_string();
+    /// `is_ours` tells whether the phone's account wrote the target; `sealed` is the answer, for content
+    /// that answers a poll or an event.
+    pub(super) fn build(&self, place: &Place, is_ours: bool, sealed: Option<Sealed>) -> Outgoing {
+        let chat = place.chat.clone();
         let key = |target: &str, from_me: bool| MessageKey {
             remote_jid: Some(chat.clone()),
             from_me: Some(from_me),
             id: Some(target.to_owned()),
-            participant: None,
+            participant: place.author.clone().filter(|_| !from_me),
         };
         let now_ms = i64::try_from(now_s() * 1_000).ok();
         match self {
+            Self::Media(medium) => Outgoing::new(medium.message(), "media", None),
             Self::Framed(content, frame) => {
-                let built = content.build(peer, domain, is_ours, sealed);
+                let built = content.build(place, is_ours, sealed);
                 Outgoing {
                     message: frame.around(built.message),
                     ..built
@@ -88,7 +102,7 @@ impl Content {
             } => {
                 let context = ContextInfo {
                     stanza_id: Some(quote.clone()),
-                    participant: Some(chat),
+                    participant: Some(place.author.clone().unwrap_or(chat)),
                     quoted_message: Some(Box::new(Message::of_text(""))),
                     ..ContextInfo::default()
                 };
@@ -145,10 +159,19 @@ impl Content {
         }
     }
 
-    /// The id of the message this one is about.
+    /// The id of the message this one quotes or is about.
+    pub(super) fn about(&self) -> Option<&str> {
+        match self {
+            Self::Text { quote, .. } => quote.as_deref(),
+            Self::Framed(content, _) => content.about(),
+            _ => self.target(),
+        }
+    }
+
+    /// The id of the message this one changes.
     pub(super) fn target(&self) -> Option<&str> {
         match self {
-            Self::Text { .. } => None,
+            Self::Text { .. } | Self::Media(_) => None,
             Self::Detail(detail) => detail.target(),
             Self::Framed(content, _) => content.target(),
             Self::Edit { target, .. } | Self::Revoke { target } | Self::Reaction { target, .. } => {

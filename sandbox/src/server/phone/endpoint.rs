@@ -1,7 +1,11 @@
 //! The phone's Signal endpoint, kept part by part: each call stores the session it moved on and the
 //! one-time keys it made or used up.
 
+mod group;
+
 use std::collections::HashMap;
+
+use group::GroupKeys;
 
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
 use crate::signal::phone::one_time_key_of;
@@ -11,6 +15,7 @@ use crate::signal::{
 
 pub(super) struct Endpoint {
     phone: Phone,
+    groups: GroupKeys,
     shelf: Shelf,
 }
 
@@ -18,6 +23,7 @@ impl Endpoint {
     pub fn generate() -> Self {
         Self {
             phone: Phone::generate(),
+            groups: GroupKeys::default(),
             shelf: Shelf::none(),
         }
     }
@@ -35,7 +41,8 @@ impl Endpoint {
             sessions.insert(address, row.value::<Session>()?);
         }
         let phone = Phone::from_parts(core, keys, sessions);
-        Ok(Self { phone, shelf })
+        let groups = GroupKeys::restore(saved)?;
+        Ok(Self { phone, groups, shelf })
     }
 
     /// Starts keeping what has been made so far: the core.
@@ -45,7 +52,8 @@ impl Endpoint {
     }
 
     /// Replaces all keys; what was kept of the old ones is deleted.
-    pub fn renew(&mut self) {
+    pub fn start_over(&mut self) {
+        self.forget_groups();
         let old = std::mem::replace(&mut self.phone, Phone::generate());
         self.shelf.keep(|rows| {
             for id in old.one_time_key_ids() {
@@ -66,6 +74,7 @@ impl Endpoint {
             .filter(|address| address.user == user)
             .cloned()
             .collect();
+        self.forget_holder(user);
         for address in addresses {
             self.phone.forget_session(&address);
             self.shelf

@@ -22,9 +22,22 @@ pub(super) struct Inbox {
 }
 
 pub(super) enum Job {
-    Message { sender: Sender, node: Node },
-    Retry { reader: Sender, node: Node },
-    Bootstrap { device: u16 },
+    Message {
+        sender: Sender,
+        node: Node,
+    },
+    Retry {
+        reader: Sender,
+        node: Node,
+    },
+    /// A companion asks for the file of a message.
+    Reupload {
+        reader: Sender,
+        node: Node,
+    },
+    Bootstrap {
+        device: u16,
+    },
 }
 
 /// A job as it is kept.
@@ -33,6 +46,7 @@ pub(super) enum Job {
 enum JobRow {
     Message { from: DeviceName, stanza: ByteBuf },
     Retry { from: DeviceName, stanza: ByteBuf },
+    Reupload { from: DeviceName, stanza: ByteBuf },
     Bootstrap { device: u16 },
 }
 
@@ -46,7 +60,9 @@ struct DeviceName {
 impl Job {
     fn weight(&self) -> usize {
         match self {
-            Self::Message { node, .. } | Self::Retry { node, .. } => node.weight(),
+            Self::Message { node, .. } | Self::Retry { node, .. } | Self::Reupload { node, .. } => {
+                node.weight()
+            }
             Self::Bootstrap { .. } => 0,
         }
     }
@@ -62,6 +78,10 @@ impl Job {
                 stanza: pack(node),
             },
             Self::Retry { reader, node } => JobRow::Retry {
+                from: name(reader),
+                stanza: pack(node),
+            },
+            Self::Reupload { reader, node } => JobRow::Reupload {
                 from: name(reader),
                 stanza: pack(node),
             },
@@ -119,6 +139,10 @@ impl Inbox {
                     node: node(stanza)?,
                 },
                 JobRow::Retry { from, stanza } => Job::Retry {
+                    reader: sender(from)?,
+                    node: node(stanza)?,
+                },
+                JobRow::Reupload { from, stanza } => Job::Reupload {
                     reader: sender(from)?,
                     node: node(stanza)?,
                 },

@@ -14,10 +14,15 @@ mod content;
 mod detail;
 mod endpoint;
 mod frame;
+mod group;
+mod history;
 mod inbox;
+pub(in crate::server) mod media;
+mod medium;
 mod peer_data;
 mod receive;
 mod record;
+mod reupload;
 mod send;
 mod sent;
 mod stanza;
@@ -33,12 +38,15 @@ pub use ballots::{BallotView, Tally};
 use chat_state::Ears;
 pub use chat_state::Heard;
 pub use content::Content;
-pub(super) use content::Outgoing;
+pub(super) use content::{Outgoing, Place};
 pub(super) use detail::Unfit;
 pub use detail::{Card, Detail, Response};
 use endpoint::Endpoint;
 pub use frame::Frame;
+pub(super) use group::send as send_to_group;
 use inbox::{Inbox, Job};
+pub use media::UploadedMedium;
+pub use medium::{MediumKind, MediumView};
 pub use record::{Direction, Kind, Recorded};
 use record::{Memory, Notebook};
 pub(super) use send::{Notice, SendError, mark, mark_read, rotate_app_state_key, send};
@@ -50,6 +58,7 @@ use super::rule;
 use super::service::Service;
 use super::stanza::message::Sender;
 use super::sync::lock;
+use crate::signal::proto::Message;
 use crate::signal::{Bundle, KeyPair};
 use crate::wire::node::Node;
 
@@ -79,6 +88,8 @@ struct State {
     sent: Memory<sent::Sent>,
     /// Polls and events, and who answered what.
     ballots: Ballots,
+    /// The media messages it sent or received.
+    media: Memory<Arc<Message>>,
     /// How often it asked for a resend.
     retries: Memory<u32>,
     shelf: Shelf,
@@ -91,6 +102,7 @@ impl VirtualPhone {
             notebook: Notebook::new(config.phone_messages_max, Shelf::none()),
             sent: Memory::new(config.phone_messages_max),
             ballots: Ballots::new(Shelf::none()),
+            media: Memory::new(config.phone_messages_max),
             retries: Memory::new(config.phone_messages_max),
             shelf: Shelf::none(),
         };
@@ -124,12 +136,14 @@ impl VirtualPhone {
             notebook: Notebook::new(config.phone_messages_max, shelf.clone()),
             sent: Memory::new(config.phone_messages_max),
             ballots: Ballots::new(shelf.clone()),
+            media: Memory::new(config.phone_messages_max),
             retries: Memory::new(config.phone_messages_max),
             shelf,
         };
         state.notebook.restore(saved)?;
         state.restore_sent(saved)?;
         state.ballots.restore(saved)?;
+        state.restore_media(saved)?;
         let echo = settings.get(ECHO).map_or(Ok(false), Row::value)?;
         let table = Table::Setting.name();
         let keys = settings
@@ -171,7 +185,7 @@ impl VirtualPhone {
     /// Gives the phone new keys, and returns its new identity: no session and no app state is left.
     pub(super) fn renew(&self) -> KeyPair {
         let mut state = lock(&self.state);
-        state.signal.renew();
+        state.signal.start_over();
         let mut app_state = lock(&self.app_state);
         *app_state = AppState::generate();
         state.shelf.keep(|rows| app_state.keep(rows));
@@ -260,6 +274,11 @@ pub(super) fn deliver_retry(service: &Arc<Service>, account: &Arc<Account>, read
     post(service, account, Job::Retry { reader, node });
 }
 
+/// Puts a request for a file into the phone's inbox.
+pub(super) fn deliver_reupload(service: &Arc<Service>, account: &Arc<Account>, reader: Sender, node: Node) {
+    post(service, account, Job::Reupload { reader, node });
+}
+
 /// Has the phone send a new companion what it needs to work.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
     post(service, account, Job::Bootstrap { device });
@@ -315,6 +334,7 @@ fn work(service: &Arc<Service>, account: &Arc<Account>) -> bool {
         match job {
             Job::Message { sender, node } => receive::message(service, account, &sender, &node),
             Job::Retry { reader, node } => send::resend(service, account, &reader, &node),
+            Job::Reupload { reader, node } => reupload::answer(service, account, &reader, &node),
             Job::Bootstrap { device } => send::bootstrap(service, account, device),
         }
     }

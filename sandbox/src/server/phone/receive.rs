@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::frame::context_of;
+use super::medium::Medium;
 use super::record::{Direction, Kind, Recorded};
-use super::{Content, Detail, Frame, State};
-use super::{peer_data, send};
+use super::{Content, Detail, Frame, State, group, peer_data, send};
 use crate::server::account::Account;
 use crate::server::rule;
 use crate::server::service::Service;
@@ -22,6 +22,10 @@ use crate::wire::node::Node;
 const RETRIES_MAX: u32 = 5;
 
 pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &Sender, node: &Node) {
+    let from = node.get("from").and_then(Jid::parse);
+    if let Some(from) = from.filter(|from| from.domain == Domain::Group) {
+        return group::message(service, account, sender, &from, node);
+    }
     let (Some(id), Some(enc)) = (node.get("id"), node.find("enc")) else {
         return;
     };
@@ -53,7 +57,7 @@ pub(super) fn message(service: &Arc<Service>, account: &Arc<Account>, sender: &S
         }
     };
     let read = message.ok().filter(|_| is_new).map(|message| {
-        let note = state.record(service, account, sender, node, id, &message);
+        let note = state.record(service, account, sender, node, id, &message, None);
         (message, note)
     });
     drop(state);
@@ -147,7 +151,7 @@ fn respond(
 }
 
 /// The request for a resend, with new keys for it.
-fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(Jid, Node)> {
+pub(super) fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(Jid, Node)> {
     let to = node.get("from").and_then(Jid::parse)?;
     let key = format!("{}/{id}", sender.account.origin(sender.device));
     let count = state.retries.get(&key).copied().unwrap_or(0) + 1;
@@ -180,8 +184,9 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
         .attr("type", "retry")
-        // A companion looks for its own message in the chat it was written to.
-        .attrs_from(node, &["recipient"])
+        // A companion looks for its own message in the chat it was written to; in a group, its
+        // author is named.
+        .attrs_from(node, &["recipient", "participant"])
         .child(
             Node::new("retry")
                 .attr("count", count.to_string())
@@ -195,6 +200,10 @@ fn retry(state: &mut State, sender: &Sender, node: &Node, id: &str) -> Option<(J
 }
 
 impl State {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a message, where it came from and where it was sent"
+    )]
     /// Notes a message, and opens and counts it if it answers a poll or an event.
     pub(super) fn record(
         &mut self,
@@ -204,8 +213,12 @@ impl State {
         node: &Node,
         id: &str,
         message: &Message,
+        group: Option<&Jid>,
     ) -> Option<Recorded> {
         let mut note = note(account, sender, node, id, message)?;
+        if let Some(group) = group {
+            note.chat = group.to_string();
+        }
         // A chat has one name, whichever address its messages were sent to.
         let lid = note.chat.ends_with("@lid").then(|| Jid::parse(&note.chat));
         if let Some(peer) = lid.flatten().and_then(|jid| service.account(&jid)) {
@@ -216,12 +229,19 @@ impl State {
             self.ballots.open(&sender.account, message.innermost(), detail);
         }
         self.notebook.write(note.clone());
+        self.remember_medium(id, message);
         Some(note)
     }
 }
 
 /// What the phone writes down of a message; protocol traffic between devices is not worth a line.
-fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Message) -> Option<Recorded> {
+pub(super) fn note(
+    account: &Account,
+    sender: &Sender,
+    node: &Node,
+    id: &str,
+    message: &Message,
+) -> Option<Recorded> {
     let inner = message.innermost();
     let is_own = sender.account.pn == account.pn;
     let sent_to = message
@@ -254,7 +274,7 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         }
     } else if inner.conversation.is_some() || inner.extended_text_message.is_some() {
         (Kind::Text, inner.text().map(str::to_owned), None)
-    } else if is_media(inner) {
+    } else if Medium::of(inner).is_some() {
         (Kind::Media, inner.text().map(str::to_owned), None)
     } else if node.is("category", "peer") {
         return None;
@@ -283,6 +303,7 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
         frame,
         tally: None,
         raw: sent_inside(message).encode_to_vec(),
+        media: Medium::of(inner).and_then(|medium| medium.view()),
     })
 }
 
@@ -290,12 +311,4 @@ fn note(account: &Account, sender: &Sender, node: &Node, id: &str, message: &Mes
 fn sent_inside(message: &Message) -> &Message {
     let sent = message.device_sent_message.as_ref();
     sent.and_then(|sent| sent.message.as_deref()).unwrap_or(message)
-}
-
-fn is_media(message: &Message) -> bool {
-    message.image_message.is_some()
-        || message.video_message.is_some()
-        || message.audio_message.is_some()
-        || message.document_message.is_some()
-        || message.sticker_message.is_some()
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use super::medium::MediumView;
 use super::{Detail, Frame, Tally};
 use crate::server::marks::{Marks, mark_of};
 use crate::server::persist::{PersistError, SavedAccount, Shelf, Table};
@@ -20,7 +21,7 @@ pub struct Recorded {
     pub from: String,
     /// The sending device; 0 is a phone.
     pub from_device: u16,
-    /// The phone number of the other side.
+    /// The phone number of the other side, or the address of the group.
     pub chat: String,
     pub whatsapp_id: String,
     /// Text, caption, new text of an edit, or emoji of a reaction.
@@ -31,6 +32,8 @@ pub struct Recorded {
     pub quoted_id: Option<String>,
     /// Unix seconds, by the server's clock.
     pub timestamp: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediumView>,
     /// What it says, for kinds that are more than a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<Detail>,
@@ -161,8 +164,8 @@ impl Notebook {
         self.messages.push_back(message);
     }
 
-    /// The phone number of who wrote a received message.
-    pub(super) fn author(&self, id: &str) -> Option<String> {
+    /// The phone number of who wrote a received message, and the chat it came in.
+    pub(super) fn author(&self, id: &str) -> Option<(String, String)> {
         let mut received = self
             .messages
             .iter()
@@ -170,7 +173,7 @@ impl Notebook {
             .filter(|message| message.direction == Direction::Received);
         received
             .find(|message| message.whatsapp_id == id)
-            .map(|message| message.from.clone())
+            .map(|message| (message.from.clone(), message.chat.clone()))
     }
 
     /// The message with this id, from or to whom it may be.
@@ -222,6 +225,12 @@ impl<T> Memory<T> {
 
     pub(super) fn get(&self, key: &str) -> Option<&T> {
         self.entries.get(key)
+    }
+
+    /// All entries, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        let keys = self.order.iter();
+        keys.filter_map(|key| Some((&**key, self.entries.get(key)?)))
     }
 
     /// Adds an entry, or replaces it where it is; then there is no place to tell.

@@ -1,16 +1,15 @@
 //! What a phone sends: messages to chats, and to its own companions what they need to work.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use thiserror::Error;
 
 use super::ballots::NoAnswer;
+use super::history;
+use super::medium::Medium;
 use super::receive::{address, phone_of};
 use super::sent::Sent;
-use super::{Content, Outgoing, app_state, stanza};
+use super::{Content, Outgoing, Place, State, app_state, group, stanza};
 use crate::server::account::Account;
 use crate::server::service::Service;
 use crate::server::stanza::message::{Refusal, Sender, route};
@@ -19,11 +18,10 @@ use crate::server::sync::{lock, now_s};
 use crate::signal::padding::pad;
 use crate::signal::proto::{
     AppStateSyncKey, AppStateSyncKeyData, AppStateSyncKeyFingerprint, AppStateSyncKeyId,
-    AppStateSyncKeyShare, HistorySync, HistorySyncNotification, HistorySyncType, Message, ProtoMessage,
-    ProtocolMessage, ProtocolType, Pushname,
+    AppStateSyncKeyShare, Message, ProtoMessage, ProtocolMessage, ProtocolType,
 };
 use crate::signal::{Bundle, Ciphertext};
-use crate::wire::jid::Domain;
+use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
 /// Resends of one message to one device.
@@ -35,6 +33,10 @@ pub(in crate::server) enum SendError {
     NoKeys,
     #[error("a device of the receiver holds too many messages it has not confirmed")]
     QueueFull,
+    #[error("the account is not a member of the group")]
+    NotMember,
+    #[error("only admins write in this group")]
+    OnlyAdmins,
     #[error("the message was refused")]
     Refused,
     #[error("the phone knows no poll or event with this id")]
@@ -69,17 +71,15 @@ pub(in crate::server) fn send(
         let is_ours = content
             .target()
             .is_some_and(|target| state.sent.get(target).is_some());
-        let detail = content.detail();
-        let sealed = detail.map(|detail| state.ballots.answer(account, domain, detail));
-        let sealed = sealed.transpose()?.flatten();
-        let outgoing = content.build(peer, domain, is_ours, sealed);
-        state.ballots.learn(&id, &peer.pn, account, &outgoing.message);
+        let place = Place::of(peer, domain);
+        let outgoing = state.compose(account, &peer.pn, domain, &id, content, &place, is_ours)?;
         state.remember_sent(
             &id,
             Sent {
                 peer: peer.pn.clone(),
                 domain,
                 outgoing: outgoing.clone(),
+                at_s: now_s(),
             },
         );
         outgoing
@@ -97,11 +97,44 @@ pub(in crate::server) fn send(
     Ok(id)
 }
 
-fn companions(account: &Arc<Account>) -> impl Iterator<Item = Sender> {
+pub(super) fn companions(account: &Arc<Account>) -> impl Iterator<Item = Sender> {
     account.devices().into_iter().map(|device| Sender {
         account: account.clone(),
         device: device.id,
     })
+}
+
+impl State {
+    /// Builds what is sent, and remembers what may be answered or asked for.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "content, what it is about and where it goes"
+    )]
+    pub(super) fn compose(
+        &mut self,
+        account: &Account,
+        chat: &str,
+        domain: Domain,
+        id: &str,
+        content: &Content,
+        place: &Place,
+        is_ours: bool,
+    ) -> Result<Outgoing, SendError> {
+        let detail = content.detail();
+        let sealed = detail.map(|detail| self.ballots.answer(account, domain, detail));
+        let outgoing = content.build(place, is_ours, sealed.transpose()?.flatten());
+        self.ballots.learn(id, chat, account, &outgoing.message);
+        self.remember_medium(id, &outgoing.message);
+        Ok(outgoing)
+    }
+}
+
+/// A ciphertext that tells what it is and whether to be silent about it.
+pub(super) fn dressed(enc: Node, message: &Message) -> Node {
+    let medium = || Medium::of(message).and_then(|medium| Some(medium.kind?.stanza_kind()));
+    let hidden = stanza::hides_failure(message).then_some("hide");
+    enc.attr_opt("mediatype", stanza::media_kind(message).or_else(medium))
+        .attr_opt("decrypt-fail", hidden)
 }
 
 fn send_to(
@@ -123,16 +156,11 @@ fn send_to(
             &plain
         }
     };
-    let hidden = stanza::hides_failure(&outgoing.message).then_some("hide");
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
             .attr("jid", target.account.jid(target.device, domain).to_string())
-            .child(
-                enc(&sealed)
-                    .attr_opt("mediatype", stanza::media_kind(&outgoing.message))
-                    .attr_opt("decrypt-fail", hidden),
-            )
+            .child(dressed(enc(&sealed), &outgoing.message))
     });
     let copies: Vec<_> = copies.collect();
     if copies.is_empty() {
@@ -152,7 +180,7 @@ fn send_to(
     }
 }
 
-fn enc(sealed: &Ciphertext) -> Node {
+pub(super) fn enc(sealed: &Ciphertext) -> Node {
     Node::new("enc")
         .attr("v", "2")
         .attr("type", sealed.kind.as_str())
@@ -166,6 +194,17 @@ fn encrypt(
     targets: &[Sender],
     plain: impl Fn(&Sender) -> Vec<u8>,
 ) -> Vec<(Sender, Ciphertext)> {
+    meet(service, account, targets);
+    let mut state = lock(&account.phone.state);
+    let sealed = targets.iter().filter_map(|target| {
+        let sealed = state.signal.encrypt(&address(target), &plain(target)).ok()?;
+        Some((target.clone(), sealed))
+    });
+    sealed.collect()
+}
+
+/// Starts the sessions with `targets` that are missing, with those that have keys.
+pub(super) fn meet(service: &Service, account: &Account, targets: &[Sender]) {
     let missing: Vec<_> = {
         let state = lock(&account.phone.state);
         targets
@@ -187,11 +226,6 @@ fn encrypt(
             tracing::warn!(error = error.to_string(), "a device's bundle is not usable");
         }
     }
-    let sealed = targets.iter().filter_map(|target| {
-        let sealed = state.signal.encrypt(&address(target), &plain(target)).ok()?;
-        Some((target.clone(), sealed))
-    });
-    sealed.collect()
 }
 
 fn bundle(service: &Service, target: &Sender) -> Option<Bundle> {
@@ -212,14 +246,15 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
         peer,
         domain,
         outgoing,
+        ..
     }) = sent
     else {
         return;
     };
-    let Some(peer) = service.account_by_pn(&peer) else {
-        return;
-    };
-    if reader.account.pn != peer.pn && reader.account.pn != account.pn {
+    let group_id = peer.strip_suffix("@g.us");
+    let peer = service.account_by_pn(&peer);
+    let is_reader = |account: &Account| reader.account.pn == account.pn;
+    if group_id.is_none() && !is_reader(account) && !peer.as_deref().is_some_and(is_reader) {
         return;
     }
     let Some(bundle) = bundle(service, reader) else {
@@ -229,49 +264,26 @@ pub(super) fn resend(service: &Arc<Service>, account: &Arc<Account>, reader: &Se
         .signal
         .start_session(&address(reader), &bundle);
     let resent = started.map_err(|error| error.to_string()).and_then(|()| {
-        let targets = std::slice::from_ref(reader);
-        send_to(service, account, &peer, domain, id, &outgoing, targets).map_err(|error| error.to_string())
+        let resent = match (group_id, &peer) {
+            (Some(group_id), _) => group::resend(service, account, group_id, reader, id, &outgoing),
+            (None, Some(peer)) => {
+                let targets = std::slice::from_ref(reader);
+                send_to(service, account, peer, domain, id, &outgoing, targets)
+            }
+            (None, None) => Err(SendError::Refused),
+        };
+        resent.map_err(|error| error.to_string())
     });
     if let Err(error) = resent {
         tracing::debug!(error, "a virtual phone could not resend a message");
     }
 }
 
-/// What a new companion waits for: the app-state key, then its history, which is empty.
+/// What a new companion waits for: the app-state key, then its history.
 pub(super) fn bootstrap(service: &Arc<Service>, account: &Arc<Account>, device: u16) {
     app_state::introduce(service, account, device);
     share_app_state_keys(service, account, device, &[]);
-    let notification = HistorySyncNotification {
-        sync_type: Some(HistorySyncType::InitialBootstrap.into()),
-        chunk_order: Some(1),
-        progress: Some(100),
-        initial_hist_bootstrap_inline_payload: Some(history(account)),
-        ..HistorySyncNotification::default()
-    };
-    let protocol = ProtocolMessage {
-        r#type: Some(ProtocolType::HistorySyncNotification.into()),
-        history_sync_notification: Some(Box::new(notification)),
-        ..ProtocolMessage::default()
-    };
-    send_peer(service, account, device, Message::of_protocol(protocol));
-}
-
-/// A deflated history without conversations.
-fn history(account: &Account) -> Vec<u8> {
-    let name = Pushname {
-        id: Some(account.jid(0, Domain::Pn).to_string()),
-        pushname: Some(account.name()),
-    };
-    let history = HistorySync {
-        sync_type: HistorySyncType::InitialBootstrap.into(),
-        chunk_order: Some(1),
-        progress: Some(100),
-        pushnames: vec![name],
-        ..HistorySync::default()
-    };
-    let mut deflater = ZlibEncoder::new(Vec::new(), Compression::fast());
-    let written = deflater.write_all(&history.encode_to_vec());
-    written.and_then(|()| deflater.finish()).unwrap_or_default()
+    history::send(service, account, device);
 }
 
 /// Shares the app-state keys with these ids, or the one in use when none is named.
@@ -322,6 +334,8 @@ pub(in crate::server) fn rotate_app_state_key(service: &Arc<Service>, account: &
 }
 
 pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: u16, message: Message) {
+    let id = message_id();
+    lock(&account.phone.state).remember_medium(&id, &message);
     let target = Sender {
         account: account.clone(),
         device,
@@ -333,7 +347,7 @@ pub(super) fn send_peer(service: &Arc<Service>, account: &Arc<Account>, device: 
     let Some((_, sealed)) = copies.first() else { return };
     let node = Node::new("message")
         .attr("to", account.jid(device, Domain::Pn).to_string())
-        .attr("id", message_id())
+        .attr("id", id)
         .attr("type", "text")
         .attr("category", "peer")
         .attr("push_priority", "high")
@@ -367,10 +381,13 @@ pub(in crate::server) fn mark(
     notice: Notice,
 ) -> bool {
     let author = lock(&account.phone.state).notebook.author(id);
-    let Some(author) = author.and_then(|pn| service.account_by_pn(&pn)) else {
+    let Some((author, chat)) = author.and_then(|(pn, chat)| Some((service.account_by_pn(&pn)?, chat))) else {
         return false;
     };
-    let to = author.jid(0, Domain::Pn);
+    let own = author.jid(0, Domain::Pn);
+    let group = Jid::parse(&chat).filter(|jid| jid.domain == Domain::Group);
+    let participant = group.as_ref().map(|_| own.to_string());
+    let to = group.unwrap_or(own);
     let kind = match notice {
         Notice::Played => "played",
         Notice::Read if account.sends_read_receipts() => "read",
@@ -379,12 +396,13 @@ pub(in crate::server) fn mark(
     let node = Node::new("receipt")
         .attr("id", id.to_owned())
         .attr("to", to.to_string())
+        .attr_opt("participant", participant)
         .attr("type", kind);
     receipt::forward(service, &phone_of(account), &to, &node);
     true
 }
 
 /// An id like those phones make: 32 upper-case hexadecimal digits.
-fn message_id() -> String {
+pub(super) fn message_id() -> String {
     format!("{:032X}", rand::random::<u128>())
 }

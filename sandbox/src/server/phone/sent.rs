@@ -15,6 +15,8 @@ pub(super) struct Sent {
     pub peer: Arc<str>,
     pub domain: Domain,
     pub outgoing: Outgoing,
+    /// Unix seconds.
+    pub at_s: u64,
 }
 
 /// A sent message as it is kept.
@@ -27,6 +29,8 @@ struct SentRow {
     message: Vec<u8>,
     kind: String,
     edit: Option<String>,
+    #[serde(default)]
+    at_s: u64,
 }
 
 impl State {
@@ -38,6 +42,7 @@ impl State {
             message: sent.outgoing.message.encode_to_vec(),
             kind: sent.outgoing.kind.clone().into_owned(),
             edit: sent.outgoing.edit.clone().map(Into::into),
+            at_s: sent.at_s,
         });
         if let Some((placed, row)) = self.sent.set(id, sent).zip(row) {
             self.shelf.keep(|rows| {
@@ -61,6 +66,7 @@ impl State {
                 peer: kept.peer.into(),
                 domain: if kept.by_lid { Domain::Lid } else { Domain::Pn },
                 outgoing,
+                at_s: kept.at_s,
             };
             self.sent.restore(row.item, kept.id, sent);
         }

@@ -32,6 +32,8 @@ pub(in crate::server) struct Received {
     phone: String,
     /// The phone number of the sender.
     from: Option<String>,
+    /// The chat it came in: a phone number, or the address of a group.
+    chat: Option<String>,
     /// All of the text.
     text: Option<String>,
     /// A part of the text.
@@ -137,6 +139,7 @@ fn no_account(phone: &str) -> Standing {
 
 impl Received {
     fn look(&self, account: &Arc<Account>, looked: &Looked<'_>) -> Standing {
+        let chat = self.chat.as_ref().map(|chat| fill_text(chat, looked.value_of));
         let text = self.text.as_ref().map(|text| fill_text(text, looked.value_of));
         let contains = self
             .contains
@@ -146,6 +149,7 @@ impl Received {
             let said = message.text.as_deref().unwrap_or_default();
             message.direction == Direction::Received
                 && self.from.as_ref().is_none_or(|from| digits(from) == message.from)
+                && chat.as_ref().is_none_or(|chat| digits(chat) == message.chat)
                 && text.as_ref().is_none_or(|text| said == text)
                 && contains.as_ref().is_none_or(|part| said.contains(part.as_str()))
                 && self.kind.is_none_or(|kind| kind == message.kind)

@@ -4,6 +4,7 @@
 //! caller of the API could do by hand. It ends at the first step that fails. Scenarios end with the
 //! process; the latest are kept to be looked at.
 
+mod call;
 mod condition;
 mod run;
 mod step;
@@ -47,7 +48,7 @@ pub(super) struct ScenarioView {
     step: usize,
     steps: usize,
     error: Option<Failure>,
-    /// Ids of messages, by the names the steps gave them.
+    /// Ids of messages and parts of answers, by the names the steps gave them.
     saved: BTreeMap<String, String>,
     /// Messages its phones have sent.
     sent: u64,

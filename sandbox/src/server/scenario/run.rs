@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::call;
 use super::condition::{Condition, Looked, digits};
 use super::step::Step;
 use super::{Failure, Scenario, ScenarioState};
@@ -127,6 +128,13 @@ impl Runner {
             }
             Step::DisconnectDevices { phone } => {
                 accounts::disconnect(&*self.account(phone)?);
+                Ok(())
+            }
+            Step::Call(call) => {
+                let parts = call::make(&self.service, call, &|name: &str| self.value_of(name)).await?;
+                for (name, part) in parts {
+                    self.save(&Some(name), Some(part));
+                }
                 Ok(())
             }
             Step::Fault(fault) => {

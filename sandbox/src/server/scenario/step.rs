@@ -1,5 +1,7 @@
 //! What a scenario is made of, as the control API takes it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -63,6 +65,8 @@ pub(in crate::server) enum Step {
     DisconnectDevices {
         phone: String,
     },
+    /// Any other call of the control API.
+    Call(Call),
     Fault(Value),
     /// Removes the faults this scenario has made.
     ClearFaults {},
@@ -85,6 +89,46 @@ pub(in crate::server) enum Step {
         not: bool,
         save_as: Option<String>,
     },
+}
+
+/// A call of the control API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::server) struct Call {
+    #[serde(default)]
+    pub method: CallMethod,
+    /// What follows `/sandbox/v1`.
+    pub path: String,
+    pub body: Option<Value>,
+    /// Any that tells of success without it.
+    pub status: Option<u16>,
+    /// Names for parts of the answer, each with the JSON pointer to it.
+    #[serde(default)]
+    pub save: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in crate::server) enum CallMethod {
+    Get,
+    #[default]
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Call {
+    fn check(&self) -> Result<(), Wrong> {
+        if !self.path.starts_with('/') {
+            let detail = "it begins with / and follows /sandbox/v1";
+            return Err(("/path".to_owned(), detail.to_owned()));
+        }
+        for name in self.save.keys() {
+            named(&Some(name.clone())).map_err(|(_, detail)| ("/save".to_owned(), detail))?;
+        }
+        Ok(())
+    }
 }
 
 fn one() -> u64 {
@@ -137,6 +181,7 @@ impl Step {
             Self::Presence { .. } => "presence",
             Self::Rules { .. } => "rules",
             Self::DisconnectDevices { .. } => "disconnect_devices",
+            Self::Call(_) => "call",
             Self::Fault(_) => "fault",
             Self::ClearFaults {} => "clear_faults",
             Self::Wait { .. } => "wait",
@@ -171,6 +216,7 @@ impl Step {
                 named(save_as)?;
                 is_message(message).map_err(|(pointer, detail)| (format!("/message{pointer}"), detail))
             }
+            Self::Call(call) => call.check(),
             Self::Fault(fault) => NewFault::parse(fault.clone()).map(|_| ()),
             Self::Wait { ms } => short("/ms", *ms),
             Self::WaitUntil {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{ID_BYTES_MAX, app_state, iq_error, iq_result, prekey, profile, unlink, usync};
+use super::{ID_BYTES_MAX, app_state, group, iq_error, iq_result, picture, prekey, profile, unlink, usync};
 use crate::server::link::stream_error;
+use crate::server::media::Holder;
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::wire::jid::{Domain, Jid};
@@ -50,10 +51,10 @@ fn answer(service: &Arc<Service>, session: &Session, id: &str, namespace: &str, 
         ("privacy", _) => profile::privacy(service, session, id, node),
         ("disappearing_mode", _) => profile::timer(service, session, id, node),
         ("w:biz", "business_profile") => profile::business(id, node),
-        ("w:m", _) => iq_result(id).child(media_connection(service)),
-        ("w:profile:picture", _) if node.is("type", "get") => iq_error(id, 404, "item-not-found"),
+        ("w:m", _) => iq_result(id).child(media_connection(service, session)),
+        ("w:profile:picture", _) => picture::answer(service, session, id, node),
         ("status", "status") if node.is("type", "set") => profile::set_about(service, session, id, node),
-        ("w:g2", _) => iq_error(id, 501, "feature-not-implemented"),
+        ("w:g2", _) => group::answer(service, session, id, node),
         ("w:p" | "urn:xmpp:ping" | "urn:xmpp:whatsapp:dirty" | "urn:xmpp:whatsapp:push", _) => iq_result(id),
         ("tos" | "urn:xmpp:whatsapp:account" | "w:stats" | "w:b", _) => iq_result(id),
         _ => {
@@ -96,17 +97,23 @@ fn linked_devices(service: &Service, session: &Session, id: &str, node: &Node) {
     }
 }
 
-/// The media host: this sandbox itself. Uploads and downloads are answered 404 there.
-fn media_connection(service: &Service) -> Node {
+/// The media host, and the token that allows uploads.
+fn media_connection(service: &Service, session: &Session) -> Node {
+    let media = &service.media;
+    let holder = Holder {
+        account: session.account.raw_id,
+        device: session.device.id,
+    };
+    let auth_ttl_s = media.auth_ttl_s();
     let host = Node::new("host")
-        .attr("hostname", service.media_host())
+        .attr("hostname", media.host())
         .attr("type", "primary")
         .child(Node::new("download"))
         .child(Node::new("upload"));
     Node::new("media_conn")
-        .attr("auth", "sandbox")
-        .attr("ttl", "3600")
-        .attr("auth_ttl", "86400")
+        .attr("auth", media.token(holder))
+        .attr("ttl", auth_ttl_s.min(3_600).to_string())
+        .attr("auth_ttl", auth_ttl_s.to_string())
         .attr("max_buckets", "12")
         .attr("max_manual_retry", "3")
         .attr("max_auto_download_retry", "3")

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::iq::domain_of;
 use super::{ID_BYTES_MAX, participant_hash};
 use crate::server::account::Account;
+use crate::server::group;
 use crate::server::phone;
 use crate::server::queue::{Class, Entry, Offer};
 use crate::server::service::Service;
@@ -37,6 +38,7 @@ pub(in crate::server) struct Accepted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Refusal {
     Malformed,
+    Forbidden,
     NoSuchUser,
     Unsupported,
     QueueFull,
@@ -48,6 +50,7 @@ impl Refusal {
     pub(in crate::server) fn code(self) -> Text {
         match self {
             Self::Malformed => "400".into(),
+            Self::Forbidden => "403".into(),
             Self::NoSuchUser => "404".into(),
             Self::Unsupported => "501".into(),
             Self::QueueFull => "503".into(),
@@ -99,6 +102,9 @@ pub(in crate::server) fn route(
         .filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX)
         .ok_or(Refusal::Malformed)?;
     let to = node.get("to").and_then(Jid::parse).ok_or(Refusal::Malformed)?;
+    if to.domain == Domain::Group {
+        return group::route(service, sender, &to, id, node);
+    }
     if !matches!(to.domain, Domain::Pn | Domain::Lid | Domain::Legacy) {
         return Err(Refusal::Unsupported);
     }
@@ -183,6 +189,10 @@ fn copies<'a>(
         let is_peer = account.pn == peer.pn;
         let is_own = account.pn == sender.account.pn;
         if !is_peer && !is_own {
+            return Err(Refusal::Malformed);
+        }
+        let is_repeated = |copy: &Copy<'_>| copy.account.pn == account.pn && copy.jid.device == jid.device;
+        if copies.iter().any(is_repeated) {
             return Err(Refusal::Malformed);
         }
         if !(is_own && jid.device == sender.device) {

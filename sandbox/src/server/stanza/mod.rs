@@ -1,8 +1,10 @@
 //! What the service answers to each kind of stanza, and the pieces stanzas are built from.
 
 pub(super) mod app_state;
+mod group;
 pub(super) mod iq;
 pub(super) mod message;
+pub(super) mod picture;
 pub(super) mod prekey;
 pub(super) mod presence;
 pub(super) mod profile;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::iq::domain_of;
 use crate::server::account::Account;
+use crate::server::group;
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::server::sync::{lock, now_s};
@@ -135,6 +136,9 @@ pub(in crate::server) fn chat_state(service: &Service, session: &Session, node: 
 /// Passes a chat state on, unless the other side blocks its sender. Returns whether there is such a
 /// chat.
 fn pass_on(service: &Service, account: &Account, to: &Jid, state: &Node) -> bool {
+    if to.domain == Domain::Group {
+        return group::chat_state(service, account, to, state);
+    }
     let Some(target) = service.account(to).filter(|target| target.pn != account.pn) else {
         return false;
     };

@@ -1,18 +1,20 @@
 //! Receipts and acknowledgements: they settle what was delivered, and tell the author.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::ID_BYTES_MAX;
 use super::iq::domain_of;
 use super::message::Sender;
 use crate::server::account::Account;
+use crate::server::group;
 use crate::server::link::stream_error;
 use crate::server::phone;
 use crate::server::queue::{Class, Entry, Offer};
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::server::sync::now_s;
-use crate::wire::jid::Jid;
+use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
 /// Messages one receipt may name.
@@ -49,25 +51,37 @@ pub(in crate::server) fn acknowledged(session: &Session, node: &Node) {
         return;
     };
     let kind = origin_of_kind(node.get("type"));
+    // Receipts of a phone and of its companion look alike: each is acknowledged on its own.
+    let settled = Cell::new(false);
     session.device.settle(class, id, false, |entry| {
-        class != Class::Receipt || entry.origin >> KIND_SHIFT == kind
+        class != Class::Receipt || (entry.origin >> KIND_SHIFT == kind && !settled.replace(true))
     });
 }
 
 fn settle(service: &Service, session: &Session, to: &Jid, id: &str, node: &Node) {
     let is_retry = node.is("type", "retry");
-    let author = service
-        .account(to)
+    // In a group the author is named apart; a receipt that does not name him is for anybody's.
+    let is_group = to.domain == Domain::Group;
+    let author_jid = match node.get("participant") {
+        Some(participant) if is_group => Jid::parse(participant),
+        _ => Some(to.clone()),
+    };
+    let author = author_jid.as_ref().and_then(|jid| service.account(jid));
+    let raw_id = author
+        .as_ref()
         .map_or(session.account.raw_id, |account| account.raw_id);
-    let authors = [author, session.account.raw_id].map(u64::from);
+    let authors = [raw_id, session.account.raw_id].map(u64::from);
+    let chat = to.to_string();
     let items = node.find("list").map(Node::children).unwrap_or_default();
     let ids = items.iter().take(ITEMS_MAX).filter_map(|item| item.get("id"));
     for id in std::iter::once(id).chain(ids) {
         session.device.settle(Class::Message, id, is_retry, |entry| {
-            authors.contains(&(entry.origin >> 16))
+            let is_by_author = authors.contains(&(entry.origin >> 16));
+            is_by_author && (!is_group || entry.node.is("from", &chat))
+                || is_group && author.is_none() && entry.node.is("from", &chat)
         });
-        if is_retry && let Some(account) = service.account(to) {
-            session.device.forget_settled(id, account.origin(to.device));
+        if is_retry && let Some((account, jid)) = author.as_ref().zip(author_jid.as_ref()) {
+            session.device.forget_settled(id, account.origin(jid.device));
         }
     }
 }
@@ -75,9 +89,17 @@ fn settle(service: &Service, session: &Session, to: &Jid, id: &str, node: &Node)
 /// Tells the author's devices what happened to a message; a request for a resend goes only to the
 /// device that wrote it.
 pub(in crate::server) fn forward(service: &Arc<Service>, reader: &Sender, to: &Jid, node: &Node) {
+    if to.domain == Domain::Group {
+        return group::forward(service, reader, to, node);
+    }
     let Some(author) = service.account(to) else { return };
     match node.get("type") {
         Some("peer_msg" | "hist_sync" | "sender") => {}
+        Some("server-error") => {
+            if author.pn == reader.account.pn {
+                phone::deliver_reupload(service, &author, reader.clone(), node.clone());
+            }
+        }
         Some("retry") => forward_retry(service, reader, &author, to, node),
         Some("read-self" | "played-self") => mirror(service, reader, to, node),
         kind => {
@@ -137,7 +159,8 @@ fn receipt(from: &Jid, node: &Node) -> Node {
         .attr("t", now_s().to_string())
 }
 
-fn offer(
+/// Queues a receipt; `node` is the one it was made from.
+pub(in crate::server) fn offer(
     service: &Service,
     device: &crate::server::device::Device,
     reader: &Sender,

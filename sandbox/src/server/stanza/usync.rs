@@ -9,6 +9,8 @@ use crate::wire::jid::{Domain, Jid};
 use crate::wire::node::Node;
 
 const USERS_MAX: usize = 4_096;
+/// What one query may ask about each user: an answer has as many nodes as both multiplied.
+const PROTOCOLS_MAX: usize = 16;
 
 pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node) -> Node {
     let Some(query) = node.find("usync") else {
@@ -16,7 +18,7 @@ pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node
     };
     let protocols = query.find("query").map(Node::children).unwrap_or_default();
     let users = query.find("list").map(Node::children).unwrap_or_default();
-    if protocols.is_empty() || users.len() > USERS_MAX {
+    if protocols.is_empty() || protocols.len() > PROTOCOLS_MAX || users.len() > USERS_MAX {
         return iq_error(id, 400, "bad-request");
     }
     let results = protocols

@@ -345,6 +345,12 @@ pub struct ImageMessage {
     pub jpeg_thumbnail: Option<Vec<u8>>,
     #[prost(message, optional, boxed, tag = "17")]
     pub context_info: Option<Box<ContextInfo>>,
+    #[prost(string, optional, tag = "26")]
+    pub thumbnail_direct_path: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "27")]
+    pub thumbnail_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "28")]
+    pub thumbnail_enc_sha256: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -379,6 +385,12 @@ pub struct VideoMessage {
     pub jpeg_thumbnail: Option<Vec<u8>>,
     #[prost(message, optional, boxed, tag = "17")]
     pub context_info: Option<Box<ContextInfo>>,
+    #[prost(string, optional, tag = "21")]
+    pub thumbnail_direct_path: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "22")]
+    pub thumbnail_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "23")]
+    pub thumbnail_enc_sha256: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -405,6 +417,8 @@ pub struct AudioMessage {
     pub media_key_timestamp: Option<i64>,
     #[prost(message, optional, boxed, tag = "17")]
     pub context_info: Option<Box<ContextInfo>>,
+    #[prost(bytes = "vec", optional, tag = "19")]
+    pub waveform: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, Proto)]
@@ -429,6 +443,14 @@ pub struct DocumentMessage {
     pub direct_path: Option<String>,
     #[prost(int64, optional, tag = "11")]
     pub media_key_timestamp: Option<i64>,
+    #[prost(string, optional, tag = "13")]
+    pub thumbnail_direct_path: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "14")]
+    pub thumbnail_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "15")]
+    pub thumbnail_enc_sha256: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "16")]
+    pub jpeg_thumbnail: Option<Vec<u8>>,
     #[prost(message, optional, boxed, tag = "17")]
     pub context_info: Option<Box<ContextInfo>>,
     #[prost(string, optional, tag = "20")]
@@ -447,6 +469,10 @@ pub struct StickerMessage {
     pub media_key: Option<Vec<u8>>,
     #[prost(string, optional, tag = "5")]
     pub mimetype: Option<String>,
+    #[prost(uint32, optional, tag = "6")]
+    pub height: Option<u32>,
+    #[prost(uint32, optional, tag = "7")]
+    pub width: Option<u32>,
     #[prost(string, optional, tag = "8")]
     pub direct_path: Option<String>,
     #[prost(uint64, optional, tag = "9")]

@@ -7,6 +7,7 @@ mod adv;
 mod e2e;
 mod history;
 mod kind;
+mod media;
 mod peer_data;
 mod sync;
 mod syncd;
@@ -33,6 +34,7 @@ pub use kind::{
     PollEncValue, PollOption, PollUpdateMessage, PollVoteMessage, SingleSelectReply,
     TemplateButtonReplyMessage,
 };
+pub use media::{MediaRetryNotification, MediaRetryResult, ServerErrorReceipt};
 pub use peer_data::{
     HistorySyncOnDemand, PeerDataOperation, PeerDataOperationRequest, PeerDataOperationResponse,
     PeerDataOperationResult, PlaceholderMessageResend, PlaceholderMessageResendResponse,

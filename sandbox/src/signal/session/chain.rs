@@ -1,4 +1,4 @@
-//! The key derivations of the double ratchet.
+//! The key derivations of the double ratchet; sender keys share its symmetric chains.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::signal::primitive::{hkdf_sha256, hmac_sha256};
 
 /// A symmetric chain: each step yields the seed of one message's keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct ChainKey {
+pub(in crate::signal) struct ChainKey {
     #[serde(with = "serde_bytes")]
     key: [u8; 32],
     index: u32,
@@ -15,21 +15,21 @@ pub(super) struct ChainKey {
 
 /// The seed of the keys of the message with this counter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Seed {
+pub(in crate::signal) struct Seed {
     pub counter: u32,
     #[serde(with = "serde_bytes")]
     pub bytes: [u8; 32],
 }
 
 /// What is needed to encrypt or decrypt one message.
-pub(super) struct MessageKeys {
+pub(in crate::signal) struct MessageKeys {
     pub cipher: [u8; 32],
     pub mac: [u8; 32],
     pub iv: [u8; 16],
 }
 
 /// A chain run forward to a message, with the seeds passed on the way.
-pub(super) struct Advance {
+pub(in crate::signal) struct Advance {
     pub skipped: Vec<Seed>,
     pub seed: Seed,
     pub next: ChainKey,
@@ -38,6 +38,16 @@ pub(super) struct Advance {
 impl ChainKey {
     pub fn new(key: [u8; 32]) -> Self {
         Self { key, index: 0 }
+    }
+
+    /// A chain that somebody else has run to `index`.
+    pub fn at(key: [u8; 32], index: u32) -> Self {
+        Self { key, index }
+    }
+
+    /// What of the chain is told to others.
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
     }
 
     /// The counter of the next message.

@@ -14,7 +14,7 @@ use super::phone::CiphertextKind;
 use message::{PrekeyMessage, SignalMessage};
 use state::State;
 
-mod chain;
+pub(super) mod chain;
 pub(super) mod message;
 mod state;
 #[cfg(test)]

@@ -151,7 +151,13 @@ impl Reader {
             }
             mark::BINARY_8 | mark::BINARY_20 | mark::BINARY_32 => {
                 let length = self.binary_length(first)?;
-                Ok(Content::Bytes(self.take(length)?))
+                let bytes = self.take(length)?;
+                // A few bytes that are kept must not keep a long frame with them.
+                Ok(Content::Bytes(if length < self.input.len() / 2 {
+                    Bytes::copy_from_slice(&bytes)
+                } else {
+                    bytes
+                }))
             }
             other => Ok(self.text_after(other)?.map_or(Content::Empty, Content::Text)),
         }

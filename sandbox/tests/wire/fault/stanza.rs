@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{ADA, ADA_JID, BOB, BOB_JID, stage, strikes};
 use crate::bundle::fetch_any;
 use crate::client::{Companion, Wire, address, fetch};
-use crate::stage::Stage;
+use crate::stage::{Stage, eventually};
 
 fn is_text(node: &Node) -> bool {
     node.tag == "message" && !node.is("category", "peer")
@@ -130,12 +130,33 @@ async fn a_reordered_delivery_comes_after_the_next_or_alone_in_time() {
 }
 
 #[tokio::test]
+async fn a_long_queue_is_delayed_at_once_and_stays_in_order() {
+    let (stage, mut ada, wire) = stage().await;
+    drop(wire);
+    eventually(|| async { (stage.stat("connected").await == 0).then_some(()) }).await;
+    let texts: Vec<_> = (0..150).map(|number| number.to_string()).collect();
+    for text in &texts {
+        stage.phone_sends(BOB, ADA, text).await;
+    }
+    let body = json!({"kind": "delay_deliveries", "delay_ms": 3_000, "class": "message"});
+    let id = stage.fault(body).await;
+    let mut wire = ada.connect(&stage).await;
+    let offline = wire.expect(|node| node.find("offline").is_some()).await;
+    assert_eq!(offline.find("offline").unwrap().get("count"), Some("150"));
+    assert_eq!(strikes(&stage, &id).await, 150, "none waits for another's delay");
+    for text in texts {
+        let message = wire.expect(is_text).await;
+        assert_eq!(ada.read(&message).text(), Some(&*text));
+    }
+}
+
+#[tokio::test]
 async fn what_a_delay_held_back_is_delivered_at_the_next_login() {
     let (stage, mut ada, _first) = stage().await;
     let body = json!({"kind": "delay_deliveries", "delay_ms": 600_000, "class": "message"});
     let id = stage.fault(body).await;
     stage.phone_sends(BOB, ADA, "one").await;
-    crate::stage::eventually(|| async { (strikes(&stage, &id).await == 1).then_some(()) }).await;
+    eventually(|| async { (strikes(&stage, &id).await == 1).then_some(()) }).await;
     stage.delete("/faults").await;
     let mut wire = ada.connect(&stage).await;
     let message = wire.expect(is_text).await;

@@ -1,5 +1,12 @@
 //! Clients that do not behave: each ends alone, with an error or a clean close.
 
+mod act;
+mod opening;
+mod pair;
+mod raw;
+mod stanza;
+mod websocket;
+
 use std::time::Duration;
 
 use bytes::BytesMut;

@@ -1,0 +1,22 @@
+//! A client that was written elsewhere, Baileys, against the sandbox and against instances of Roost.
+//!
+//! Each Baileys is a Node process (`client/main.js`) that does what it is told. What came of it is judged
+//! by Roost's API and by the sandbox, which verifies every signature itself: this client's own checks of
+//! signatures accept anything. Run with
+//! `npm ci --prefix tests/interop && cargo test --features sandbox --test interop -- --ignored`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+#![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
+
+mod amend;
+mod baileys;
+mod chat;
+mod device;
+mod fault;
+mod ground;
+mod link;
+mod offline;
+mod text;
+#[path = "../api/world.rs"]
+#[allow(dead_code, reason = "the API's tests use the rest")]
+mod world;

@@ -45,7 +45,7 @@ counters! {
     messages_swallowed,
     receipts_routed,
     retry_receipts,
-    /// Receipts, notifications and presences dropped because a queue was full.
+    /// Receipts, notifications, presences and copies of group messages dropped because a queue was full.
     dropped,
     /// Queries without an answer of their own; they got an empty result.
     unknown_queries,

@@ -264,6 +264,7 @@ async fn subject_description_and_settings_change_with_a_notice() {
         ada.refused("set", &group, describe("D2", Some("D0"))).await,
         "409"
     );
+    assert_eq!(ada.refused("set", &group, describe("D2", None)).await, "409");
     let delete = Node::new("description").attr("delete", "true").attr("prev", "D1");
     ada.asks("set", &group, delete).await;
     assert!(

@@ -16,7 +16,8 @@ const EPHEMERAL_S_MAX: u32 = i32::MAX as u32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::server) enum Setting {
     Subject(String),
-    /// The new id, the id of the description that is replaced, and the text; no text deletes it.
+    /// The new id, the id of the description that is replaced, if there is one, and the text; no text
+    /// deletes it.
     Description {
         id: String,
         previous: Option<String>,
@@ -143,7 +144,7 @@ pub(in crate::server) fn apply(
                 .description
                 .as_ref()
                 .map(|description| description.id.clone());
-            if previous.is_some() && previous != known {
+            if previous != known {
                 return Err(GroupError::Outdated);
             }
             let changed = Node::new("description").attr("id", id.clone());

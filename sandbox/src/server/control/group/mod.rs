@@ -106,7 +106,7 @@ fn problem(error: GroupError) -> Problem {
         GroupError::NotFound => ProblemCode::GroupNotFound,
         GroupError::NotMember | GroupError::NotAdmin | GroupError::NoInvite => ProblemCode::GroupForbidden,
         GroupError::AlreadyMember => ProblemCode::AlreadyMember,
-        GroupError::Outdated => ProblemCode::Internal,
+        GroupError::Outdated => ProblemCode::GroupChanged,
         GroupError::UnknownInvite => ProblemCode::UnknownInvite,
         GroupError::FormerInvite => ProblemCode::InviteReset,
         GroupError::Unacceptable(_) => ProblemCode::InvalidField,
@@ -265,10 +265,16 @@ pub(super) struct SettingsBody {
 }
 
 impl SettingsBody {
-    fn settings(self) -> Vec<Setting> {
+    fn settings(self, group: &Group) -> Result<Vec<Setting>, Problem> {
+        let previous = group
+            .state()
+            .map_err(problem)?
+            .description
+            .as_ref()
+            .map(|description| description.id.clone());
         let description = self.description.map(|text| Setting::Description {
             id: description_id(),
-            previous: None,
+            previous,
             text: Some(text).filter(|text| !text.is_empty()),
         });
         let toggle = |toggle, on: Option<bool>| on.map(|on| Setting::Toggle(toggle, on));
@@ -281,7 +287,7 @@ impl SettingsBody {
             self.ephemeral_s.map(Setting::Ephemeral),
             self.member_add_mode.map(Setting::MemberAdd),
         ];
-        settings.into_iter().flatten().collect()
+        Ok(settings.into_iter().flatten().collect())
     }
 }
 
@@ -294,7 +300,7 @@ pub(super) async fn change_settings(
     let group = find(&service, &id)?;
     let by = actor(&service, &group, body.by.as_ref())?;
     let _unit = service.journal.unit();
-    for setting in body.settings() {
+    for setting in body.settings(&group)? {
         group::apply(&service, &group, &by, setting).map_err(problem)?;
     }
     Ok(Json(GroupView::of(&group)?))

@@ -8,7 +8,9 @@ use super::Endpoint;
 use crate::server::persist::{PersistError, SavedAccount, Table};
 use crate::signal::{Address, OwnSenderKey, ReceivedSenderKeys, SenderKeyError};
 
-/// Senders, counted once per group, whose keys a phone keeps.
+/// Groups a phone keeps a key of its own for, and senders whose keys it keeps, counted once per group.
+/// Above that some are forgotten: it makes a new key when it writes, and asks when it cannot read.
+const OWN_MAX: usize = 4_096;
 const SENDERS_MAX: usize = 50_000;
 
 #[derive(Default)]
@@ -83,32 +85,41 @@ impl Endpoint {
     }
 
     fn renew_sender_key(&mut self, group: &str, departures: u64) {
+        self.forget_own(group);
+        if self.groups.own.len() >= OWN_MAX
+            && let Some(other) = self.groups.own.keys().next().cloned()
+        {
+            self.forget_own(&other);
+        }
         let key = OwnSenderKey::generate();
         let row = OwnRow { key, departures };
         let new = Own {
             row,
             holders: HashSet::new(),
         };
-        let former = self.groups.own.insert(group.to_owned(), new);
+        self.groups.own.insert(group.to_owned(), new);
+        self.keep_own(group);
+    }
+
+    fn forget_own(&mut self, group: &str) {
+        let Some(former) = self.groups.own.remove(group) else {
+            return;
+        };
         self.shelf.keep(|rows| {
-            for holder in former.iter().flat_map(|former| &former.holders) {
+            rows.delete(Table::OwnSenderKey, 0, group);
+            for holder in &former.holders {
                 rows.delete(Table::KeyHolder, 0, &name(group, holder));
             }
         });
-        self.keep_own(group);
     }
 
     /// Forgets all sender keys.
     pub(super) fn forget_groups(&mut self) {
-        let old = std::mem::take(&mut self.groups);
+        let own: Vec<_> = self.groups.own.keys().cloned().collect();
+        own.iter().for_each(|group| self.forget_own(group));
+        let received = std::mem::take(&mut self.groups.received);
         self.shelf.keep(|rows| {
-            for (group, own) in &old.own {
-                rows.delete(Table::OwnSenderKey, 0, group);
-                for holder in &own.holders {
-                    rows.delete(Table::KeyHolder, 0, &name(group, holder));
-                }
-            }
-            for (group, sender) in old.received.keys() {
+            for (group, sender) in received.keys() {
                 rows.delete(Table::SenderKey, 0, &name(group, sender));
             }
         });
@@ -169,8 +180,13 @@ impl Endpoint {
         told: &[u8],
     ) -> Result<(), SenderKeyError> {
         let entry = (group.to_owned(), sender.clone());
-        if self.groups.received.len() >= SENDERS_MAX && !self.groups.received.contains_key(&entry) {
-            return Err(SenderKeyError::Malformed("the phone keeps too many sender keys"));
+        if self.groups.received.len() >= SENDERS_MAX
+            && !self.groups.received.contains_key(&entry)
+            && let Some(other) = self.groups.received.keys().next().cloned()
+        {
+            self.groups.received.remove(&other);
+            let name = name(&other.0, &other.1);
+            self.shelf.keep(|rows| rows.delete(Table::SenderKey, 0, &name));
         }
         let learnt = self.groups.received.entry(entry).or_default().learn(told);
         self.keep_received(group, sender);

@@ -56,7 +56,7 @@ pub(super) async fn set(
         let code = match &error {
             PictureError::NotJpeg | PictureError::TooLarge(_) => ProblemCode::InvalidBody,
             PictureError::Store(StoreError::Full) => ProblemCode::MediaStoreFull,
-            PictureError::Store(_) => ProblemCode::Internal,
+            PictureError::Store(_) | PictureError::NotOwn | PictureError::Group(_) => ProblemCode::Internal,
         };
         Problem::new(code, error.to_string())
     })?;

@@ -106,7 +106,7 @@ fn send_to(
             &plain
         }
     };
-    let media_kind = Medium::of(&outgoing.message).and_then(|medium| medium.kind?.stanza_kind().into());
+    let media_kind = media_kind(&outgoing.message);
     let copies = encrypt(service, account, targets, |target| pad(plain_for(target).clone()));
     let copies = copies.into_iter().map(|(target, sealed)| {
         Node::new("to")
@@ -135,6 +135,11 @@ pub(super) fn enc(sealed: &Ciphertext) -> Node {
         .attr("v", "2")
         .attr("type", sealed.kind.as_str())
         .bytes(sealed.bytes.clone())
+}
+
+/// The `mediatype` of a stanza that carries this message.
+pub(super) fn media_kind(message: &Message) -> Option<&'static str> {
+    Some(Medium::of(message)?.kind?.stanza_kind())
 }
 
 /// Encrypts for each target that has keys; sessions that are missing are started.

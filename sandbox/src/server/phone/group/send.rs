@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::server::account::Account;
 use crate::server::group::{Audience, Group, GroupError};
 use crate::server::phone::receive::{address, phone_of};
-use crate::server::phone::send::{SendError, companions, enc, meet, message_id};
+use crate::server::phone::send::{SendError, companions, enc, media_kind, meet, message_id};
 use crate::server::phone::sent::Sent;
 use crate::server::phone::{Content, Outgoing, Place};
 use crate::server::service::Service;
@@ -100,6 +100,7 @@ fn distribute(
     let shared = Node::new("enc")
         .attr("v", "2")
         .attr("type", "skmsg")
+        .attr_opt("mediatype", media_kind(&outgoing.message))
         .bytes(sealed);
     let holders = copies.iter().map(|(target, _)| address(target)).collect();
     let copies = copies.iter().map(|(target, sealed)| {

@@ -1,12 +1,13 @@
-//! Profile pictures: of accounts, and of whatever else has a [`Slot`] for one.
+//! Pictures of accounts and of groups.
 //!
-//! The bytes are a file of the media service; a slot knows which one, and survives a restart.
+//! The bytes are a file of the media service; whoever has one knows which, also after a restart.
 
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::group::GroupError;
 use super::media::{Hash, Media, StoreError, Stored};
 use super::persist::{PersistError, Row, Shelf, Table};
 use super::sync::{lock, now_s};
@@ -22,8 +23,14 @@ pub(super) enum PictureError {
     NotJpeg,
     #[error("a picture has at most {0} bytes")]
     TooLarge(usize),
+    #[error("the picture is somebody else's")]
+    NotOwn,
+    #[error("the account does not show its picture")]
+    Hidden,
     #[error("the picture cannot be stored")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Group(#[from] GroupError),
 }
 
 /// A picture as it is kept.
@@ -38,6 +45,28 @@ pub(super) struct Picture {
 }
 
 impl Picture {
+    /// Stores a picture that follows `former`. Blocks on its file, if there is one.
+    pub fn store(
+        media: &Media,
+        account: u32,
+        jpeg: &[u8],
+        bytes_max: usize,
+        former: Option<Self>,
+    ) -> Result<Self, PictureError> {
+        if !jpeg.starts_with(&JPEG) {
+            return Err(PictureError::NotJpeg);
+        }
+        if jpeg.len() > bytes_max {
+            return Err(PictureError::TooLarge(bytes_max));
+        }
+        let stored = media.store.add(jpeg.to_vec(), KIND, account)?;
+        Ok(Self {
+            id: now_s().max(former.map_or(0, |former| former.id + 1)),
+            hash: stored.row.hash,
+            account,
+        })
+    }
+
     /// Where it can be fetched; `None` when the media service had to give it up.
     pub fn stored(&self, media: &Media) -> Option<Stored> {
         let known = media.store.address(&self.hash, KIND);
@@ -50,7 +79,7 @@ impl Picture {
     }
 }
 
-/// A place for one picture.
+/// The place for the picture of an account.
 pub(super) struct Slot {
     picture: Mutex<Option<Picture>>,
     shelf: Shelf,
@@ -84,20 +113,8 @@ impl Slot {
         jpeg: &[u8],
         bytes_max: usize,
     ) -> Result<Picture, PictureError> {
-        if !jpeg.starts_with(&JPEG) {
-            return Err(PictureError::NotJpeg);
-        }
-        if jpeg.len() > bytes_max {
-            return Err(PictureError::TooLarge(bytes_max));
-        }
-        let stored = media.store.add(jpeg.to_vec(), KIND, account)?;
+        let picture = Picture::store(media, account, jpeg, bytes_max, self.get())?;
         let mut slot = lock(&self.picture);
-        let id = now_s().max(slot.map_or(0, |old| old.id + 1));
-        let picture = Picture {
-            id,
-            hash: stored.row.hash,
-            account,
-        };
         *slot = Some(picture);
         self.shelf
             .keep(|rows| rows.put(Table::Setting, 0, self.name, &*slot));

@@ -5,7 +5,9 @@ use roost_sandbox::wire::node::Node;
 use serde_json::json;
 
 use crate::client::{Companion, Wire};
+use crate::group;
 use crate::media::{ADA, ADA_JID, BOB, BOB_JID, Host, scene};
+use crate::member::Member;
 use crate::stage::Stage;
 
 fn jpeg(rest: &[u8]) -> Vec<u8> {
@@ -13,19 +15,14 @@ fn jpeg(rest: &[u8]) -> Vec<u8> {
 }
 
 /// A query about the picture of `target`; none is the asker's own.
-async fn query(
-    wire: &mut Wire,
-    kind: &'static str,
-    target: Option<&'static str>,
-    picture: Option<Node>,
-) -> Node {
+async fn query(wire: &mut Wire, kind: &'static str, target: Option<&str>, picture: Option<Node>) -> Node {
     let id = format!("picture{}", rand::random::<u32>());
     let query = Node::new("iq")
         .attr("id", id.clone())
         .attr("to", "s.whatsapp.net")
         .attr("type", kind)
         .attr("xmlns", "w:profile:picture")
-        .attr_opt("target", target)
+        .attr_opt("target", target.map(str::to_owned))
         .child_opt(picture);
     wire.send(&query).await;
     wire.expect(|node| node.tag == "iq" && node.is("id", &id)).await
@@ -192,4 +189,67 @@ async fn a_picture_survives_a_kill() {
     stage.kill();
     stage.restart();
     assert_eq!(stage.get(&path).await.0, 404);
+}
+
+#[tokio::test]
+async fn members_set_and_see_the_picture_of_a_group_and_are_told() {
+    let mut stage = Stage::process();
+    for number in [ADA, BOB, group::EVE] {
+        stage.account(number, false).await;
+    }
+    let mut ada = Member::new(&stage, ADA).await;
+    let mut bob = Member::new(&stage, BOB).await;
+    let mut eve = Member::new(&stage, group::EVE).await;
+    let create = group::participants("create", &[BOB_JID]).attr("subject", "Band");
+    let made = ada.asks("set", group::ALL, create).await;
+    let jid = format!(
+        "{}@g.us",
+        made.find("group")
+            .unwrap()
+            .get("id")
+            .unwrap()
+            .trim_end_matches("@g.us")
+    );
+    let image = |bytes: Vec<u8>| Some(Node::new("picture").attr("type", "image").bytes(bytes));
+
+    let answer = query(&mut bob.wire, "set", Some(&jid), image(jpeg(b"band"))).await;
+    let set = answer.find("picture").unwrap().get("id").unwrap().to_owned();
+    let told = news(&mut ada.wire).await;
+    assert_eq!(
+        (told.get("from"), told.get("participant")),
+        (Some(&*jid), Some(BOB_JID))
+    );
+    let change = told.find("set").unwrap();
+    assert_eq!(
+        (change.get("id"), change.get("author")),
+        (Some(&*set), Some(BOB_JID))
+    );
+    let answer = query(&mut eve.wire, "get", Some(&jid), by_url("image")).await;
+    assert_eq!(error_code(&answer), Some("401"), "only members see it");
+    let answer = query(&mut eve.wire, "set", Some(&jid), image(jpeg(b"x"))).await;
+    assert_eq!(error_code(&answer), Some("401"));
+    ada.asks("set", &jid, Node::new("locked")).await;
+    let answer = query(&mut bob.wire, "set", Some(&jid), image(jpeg(b"x"))).await;
+    assert_eq!(
+        error_code(&answer),
+        Some("403"),
+        "only admins edit a locked group"
+    );
+
+    stage.kill();
+    stage.restart();
+    let mut wire = bob.companion.connect(&stage).await;
+    let shown = query(&mut wire, "get", Some(&jid), by_url("preview")).await;
+    let shown = shown.find("picture").unwrap();
+    assert_eq!(shown.get("id"), Some(&*set));
+    let host = Host::of(&stage, &mut wire).await;
+    let answer = host.get(shown.get("direct_path").unwrap()).await;
+    assert_eq!(answer.bytes().await.unwrap(), jpeg(b"band"));
+    let mut admin = ada.companion.connect(&stage).await;
+    let answer = query(&mut admin, "set", Some(&jid), None).await;
+    assert!(answer.is("type", "result"));
+    let told = wire
+        .expect(|node| node.is("type", "picture") && node.find("delete").is_some())
+        .await;
+    assert_eq!(told.get("from"), Some(&*jid));
 }

@@ -56,7 +56,10 @@ pub(super) async fn set(
         let code = match &error {
             PictureError::NotJpeg | PictureError::TooLarge(_) => ProblemCode::InvalidBody,
             PictureError::Store(StoreError::Full) => ProblemCode::MediaStoreFull,
-            PictureError::Store(_) => ProblemCode::Internal,
+            // A phone sets its own picture.
+            PictureError::Store(_) | PictureError::NotOwn | PictureError::Hidden | PictureError::Group(_) => {
+                ProblemCode::Internal
+            }
         };
         Problem::new(code, error.to_string())
     })?;

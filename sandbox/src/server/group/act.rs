@@ -358,6 +358,7 @@ impl Groups {
         let state = State {
             subject,
             description: None,
+            picture: None,
             members: vec![Member {
                 account: creator.clone(),
                 role: Role::Superadmin,

@@ -11,6 +11,7 @@ mod invite;
 mod message;
 mod node;
 mod notice;
+mod picture;
 mod receipt;
 mod row;
 mod setting;
@@ -27,11 +28,13 @@ pub(super) use invite::{Joined, decide, invite_code, invited, join, requests, wi
 pub(super) use message::route;
 pub(super) use node::{group_node, invite_node, member_node};
 pub(super) use notice::other_participant;
+pub(super) use picture::{picture, set_picture};
 pub(super) use receipt::{chat_state, forward};
 pub(super) use setting::{Setting, apply};
 
 use super::account::Account;
 use super::persist::Shelf;
+use super::picture::Picture;
 use super::sync::lock;
 use crate::wire::jid::{Domain, Jid};
 
@@ -52,6 +55,7 @@ pub(super) struct Group {
 pub(super) struct State {
     pub subject: Text,
     pub description: Option<Description>,
+    pub picture: Option<Picture>,
     /// In the order they joined; empty when the group has ended.
     pub members: Vec<Member>,
     pub toggles: BTreeSet<Toggle>,

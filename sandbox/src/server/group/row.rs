@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Description, Group, Member, MemberAdd, MemberLink, Request, Role, State, Text, Toggle};
 use crate::server::account::Account;
 use crate::server::persist::{PersistError, Shelf, Table};
+use crate::server::picture::Picture;
 use crate::wire::jid::Domain;
 
 #[derive(Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub(super) struct GroupRow {
     creator: u32,
     subject: TextRow,
     description: Option<(String, TextRow)>,
+    #[serde(default)]
+    picture: Option<Picture>,
     members: Vec<(u32, Role)>,
     toggles: BTreeSet<Toggle>,
     ephemeral_s: u32,
@@ -62,6 +65,7 @@ impl Group {
                     .description
                     .as_ref()
                     .map(|description| (description.id.clone(), TextRow::of(&description.body))),
+                picture: state.picture,
                 members: state
                     .members
                     .iter()
@@ -123,6 +127,7 @@ impl GroupRow {
         let mut state = State {
             subject: text(self.subject)?,
             description,
+            picture: self.picture,
             members: members.collect::<Result<_, PersistError>>()?,
             toggles: self.toggles,
             ephemeral_s: self.ephemeral_s,

@@ -108,7 +108,7 @@ pub(super) fn description(config: &SandboxConfig, text: &str) -> Result<String, 
 
 impl State {
     /// Whether an account may change subject, description and picture.
-    fn editor(&self, account: &Account) -> Result<(), GroupError> {
+    pub(super) fn editor(&self, account: &Account) -> Result<(), GroupError> {
         if self.is(Toggle::Locked) {
             self.admin(account)
         } else {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::profile::notify_watchers;
 use super::{iq_error, iq_result};
 use crate::server::account::Account;
-use crate::server::picture::{Picture, PictureError, Slot};
+use crate::server::group::{self, Group, GroupError};
+use crate::server::picture::{Picture, PictureError};
 use crate::server::service::Service;
 use crate::server::session::Session;
 use crate::wire::jid::{Domain, Jid};
@@ -14,42 +15,56 @@ use crate::wire::node::Node;
 /// Whose picture a query is about.
 enum Owner {
     Account(Arc<Account>),
+    Group(Arc<Group>),
 }
 
 impl Owner {
     /// `None` when there is nobody with this address.
     fn of(service: &Service, session: &Session, target: Option<&str>) -> Option<Self> {
-        let account = match target.filter(|target| !target.is_empty()) {
-            None => session.account.clone(),
-            Some(target) => service.account(&Jid::parse(target)?)?,
+        let Some(target) = target.filter(|target| !target.is_empty()) else {
+            return Some(Self::Account(session.account.clone()));
         };
-        Some(Self::Account(account))
-    }
-
-    fn slot(&self) -> &Slot {
-        match self {
-            Self::Account(account) => &account.picture,
+        let jid = Jid::parse(target)?;
+        match jid.domain {
+            Domain::Group => service.groups.get(&jid.user).map(Self::Group),
+            _ => service.account(&jid).map(Self::Account),
         }
     }
 
-    /// Whether the companion's account may see it.
-    fn is_shown_to(&self, session: &Session) -> bool {
+    fn picture(&self, session: &Session) -> Result<Option<Picture>, PictureError> {
         match self {
-            Self::Account(account) => account.shows("profile", &session.account),
+            Self::Account(account) => match account.picture.get() {
+                Some(_) if !account.shows("profile", &session.account) => Err(PictureError::Hidden),
+                picture => Ok(picture),
+            },
+            Self::Group(group) => Ok(group::picture(group, &session.account)?),
         }
     }
 
-    /// Whether the companion's account may change it.
-    fn is_of(&self, session: &Session) -> bool {
-        match self {
-            Self::Account(account) => account.pn == session.account.pn,
+    /// Sets the picture, or removes it when there are no bytes.
+    fn set(
+        &self,
+        service: &Service,
+        session: &Session,
+        jpeg: Option<&[u8]>,
+    ) -> Result<Option<Picture>, PictureError> {
+        let (by, device) = (&session.account, session.device.id);
+        let account = match self {
+            Self::Group(group) => return group::set_picture(service, group, by, device, jpeg),
+            Self::Account(account) if account.raw_id != by.raw_id => {
+                return Err(PictureError::NotOwn);
+            }
+            Self::Account(account) => account,
+        };
+        let bytes_max = service.config.picture_bytes_max;
+        let picture = match jpeg {
+            Some(jpeg) => Some(account.picture.set(&service.media, by.raw_id, jpeg, bytes_max)?),
+            None => None,
+        };
+        if picture.is_some() || account.picture.remove() {
+            announce(service, account, Some(device), picture);
         }
-    }
-
-    fn announce(&self, service: &Service, session: &Session, picture: Option<Picture>) {
-        match self {
-            Self::Account(account) => announce(service, account, Some(session.device.id), picture),
-        }
+        Ok(picture)
     }
 }
 
@@ -58,22 +73,39 @@ pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node
         return iq_error(id, 404, "item-not-found");
     };
     let asked = node.find("picture");
-    if node.is("type", "get") {
-        if owner.slot().get().is_some() && !owner.is_shown_to(session) {
-            return iq_error(id, 401, "not-authorized");
-        }
-        get(service, &owner, id, asked)
-    } else if !owner.is_of(session) {
-        iq_error(id, 403, "forbidden")
+    let answered = if node.is("type", "get") {
+        owner.picture(session).map(|picture| match picture {
+            Some(picture) => get(service, picture, id, asked),
+            None => iq_error(id, 404, "item-not-found"),
+        })
     } else {
-        set(service, session, &owner, id, asked)
+        let jpeg = asked.and_then(Node::data).filter(|jpeg| !jpeg.is_empty());
+        owner.set(service, session, jpeg).map(|picture| {
+            let shown = picture.map(|picture| Node::new("picture").attr("id", picture.id.to_string()));
+            iq_result(id).child_opt(shown)
+        })
+    };
+    answered.unwrap_or_else(|error| refused(id, &error))
+}
+
+fn refused(id: &str, error: &PictureError) -> Node {
+    match error {
+        PictureError::NotJpeg => iq_error(id, 406, "not-acceptable"),
+        PictureError::TooLarge(_) => iq_error(id, 413, "request-too-large"),
+        PictureError::NotOwn => iq_error(id, 403, "forbidden"),
+        PictureError::Group(GroupError::NotFound) => iq_error(id, 404, "item-not-found"),
+        PictureError::Hidden | PictureError::Group(GroupError::NotMember) => {
+            iq_error(id, 401, "not-authorized")
+        }
+        PictureError::Group(_) => iq_error(id, 403, "forbidden"),
+        PictureError::Store(error) => {
+            tracing::warn!(error = error.to_string(), "a picture could not be stored");
+            iq_error(id, 500, "internal-server-error")
+        }
     }
 }
 
-fn get(service: &Service, owner: &Owner, id: &str, asked: Option<&Node>) -> Node {
-    let Some(picture) = owner.slot().get() else {
-        return iq_error(id, 404, "item-not-found");
-    };
+fn get(service: &Service, picture: Picture, id: &str, asked: Option<&Node>) -> Node {
     let number = picture.id.to_string();
     let shown = Node::new("picture").attr("id", number.clone());
     if asked.is_some_and(|asked| asked.is("id", &number)) {
@@ -96,32 +128,6 @@ fn get(service: &Service, owner: &Owner, id: &str, asked: Option<&Node>) -> Node
     match found {
         Some(shown) => iq_result(id).child(shown),
         None => iq_error(id, 404, "item-not-found"),
-    }
-}
-
-fn set(service: &Service, session: &Session, owner: &Owner, id: &str, asked: Option<&Node>) -> Node {
-    let jpeg = asked.and_then(Node::data).unwrap_or_default();
-    if jpeg.is_empty() {
-        if owner.slot().remove() {
-            owner.announce(service, session, None);
-        }
-        return iq_result(id);
-    }
-    let bytes_max = service.config.picture_bytes_max;
-    match owner
-        .slot()
-        .set(&service.media, session.account.raw_id, jpeg, bytes_max)
-    {
-        Ok(picture) => {
-            owner.announce(service, session, Some(picture));
-            iq_result(id).child(Node::new("picture").attr("id", picture.id.to_string()))
-        }
-        Err(PictureError::NotJpeg) => iq_error(id, 406, "not-acceptable"),
-        Err(PictureError::TooLarge(_)) => iq_error(id, 413, "request-too-large"),
-        Err(PictureError::Store(error)) => {
-            tracing::warn!(error = error.to_string(), "a picture could not be stored");
-            iq_error(id, 500, "internal-server-error")
-        }
     }
 }
 

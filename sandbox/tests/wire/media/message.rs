@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{ADA, ADA_JID, BOB, BOB_JID, Host, noise, scene};
 use crate::client::{Companion, Wire};
+use crate::member::Member;
 use crate::stage::Stage;
 
 fn is_content(node: &Node) -> bool {
@@ -305,4 +306,30 @@ async fn bad_media_of_a_phone_get_a_problem_with_a_pointer() {
     let both = json!({"to": ADA, "text": "a", "media": {"kind": "image", "size": 1}});
     let (status, _) = stage.post(&format!("/accounts/{BOB}/messages"), both).await;
     assert_eq!(status, 422);
+}
+
+#[tokio::test]
+async fn a_medium_in_a_group_is_decrypted_by_companions_and_phones() {
+    let stage = Stage::new().await;
+    for number in [ADA, BOB] {
+        stage.account(number, false).await;
+    }
+    let group = stage.group(&[ADA, BOB], "pn").await;
+    let mut ada = Member::new(&stage, ADA).await;
+    let body = json!({"to": group, "media": {"kind": "voice", "size": 2_000}});
+    let (status, sent) = stage.post(&format!("/accounts/{BOB}/messages"), body).await;
+    assert_eq!(status, 201, "{sent}");
+    let id = sent["whatsapp_id"].as_str().unwrap();
+    let node = ada.delivered().await;
+    let shared = node.find_all("enc").find(|enc| enc.is("type", "skmsg")).unwrap();
+    assert_eq!(shared.get("mediatype"), Some("ptt"));
+    let (path, key) = fields(&ada.read(&node).unwrap());
+    let host = Host::of(&stage, &mut ada.wire).await;
+    let blob = host.get(&path).await.bytes().await.unwrap();
+    assert_eq!(open(MediaKind::Audio, &key, &blob).unwrap().len(), 2_000);
+    phone_knows(&stage, ADA, id).await;
+    let (status, bytes) = stage
+        .get_bytes(&format!("/accounts/{ADA}/messages/{id}/media"))
+        .await;
+    assert_eq!((status, bytes.len()), (200, 2_000));
 }

@@ -24,6 +24,9 @@ pub const READ: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct Place {
     pub websocket_url: String,
+    /// `HOST:PORT` of the media service, and the certificate that vouches for it.
+    pub media_host: String,
+    pub ca_file: PathBuf,
     pub folder: PathBuf,
     pub name: String,
 }
@@ -87,6 +90,8 @@ impl Baileys {
             .arg(here.join("client/main.js"))
             .arg(place.credentials())
             .arg(&place.websocket_url)
+            .arg(&place.media_host)
+            .env("NODE_EXTRA_CA_CERTS", &place.ca_file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -10,6 +10,8 @@ use crate::world::{World, eventually};
 /// A number of an account that is linked to Baileys; the world's phones are there besides.
 pub const CAROL: &str = "4915550004";
 
+const CA_FILE: &str = "ca.pem";
+
 pub struct Ground {
     pub world: World,
     folder: TempDir,
@@ -21,6 +23,8 @@ impl Ground {
             world: World::start().await,
             folder: tempfile::tempdir().unwrap(),
         };
+        let ca = ground.world.sandbox.ca_pem();
+        std::fs::write(ground.folder.path().join(CA_FILE), ca).unwrap();
         ground
             .control(
                 Method::POST,
@@ -43,10 +47,20 @@ impl Ground {
         self.control(Method::GET, path, None).await
     }
 
+    /// A file that the sandbox answers with.
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        let url = format!("{}/sandbox/v1/{path}", self.world.sandbox.url());
+        let reply = reqwest::get(url).await.unwrap().error_for_status().unwrap();
+        reply.bytes().await.unwrap().to_vec()
+    }
+
     /// Starts a Baileys under a name of its own and lets it connect.
     pub async fn opened(&self, name: &str) -> Baileys {
+        let sandbox = &self.world.sandbox;
         Self::reopened(Place {
-            websocket_url: self.world.sandbox.websocket_url(),
+            websocket_url: sandbox.websocket_url(),
+            media_host: sandbox.media_url().replace("https://", ""),
+            ca_file: self.folder.path().join(CA_FILE),
             folder: self.folder.path().to_owned(),
             name: name.to_owned(),
         })

@@ -15,6 +15,7 @@ mod device;
 mod fault;
 mod ground;
 mod link;
+mod media;
 mod offline;
 mod text;
 #[path = "../api/world.rs"]

@@ -1,0 +1,108 @@
+//! Files: uploaded and fetched over TLS, and uploaded again when they have expired.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::baileys::{Baileys, named};
+use crate::ground::{CAROL, Ground};
+use crate::world::{ALICE, BOB};
+
+/// A file of a size that is no multiple of anything.
+fn file(seed: u8) -> Vec<u8> {
+    (0..70_001_u32).map(|at| (at % 251) as u8 ^ seed).collect()
+}
+
+fn buffer(bytes: &[u8]) -> Value {
+    json!({"type": "Buffer", "data": STANDARD.encode(bytes)})
+}
+
+/// What a client gets when it fetches the file of a message.
+async fn fetched(baileys: &Baileys, id: &str, options: Value) -> Vec<u8> {
+    let bytes = baileys.call("download", json!([named(id), options])).await;
+    STANDARD.decode(bytes["data"].as_str().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn what_baileys_uploads_can_be_fetched() {
+    let ground = Ground::start().await;
+    let carol = ground.linked("carol", CAROL).await;
+    let alice = ground.linked("alice", ALICE).await;
+    let thumbnail = buffer(&[0xff, 0xd8, 0xff, 0xd9]);
+    let contents = [
+        json!({"image": buffer(&file(1)), "caption": "a picture", "jpegThumbnail": thumbnail}),
+        json!({"document": buffer(&file(2)), "mimetype": "application/pdf", "fileName": "a.pdf"}),
+        json!({"audio": buffer(&file(3)), "mimetype": "audio/mpeg", "seconds": 3}),
+        json!({"sticker": buffer(&file(4))}),
+    ];
+    for (seed, content) in (1..).zip(contents) {
+        let expected = file(seed);
+        // To a phone, which decrypts with our own code.
+        let id = carol.send(BOB, content.clone()).await;
+        ground
+            .phone_record(BOB, &id, |record| record["whatsapp_id"] == id)
+            .await;
+        let path = format!("accounts/{BOB}/messages/{id}/media");
+        assert!(ground.bytes(&path).await == expected, "file {seed} of a phone");
+        // To another Baileys.
+        let id = carol.send(ALICE, content).await;
+        alice.message(&id, |message| message["key"]["id"] == id).await;
+        assert!(
+            fetched(&alice, &id, json!({})).await == expected,
+            "file {seed} of Baileys"
+        );
+    }
+    carol.quit().await;
+    alice.quit().await;
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn baileys_fetches_what_a_phone_uploads() {
+    let ground = Ground::start().await;
+    let baileys = ground.linked("carol", CAROL).await;
+    for (seed, kind) in (1..).zip(["image", "video", "audio", "voice", "document", "sticker"]) {
+        let media = json!({"kind": kind, "data": STANDARD.encode(file(seed))});
+        let body = json!({"to": CAROL, "media": media});
+        let sent = ground.act(&format!("accounts/{BOB}/messages"), body).await;
+        let id = sent["whatsapp_id"].as_str().unwrap();
+        baileys.message(id, |message| message["key"]["id"] == id).await;
+        assert!(
+            fetched(&baileys, id, json!({})).await == file(seed),
+            "a file of kind {kind}"
+        );
+        // From the host that Baileys asks when it is told none.
+        let options = json!({"host": "mmg.whatsapp.net"});
+        assert!(
+            fetched(&baileys, id, options).await == file(seed),
+            "a file of kind {kind}"
+        );
+    }
+    baileys.quit().await;
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn an_expired_file_is_uploaded_again() {
+    let ground = Ground::start().await;
+    let baileys = ground.linked("carol", CAROL).await;
+    let media = json!({"kind": "image", "data": STANDARD.encode(file(7))});
+    let body = json!({"to": CAROL, "media": media});
+    let sent = ground.act(&format!("accounts/{BOB}/messages"), body).await;
+    let id = sent["whatsapp_id"].as_str().unwrap();
+    baileys.message(id, |message| message["key"]["id"] == id).await;
+    // It is the account's own phone that is asked.
+    ground
+        .phone_record(CAROL, id, |record| record["whatsapp_id"] == id)
+        .await;
+    ground.act("media/expire", json!({"whatsapp_id": id})).await;
+    let refused = baileys.try_call("download", json!([named(id), {}])).await;
+    assert!(refused.unwrap_err().contains("Failed to fetch stream"));
+    baileys.call("updateMediaMessage", json!([named(id)])).await;
+    assert!(fetched(&baileys, id, json!({})).await == file(7));
+    baileys.quit().await;
+    ground.end().await;
+}

@@ -244,6 +244,29 @@ impl Baileys {
         .await
     }
 
+    /// Waits until a member has received or read a message to a group: `receiptTimestamp` or `readTimestamp`.
+    pub async fn receipted(&self, id: &str, kind: &str) {
+        self.until(&format!("{kind} of {id}"), |lines| {
+            let updates = lines
+                .events
+                .iter()
+                .filter(|(name, _)| name == "message-receipt.update")
+                .flat_map(|(_, value)| value.as_array().unwrap())
+                .filter(|update| update["key"]["id"] == id)
+                .map(|update| &update["receipt"]);
+            let told = messages(&lines.events).into_iter();
+            let told = told
+                .filter(|message| message["key"]["id"] == id)
+                .filter_map(|message| message["userReceipt"].as_array())
+                .flatten();
+            updates
+                .chain(told)
+                .find(|receipt| !receipt[kind].is_null())
+                .map(|_| ())
+        })
+        .await;
+    }
+
     /// The QR text that is shown to be scanned.
     pub async fn qr(&self) -> String {
         let update = self

@@ -14,6 +14,7 @@ mod chat;
 mod device;
 mod fault;
 mod ground;
+mod group;
 mod link;
 mod media;
 mod offline;

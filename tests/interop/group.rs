@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::baileys::{Baileys, address, named};
 use crate::ground::{CAROL, Ground};
-use crate::world::{ALICE, BOB, ECHO, eventually};
+use crate::world::{ALICE, BOB, ECHO};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]

@@ -18,6 +18,7 @@ mod group;
 mod link;
 mod media;
 mod offline;
+mod restart;
 mod text;
 #[path = "../api/world.rs"]
 #[allow(dead_code, reason = "the API's tests use the rest")]

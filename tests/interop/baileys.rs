@@ -182,6 +182,21 @@ impl Baileys {
         .await
     }
 
+    /// Waits for a fact about all events of a kind.
+    pub async fn until_events<T>(
+        &self,
+        what: &str,
+        kind: &str,
+        mut find: impl FnMut(&[&Value]) -> Option<T>,
+    ) -> T {
+        self.until(what, |lines| {
+            let events = lines.events.iter().filter(|(name, _)| name == kind);
+            let values: Vec<&Value> = events.map(|(_, value)| value).collect();
+            find(&values)
+        })
+        .await
+    }
+
     /// A message this client has sent or received, by what it says.
     pub async fn message(&self, what: &str, test: impl Fn(&Value) -> bool) -> Value {
         self.until(what, |lines| {

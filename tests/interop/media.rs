@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use roost_sandbox::server::SandboxConfig;
 use serde_json::{Value, json};
 
-use crate::baileys::{Baileys, named};
+use crate::baileys::{Baileys, address, named, text_of};
 use crate::ground::{CAROL, Ground};
 use crate::world::{ALICE, BOB};
 
@@ -103,6 +104,75 @@ async fn an_expired_file_is_uploaded_again() {
     assert!(refused.unwrap_err().contains("Failed to fetch stream"));
     baileys.call("updateMediaMessage", json!([named(id)])).await;
     assert!(fetched(&baileys, id, json!({})).await == file(7));
+    baileys.quit().await;
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn a_history_arrives_inline_and_as_a_file() {
+    let mut ground = Ground::start().await;
+    for history_inline_bytes_max in [64 << 10, 0] {
+        let config = SandboxConfig {
+            history_inline_bytes_max,
+            ..SandboxConfig::default()
+        };
+        ground.move_to(config).await;
+        let mut expected = Vec::new();
+        for number in 0..15 {
+            for (from, to) in [(BOB, CAROL), (CAROL, BOB)] {
+                let text = format!("{from} says {number}");
+                ground.world.phone_sends(from, to, &text).await;
+                expected.push(text);
+            }
+        }
+        ground
+            .world
+            .phone_has(CAROL, expected.iter().rev().nth(1).unwrap())
+            .await;
+        expected.sort();
+        let name = format!("carol-{history_inline_bytes_max}");
+        let baileys = ground.linked(&name, CAROL).await;
+        baileys
+            .until_events("the whole history", "messaging-history.set", |sets| {
+                let messages = sets.iter().flat_map(|set| set["messages"].as_array().unwrap());
+                let texts = messages.filter_map(text_of);
+                let mut texts: Vec<String> = texts.map(str::to_owned).collect();
+                texts.sort();
+                texts.dedup();
+                (texts == expected).then_some(())
+            })
+            .await;
+        let stored = ground.look("media").await;
+        let files = stored["data"].as_array().unwrap();
+        assert_eq!(files.is_empty(), history_inline_bytes_max > 0, "{stored}");
+        baileys.quit().await;
+    }
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn profile_pictures_are_seen_and_removed() {
+    let ground = Ground::start().await;
+    let baileys = ground.linked("carol", CAROL).await;
+    let picture = [&[0xff, 0xd8, 0xff, 0xe0][..], &file(9), &[0xff, 0xd9]].concat();
+    for phone in [BOB, CAROL] {
+        ground.put(&format!("accounts/{phone}/picture"), &picture).await;
+        let url = baileys
+            .call("profilePictureUrl", json!([address(phone), "image"]))
+            .await;
+        assert!(ground.media(url.as_str().unwrap()).await == picture);
+    }
+    baileys
+        .call("removeProfilePicture", json!([address(CAROL)]))
+        .await;
+    let account = ground.look(&format!("accounts/{CAROL}")).await;
+    assert!(account["picture_id"].is_null(), "{account}");
+    let gone = baileys
+        .try_call("profilePictureUrl", json!([address(CAROL), "image"]))
+        .await;
+    assert!(gone.unwrap_err().contains("item-not-found"));
     baileys.quit().await;
     ground.end().await;
 }

@@ -1,7 +1,6 @@
 //! A sandbox that ends and is started again on what it has kept.
 
 use roost_sandbox::server::{Sandbox, SandboxConfig};
-use serde_json::json;
 
 use crate::baileys::Place;
 use crate::ground::{CAROL, Ground};
@@ -16,12 +15,7 @@ async fn baileys_finds_everything_again_after_a_restart_of_the_sandbox() {
         data_dir: Some(folder.path().to_owned()),
         ..SandboxConfig::default()
     };
-    ground.world.sandbox = Sandbox::start(config.clone()).await.unwrap();
-    for phone in [BOB, CAROL] {
-        ground
-            .act("accounts", json!({"phone_number": phone, "name": phone}))
-            .await;
-    }
+    ground.move_to(config.clone()).await;
     let baileys = ground.linked("carol", CAROL).await;
     baileys.send_text(BOB, "before").await;
     ground.world.phone_has(BOB, "before").await;

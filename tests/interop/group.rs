@@ -127,7 +127,7 @@ fn is_from(message: &Value, group: &str, phone: &str) {
         let name = name.as_str().unwrap_or_default();
         name == number || name.starts_with(&format!("{phone}:"))
     };
-    assert!(names.iter().any(|name| is_author(name)), "{message}");
+    assert!(names.iter().any(is_author), "{message}");
     assert!(
         names
             .iter()

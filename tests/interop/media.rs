@@ -87,6 +87,35 @@ async fn baileys_fetches_what_a_phone_uploads() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn files_go_to_groups_too() {
+    let ground = Ground::start().await;
+    let baileys = ground.linked("carol", CAROL).await;
+    let group = json!({"creator": BOB, "subject": "Band", "participants": [CAROL], "addressing": "lid"});
+    let group = ground.act("groups", group).await;
+    let group = group["group_id"].as_str().unwrap();
+
+    let content = json!({"document": buffer(&file(5)), "mimetype": "application/pdf", "fileName": "a.pdf"});
+    let id = baileys.send(group, content).await;
+    let record = ground
+        .phone_record(BOB, &id, |record| record["whatsapp_id"] == id)
+        .await;
+    assert_eq!(record["chat"], group);
+    let path = format!("accounts/{BOB}/messages/{id}/media");
+    assert!(ground.bytes(&path).await == file(5));
+
+    let media = json!({"kind": "image", "data": STANDARD.encode(file(6))});
+    let body = json!({"to": group, "media": media});
+    let sent = ground.act(&format!("accounts/{BOB}/messages"), body).await;
+    let id = sent["whatsapp_id"].as_str().unwrap();
+    let heard = baileys.message(id, |message| message["key"]["id"] == id).await;
+    assert_eq!(heard["key"]["remoteJid"], group);
+    assert!(fetched(&baileys, id, json!({})).await == file(6));
+    baileys.quit().await;
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
 async fn an_expired_file_is_uploaded_again() {
     let ground = Ground::start().await;
     let baileys = ground.linked("carol", CAROL).await;

@@ -24,6 +24,9 @@ pub const READ: u64 = 4;
 #[derive(Debug, Clone)]
 pub struct Place {
     pub websocket_url: String,
+    /// `HOST:PORT` of the media service, and the certificate that vouches for it.
+    pub media_host: String,
+    pub ca_file: PathBuf,
     pub folder: PathBuf,
     pub name: String,
 }
@@ -87,6 +90,8 @@ impl Baileys {
             .arg(here.join("client/main.js"))
             .arg(place.credentials())
             .arg(&place.websocket_url)
+            .arg(&place.media_host)
+            .env("NODE_EXTRA_CA_CERTS", &place.ca_file)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -169,10 +174,20 @@ impl Baileys {
     /// The first event of a kind for which a test holds, from the start of the process on.
     pub async fn event(&self, kind: &str, test: impl Fn(&Value) -> bool) -> Value {
         self.until(&format!("event {kind}"), |lines| {
-            let mut values = lines.events.iter().filter(|(name, _)| name == kind);
-            values
-                .find(|(_, value)| test(value))
-                .map(|(_, value)| value.clone())
+            values(&lines.events, kind).find(|value| test(value)).cloned()
+        })
+        .await
+    }
+
+    /// Waits for a fact about all events of a kind.
+    pub async fn until_events<T>(
+        &self,
+        what: &str,
+        kind: &str,
+        mut find: impl FnMut(&[&Value]) -> Option<T>,
+    ) -> T {
+        self.until(what, |lines| {
+            find(&values(&lines.events, kind).collect::<Vec<_>>())
         })
         .await
     }
@@ -225,18 +240,37 @@ impl Baileys {
     /// it tells as one.)
     pub async fn becomes(&self, id: &str, test: impl Fn(&Value) -> bool) -> Value {
         self.until(&format!("a change of {id}"), |lines| {
-            let updates = lines
-                .events
-                .iter()
-                .filter(|(name, _)| name == "messages.update")
-                .flat_map(|(_, value)| value.as_array().unwrap())
+            let updates = values(&lines.events, "messages.update")
+                .flat_map(|updates| updates.as_array().unwrap())
                 .filter(|update| update["key"]["id"] == id)
                 .map(|update| &update["update"]);
-            let told = messages(&lines.events).into_iter();
+            let in_histories = values(&lines.events, "messaging-history.set")
+                .flat_map(|history| history["messages"].as_array().unwrap());
+            let told = messages(&lines.events).into_iter().chain(in_histories);
             let told = told.filter(|message| message["key"]["id"] == id);
             updates.chain(told).find(|value| test(value)).cloned()
         })
         .await
+    }
+
+    /// Waits until a member has received or read a message to a group: `receiptTimestamp` or `readTimestamp`.
+    pub async fn receipted(&self, id: &str, kind: &str) {
+        self.until(&format!("{kind} of {id}"), |lines| {
+            let updates = values(&lines.events, "message-receipt.update")
+                .flat_map(|updates| updates.as_array().unwrap())
+                .filter(|update| update["key"]["id"] == id)
+                .map(|update| &update["receipt"]);
+            let told = messages(&lines.events).into_iter();
+            let told = told
+                .filter(|message| message["key"]["id"] == id)
+                .filter_map(|message| message["userReceipt"].as_array())
+                .flatten();
+            updates
+                .chain(told)
+                .find(|receipt| !receipt[kind].is_null())
+                .map(|_| ())
+        })
+        .await;
     }
 
     /// The QR text that is shown to be scanned.
@@ -274,12 +308,9 @@ impl Baileys {
     /// The same for a later time, counted from 1.
     pub async fn closed_again(&self, time: usize) -> u64 {
         self.until(&format!("closing {time}"), |lines| {
-            let updates = lines
-                .events
-                .iter()
-                .filter(|(name, value)| name == "connection.update" && value["connection"] == "close");
-            let mut codes = updates
-                .filter_map(|(_, update)| update["code"].as_u64())
+            let mut codes = values(&lines.events, "connection.update")
+                .filter(|update| update["connection"] == "close")
+                .filter_map(|update| update["code"].as_u64())
                 .filter(|code| *code != 515);
             codes.nth(time - 1)
         })
@@ -337,18 +368,21 @@ async fn listen(stdout: ChildStdout, lines: Arc<Mutex<Lines>>, hear: watch::Send
     lines.lock().unwrap().ended = true;
 }
 
+/// All events of a kind.
+fn values<'a>(events: &'a [(String, Value)], kind: &str) -> impl Iterator<Item = &'a Value> {
+    let of_kind = events.iter().filter(move |(name, _)| name == kind);
+    of_kind.map(|(_, value)| value)
+}
+
 fn openings(events: &[(String, Value)]) -> usize {
-    let opened =
-        |(name, value): &&(String, Value)| name == "connection.update" && value["connection"] == "open";
-    events.iter().filter(opened).count()
+    let updates = values(events, "connection.update");
+    updates.filter(|update| update["connection"] == "open").count()
 }
 
 /// Every message among the events.
 fn messages(events: &[(String, Value)]) -> Vec<&Value> {
-    events
-        .iter()
-        .filter(|(name, _)| name == "messages.upsert")
-        .flat_map(|(_, value)| value["messages"].as_array().unwrap())
+    values(events, "messages.upsert")
+        .flat_map(|event| event["messages"].as_array().unwrap())
         .collect()
 }
 

@@ -1,14 +1,17 @@
 //! What a test stands on: a gateway beside a sandbox, and a folder for Baileys' credentials.
 
 use reqwest::Method;
+use roost_sandbox::server::{Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::baileys::{Baileys, Place};
-use crate::world::{World, eventually};
+use crate::world::{BOB, World, eventually};
 
 /// A number of an account that is linked to Baileys; the world's phones are there besides.
 pub const CAROL: &str = "4915550004";
+
+const CA_FILE: &str = "ca.pem";
 
 pub struct Ground {
     pub world: World,
@@ -21,6 +24,8 @@ impl Ground {
             world: World::start().await,
             folder: tempfile::tempdir().unwrap(),
         };
+        let ca = ground.world.sandbox.ca_pem();
+        std::fs::write(ground.folder.path().join(CA_FILE), ca).unwrap();
         ground
             .control(
                 Method::POST,
@@ -29,6 +34,17 @@ impl Ground {
             )
             .await;
         ground
+    }
+
+    /// Goes over to another sandbox, which has Bob and Carol. The instances of Roost stay behind.
+    pub async fn move_to(&mut self, config: SandboxConfig) {
+        self.world.sandbox = Sandbox::start(config).await.unwrap();
+        let ca = self.world.sandbox.ca_pem();
+        std::fs::write(self.folder.path().join(CA_FILE), ca).unwrap();
+        for phone in [BOB, CAROL] {
+            self.act("accounts", json!({"phone_number": phone, "name": phone}))
+                .await;
+        }
     }
 
     pub async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
@@ -43,10 +59,37 @@ impl Ground {
         self.control(Method::GET, path, None).await
     }
 
+    /// A file that the sandbox answers with.
+    pub async fn bytes(&self, path: &str) -> Vec<u8> {
+        let url = format!("{}/sandbox/v1/{path}", self.world.sandbox.url());
+        let reply = reqwest::get(url).await.unwrap().error_for_status().unwrap();
+        reply.bytes().await.unwrap().to_vec()
+    }
+
+    /// Gives the sandbox a file.
+    pub async fn put(&self, path: &str, bytes: &[u8]) {
+        let url = format!("{}/sandbox/v1/{path}", self.world.sandbox.url());
+        let request = reqwest::Client::new().put(url).body(bytes.to_vec());
+        request.send().await.unwrap().error_for_status().unwrap();
+    }
+
+    /// What the media service answers at an address.
+    pub async fn media(&self, url: &str) -> Vec<u8> {
+        let ca = self.world.sandbox.ca_pem();
+        let ca = reqwest::Certificate::from_pem(ca.as_bytes()).unwrap();
+        let client = reqwest::Client::builder().add_root_certificate(ca);
+        let reply = client.build().unwrap().get(url).send().await.unwrap();
+        let reply = reply.error_for_status().unwrap();
+        reply.bytes().await.unwrap().to_vec()
+    }
+
     /// Starts a Baileys under a name of its own and lets it connect.
     pub async fn opened(&self, name: &str) -> Baileys {
+        let sandbox = &self.world.sandbox;
         Self::reopened(Place {
-            websocket_url: self.world.sandbox.websocket_url(),
+            websocket_url: sandbox.websocket_url(),
+            media_host: sandbox.media_url().replace("https://", ""),
+            ca_file: self.folder.path().join(CA_FILE),
             folder: self.folder.path().to_owned(),
             name: name.to_owned(),
         })

@@ -14,8 +14,11 @@ mod chat;
 mod device;
 mod fault;
 mod ground;
+mod group;
 mod link;
+mod media;
 mod offline;
+mod restart;
 mod text;
 #[path = "../api/world.rs"]
 #[allow(dead_code, reason = "the API's tests use the rest")]

@@ -36,7 +36,7 @@ export class Client {
             case 'close':
                 return this.close();
             case 'download':
-                return this.#download(this.#named(list[0]));
+                return this.#download(this.#named(list[0]), list[1]);
         }
         const member = this.#socket?.[name];
         if (member === undefined) {
@@ -108,9 +108,9 @@ export class Client {
         }
     }
 
-    #download(message) {
-        const reuploadRequest = stale => this.#socket.updateMediaMessage(stale);
-        return downloadMediaMessage(message, 'buffer', {}, { logger: this.#logger, reuploadRequest });
+    // The decrypted file of a message.
+    #download(message, options) {
+        return downloadMediaMessage(message, 'buffer', options ?? {});
     }
 
     #named(reference) {

@@ -6,7 +6,7 @@
 // {"type": "Buffer", "data": base64} stands for bytes and {"type": "Message", "data": id} for a message
 // this client has sent or received. When stdin ends, the connection and the process end.
 //
-// Arguments: folder of the credentials, WebSocket URL, HOST:PORT for media without an address (optional).
+// Arguments: folder of the credentials, WebSocket URL, HOST:PORT for media whose host is not named.
 
 import { Console } from 'node:console';
 import { createInterface } from 'node:readline';
@@ -28,7 +28,7 @@ const mediaHostOfBaileys = 'https://mmg.whatsapp.net/';
 const fetchAnywhere = globalThis.fetch;
 globalThis.fetch = (resource, options) => {
     const address = String(resource?.url ?? resource);
-    const isRedirected = mediaHost && address.startsWith(mediaHostOfBaileys);
+    const isRedirected = address.startsWith(mediaHostOfBaileys);
     return fetchAnywhere(isRedirected ? `https://${mediaHost}/${address.slice(mediaHostOfBaileys.length)}` : resource, options);
 };
 

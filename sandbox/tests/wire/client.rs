@@ -153,6 +153,13 @@ impl Wire {
             .expect("the stanza comes before the deadline")
     }
 
+    /// Keeps what comes for later, until nothing has come for this long.
+    pub async fn settle(&mut self, quiet: std::time::Duration) {
+        while let Ok(Some(node)) = tokio::time::timeout(quiet, self.read()).await {
+            self.backlog.push_back(node);
+        }
+    }
+
     pub async fn expect_tag(&mut self, tag: &str) -> Node {
         self.expect(|node| node.tag == tag).await
     }

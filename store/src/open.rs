@@ -22,7 +22,7 @@ use crate::schema::{self, Migrated};
 use crate::writer::{Parts, Writer};
 use crate::{StoreConfig, Synchronous};
 
-/// SQLite's page cache per connection, in its own notation: 16 MiB, filled as it is needed.
+/// SQLite's page cache for the writer, in its own notation: 16 MiB, filled as it is needed.
 const CACHE: &str = "-16384";
 /// Bytes of a page.
 const PAGE_BYTES: u32 = 4096;

@@ -60,6 +60,8 @@ pub struct SandboxConfig {
     pub history_inline_bytes_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
+    /// From so many patches on, a companion that has nothing of a collection gets a snapshot of it.
+    pub app_state_snapshot_min: usize,
     /// Rules of one virtual phone.
     pub rules_max: usize,
     /// Answers by rule that one virtual phone has yet to give.
@@ -140,6 +142,7 @@ impl Default for SandboxConfig {
             history_messages_max: 5_000,
             history_inline_bytes_max: 64 << 10,
             patches_max: 10_000,
+            app_state_snapshot_min: 500,
             rules_max: 100,
             answers_due_max: 1_000,
             scenario_steps_max: 1_000,

@@ -17,7 +17,7 @@ use super::group::Groups;
 use super::ledger::Ledgers;
 use super::media::Media;
 use super::persist::{Journal, PersistError, Row, Saved, Table};
-use super::phone::VirtualPhone;
+use super::phone::{VirtualPhone, app_state};
 use super::place::Places;
 use super::registration::Registration;
 use super::scenario::Scenarios;
@@ -148,6 +148,9 @@ impl Service {
         let (directory, accounts) = Directory::restore(&config, &journal, saved)?;
         let groups = Groups::new(&config, journal.shelf(0, 0));
         groups.restore(&mut own, &accounts)?;
+        for account in accounts.values() {
+            app_state::restore(&media, account);
+        }
         Ok(Self {
             authority,
             faults: Faults::new(config.fault_seed, config.faults_max),

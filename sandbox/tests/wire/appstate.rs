@@ -1,14 +1,18 @@
 //! App state between a phone and its companions, with real keys.
 
+use roost_sandbox::server::SandboxConfig;
+use roost_sandbox::signal::media::{self, MediaKind};
 use roost_sandbox::signal::proto::{
-    AppStateSyncKeyId, AppStateSyncKeyRequest, Message, ProtoMessage, ProtocolMessage, ProtocolType,
-    SyncActionValue, SyncdOperation, SyncdPatch, SyncdPatchVersion,
+    AppStateSyncKeyId, AppStateSyncKeyRequest, ExternalBlobReference, Message, ProtoMessage, ProtocolMessage,
+    ProtocolType, SyncActionValue, SyncdMutations, SyncdOperation, SyncdPatch, SyncdPatchVersion,
+    SyncdSnapshot,
 };
 use roost_sandbox::signal::syncd::{Change, Replica};
 use roost_sandbox::wire::node::Node;
 use serde_json::{Value, json};
 
 use crate::client::{Companion, Wire};
+use crate::media::Host;
 use crate::stage::{Stage, eventually};
 
 const ADA: &str = "15550000001";
@@ -381,4 +385,87 @@ async fn app_state_and_its_keys_survive_a_kill() {
     let read = pull(&mut wire, &ada, "regular_low", &mut replica).await;
     assert_eq!((read.len(), replica.entries().count()), (3, 2));
     eventually(|| async { (seen(&stage, "regular_low").await["version"] == 3).then_some(()) }).await;
+}
+
+/// Asks for all of a collection, as a snapshot if there is one.
+async fn sync_all(wire: &mut Wire, name: &str) -> Node {
+    let collection = Node::new("collection")
+        .attr("name", name.to_owned())
+        .attr("return_snapshot", "true");
+    let answer = wire
+        .query("set", "w:sync:app:state", Node::new("sync").child(collection))
+        .await;
+    answer.find("sync").unwrap().find("collection").unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_companion_that_has_nothing_of_a_long_collection_gets_a_snapshot() {
+    let config = SandboxConfig {
+        app_state_snapshot_min: 4,
+        ..SandboxConfig::default()
+    };
+    let stage = Stage::with(config).await;
+    stage.account(ADA, false).await;
+    stage.account(BOB, false).await;
+    let archive = |archived: bool| json!({"action": "archive", "chat": BOB, "archived": archived});
+    for archived in [true, false, true] {
+        act(&stage, archive(archived)).await;
+    }
+    let mut ada = Companion::paired(&stage, ADA).await;
+    let mut wire = ada.open(&stage).await;
+    let answer = sync_all(&mut wire, "regular_low").await;
+    assert_eq!(answer.find("snapshot"), None, "three patches are not many");
+    act(&stage, json!({"action": "pin", "chat": BOB, "pinned": true})).await;
+
+    let answer = sync_all(&mut wire, "regular_low").await;
+    assert_eq!((answer.get("version"), answer.find("patches")), (Some("4"), None));
+    let reference = answer.find("snapshot").unwrap().data().unwrap().to_vec();
+    let reference = ExternalBlobReference::decode(reference.as_slice()).unwrap();
+    let host = Host::of(&stage, &mut wire).await;
+    let blob = host.get(reference.direct_path()).await.bytes().await.unwrap();
+    let media_key = reference.media_key().try_into().unwrap();
+    let snapshot = media::open(MediaKind::AppState, &media_key, &blob).unwrap();
+    let snapshot = SyncdSnapshot::decode(snapshot.as_slice()).unwrap();
+    let mut replica = Replica::restore("regular_low", &snapshot, &ada.keyring).unwrap();
+    assert_eq!((replica.version(), replica.entries().count()), (4, 2));
+
+    act(&stage, archive(false)).await;
+    let answer = sync_all(&mut wire, "regular_low").await;
+    let same = answer.find("snapshot").unwrap().data().unwrap();
+    assert_eq!(ExternalBlobReference::decode(same).unwrap(), reference);
+    assert_eq!(answer.find("patches").unwrap().children().len(), 1);
+    pull(&mut wire, &ada, "regular_low", &mut replica).await;
+    assert_eq!(replica.version(), 5);
+}
+
+#[tokio::test]
+async fn the_phone_reads_a_patch_whose_changes_are_in_an_external_blob() {
+    let stage = stage().await;
+    let mut ada = Companion::paired(&stage, ADA).await;
+    let mut wire = ada.open(&stage).await;
+    let host = Host::of(&stage, &mut wire).await;
+    let patch = Replica::default()
+        .compose("regular_low", &[pin(BOB_JID, true)], &ada.keyring)
+        .unwrap();
+    let mut patch = SyncdPatch::decode(patch.as_slice()).unwrap();
+    let mutations = SyncdMutations {
+        mutations: std::mem::take(&mut patch.mutations),
+    };
+    let sealed = media::seal(MediaKind::AppState, &mutations.encode_to_vec());
+    patch.external_mutations = Some(ExternalBlobReference {
+        media_key: Some(sealed.media_key.to_vec()),
+        direct_path: Some(host.uploaded("md-app-state", &sealed.blob).await),
+        file_size_bytes: Some(sealed.file_bytes),
+        file_sha256: Some(sealed.file_sha256.to_vec()),
+        file_enc_sha256: Some(sealed.file_enc_sha256.to_vec()),
+        ..ExternalBlobReference::default()
+    });
+    let answer = sync(&mut wire, "regular_low", 0, Some(patch.encode_to_vec())).await;
+    assert_eq!(answer.get("type"), None, "{answer:?}");
+    let seen = seen(&stage, "regular_low").await;
+    assert_eq!(
+        (&seen["fault"], seen["entries"].as_array().unwrap().len()),
+        (&Value::Null, 1)
+    );
+    assert_eq!(seen["entries"][0]["action"], "pin");
 }

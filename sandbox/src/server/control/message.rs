@@ -274,7 +274,8 @@ fn not_sent(error: SendError) -> Problem {
         SendError::UnknownOption | SendError::TooManyOptions => {
             (ProblemCode::InvalidField, "/content/options")
         }
-        SendError::NoKeys | SendError::QueueFull | SendError::Refused => (ProblemCode::QueueFull, ""),
+        SendError::QueueFull => (ProblemCode::QueueFull, ""),
+        SendError::NoKeys | SendError::Refused => (ProblemCode::NotSent, ""),
     };
     Problem::new(code, error.to_string()).at(pointer)
 }

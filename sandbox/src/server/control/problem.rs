@@ -44,6 +44,7 @@ pub(in crate::server) enum ProblemCode {
     MediaUnusable,
     MediaStoreFull,
     QueueFull,
+    NotSent,
     CollectionFull,
     CollectionBroken,
     UpgradeRequired,
@@ -65,25 +66,29 @@ impl ProblemCode {
             | Self::MediaNotFound => StatusCode::NOT_FOUND,
             Self::GroupForbidden => StatusCode::FORBIDDEN,
             Self::InviteReset => StatusCode::GONE,
-            Self::GroupChanged | Self::GroupFull | Self::AlreadyMember => StatusCode::CONFLICT,
-            Self::TooManyGroups => StatusCode::SERVICE_UNAVAILABLE,
-            Self::MediaUnusable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MediaStoreFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidBody | Self::InvalidQuery => StatusCode::BAD_REQUEST,
-            Self::InvalidField | Self::InvalidPhoneNumber | Self::WrongCode | Self::KeyMismatch => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::InvalidField
+            | Self::InvalidPhoneNumber
+            | Self::WrongCode
+            | Self::KeyMismatch
+            | Self::MediaUnusable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::AccountExists
             | Self::NoCodeRequested
             | Self::PairingFailed
             | Self::TooManyDevices
+            | Self::GroupChanged
+            | Self::GroupFull
+            | Self::AlreadyMember
+            | Self::NotSent
             | Self::CollectionBroken => StatusCode::CONFLICT,
             Self::TooManyAccounts
             | Self::TooManyConnections
             | Self::TooManyFaults
             | Self::TooManyScenarios
+            | Self::TooManyGroups
             | Self::CollectionFull
             | Self::QueueFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::PairingTimedOut => StatusCode::GATEWAY_TIMEOUT,

@@ -1,11 +1,12 @@
 //! App state as the phone sees it: it reads what its companions wrote, checks every MAC, and writes
 //! patches of its own.
 //!
-//! The patches themselves are the account's; what is here is made from them and made again after a
-//! restart. Only the keys are kept. A patch that fails a check stops its collection where it was, as
+//! The patches themselves are the account's; what is here is made from them as they come, and made
+//! again after a restart. Only the keys are kept. A patch that fails a check stops its collection where it was, as
 //! on a real phone: the fault is shown, and the phone writes nothing there any more.
 
 mod action;
+mod blob;
 
 use std::collections::BTreeMap;
 
@@ -16,11 +17,14 @@ use thiserror::Error;
 pub use action::Action;
 
 use crate::server::account::{Account, Collection};
+use crate::server::media::Media;
 use crate::server::persist::{Rows, Table};
 use crate::server::service::Service;
 use crate::server::stanza::app_state::announce;
 use crate::server::sync::lock;
-use crate::signal::proto::{ProtoMessage, SyncdMutations, SyncdPatch, SyncdPatchVersion};
+use crate::signal::proto::{
+    ExternalBlobReference, ProtoMessage, SyncdMutations, SyncdPatch, SyncdPatchVersion,
+};
 use crate::signal::syncd::{Change, Keyring, Replica, SyncdError};
 use crate::wire::jid::Domain;
 
@@ -65,6 +69,8 @@ pub(super) struct AppState {
 struct Mirror {
     replica: Replica,
     fault: Option<Fault>,
+    /// Where all of it is for new companions, as it was at a version.
+    snapshot: Option<(u64, ExternalBlobReference)>,
 }
 
 /// The patch the phone could not apply.
@@ -146,7 +152,7 @@ impl AppState {
     }
 
     /// Reads the patches of a collection that were not read yet; returns what they changed.
-    fn catch_up(&mut self, name: &str, patches: &[Bytes], blob: &BlobSource<'_>) -> Vec<Change> {
+    fn catch_up(&mut self, name: &str, patches: &[Bytes], media: &Media) -> Vec<Change> {
         let mirror = self.mirrors.entry(name.to_owned()).or_default();
         let mut changes = Vec::new();
         while mirror.fault.is_none() {
@@ -154,7 +160,7 @@ impl AppState {
             let next = usize::try_from(read).ok().and_then(|read| patches.get(read));
             let Some(patch) = next else { break };
             let applied =
-                open(patch, blob).and_then(|patch| mirror.replica.apply(name, &patch, &self.keyring));
+                open(patch, media).and_then(|patch| mirror.replica.apply(name, &patch, &self.keyring));
             match applied {
                 Ok(changed) => changes.extend(changed),
                 Err(error) => {
@@ -174,28 +180,20 @@ impl AppState {
     }
 }
 
-/// Finds the plaintext of an external blob.
-type BlobSource<'a> = dyn Fn(&crate::signal::proto::ExternalBlobReference) -> Option<Vec<u8>> + 'a;
-
 /// Decodes a patch and brings in what it keeps in an external blob.
-fn open(patch: &[u8], blob: &BlobSource<'_>) -> Result<SyncdPatch, SyncdError> {
+fn open(patch: &[u8], media: &Media) -> Result<SyncdPatch, SyncdError> {
     let mut patch = SyncdPatch::decode(patch).map_err(|_| SyncdError::Malformed)?;
     if let Some(reference) = patch.external_mutations.take() {
-        let content = blob(&reference).ok_or(SyncdError::Missing("external blob"))?;
+        let content = blob::fetch(media, &reference).ok_or(SyncdError::Missing("external blob"))?;
         let external = SyncdMutations::decode(content.as_slice()).map_err(|_| SyncdError::Malformed)?;
         patch.mutations = external.mutations;
     }
     Ok(patch)
 }
 
-/// External blobs are in the media service; a sandbox without one holds none.
-fn no_blob(_: &crate::signal::proto::ExternalBlobReference) -> Option<Vec<u8>> {
-    None
-}
-
 /// Has the phone read what is new in a collection. The caller holds the lock of the collections.
-pub(in crate::server) fn read(account: &Account, name: &str, collection: &Collection) {
-    let changes = lock(&account.phone.app_state).catch_up(name, &collection.patches, &no_blob);
+pub(in crate::server) fn read(media: &Media, account: &Account, name: &str, collection: &Collection) {
+    let changes = lock(&account.phone.app_state).catch_up(name, &collection.patches, media);
     for change in &changes {
         if let Action::PushName { name } = Action::read(&change.index, &change.value) {
             account.set_name(name);
@@ -214,7 +212,7 @@ pub(in crate::server) fn write(
     let change = action.change();
     let mut collections = lock(&account.collections);
     let collection = collections.entry(name.to_owned()).or_default();
-    read(account, name, collection);
+    read(&service.media, account, name, collection);
     if collection.patches.len() >= service.config.patches_max {
         return Err(WriteError::Full(name));
     }
@@ -233,7 +231,7 @@ pub(in crate::server) fn write(
     };
     let next = collection.version() + 1;
     account.add_patch(collection, name, SyncdPatchVersion::stamp(patch, next).into());
-    read(account, name, collection);
+    read(&service.media, account, name, collection);
     drop(collections);
     announce(service, account, except, name, next);
     Ok(())
@@ -253,12 +251,40 @@ pub(super) fn introduce(service: &Service, account: &Account, device: u16) {
     }
 }
 
+/// Has the phone of a restored account read its collections again.
+pub(in crate::server) fn restore(media: &Media, account: &Account) {
+    for (name, collection) in &*lock(&account.collections) {
+        read(media, account, name, collection);
+    }
+}
+
+/// Where companions that have nothing of a collection find all of it: the version it had, and the
+/// encoded reference. `None` when the phone could not read it, or has nowhere to put it.
+pub(in crate::server) fn snapshot(
+    service: &Service,
+    account: &Account,
+    name: &str,
+) -> Option<(u64, Vec<u8>)> {
+    let mut state = lock(&account.phone.app_state);
+    let AppState { keyring, mirrors, .. } = &mut *state;
+    let mirror = mirrors.get_mut(name).filter(|mirror| mirror.fault.is_none())?;
+    let latest = mirror.replica.version();
+    let is_good = |known: &&(u64, ExternalBlobReference)| {
+        latest - known.0 < service.config.app_state_snapshot_min as u64
+            && blob::is_there(&service.media, &known.1)
+    };
+    if let Some((version, reference)) = mirror.snapshot.as_ref().filter(is_good) {
+        return Some((*version, reference.encode_to_vec()));
+    }
+    let made = mirror.replica.snapshot(name, keyring).ok()?;
+    let reference = blob::upload(&service.media, account, &made.encode_to_vec())?;
+    let encoded = reference.encode_to_vec();
+    mirror.snapshot = Some((latest, reference));
+    Some((latest, encoded))
+}
+
 /// The collections as the phone sees them.
 pub(in crate::server) fn view(account: &Account) -> Vec<CollectionView> {
-    let collections = lock(&account.collections);
-    for (name, collection) in &*collections {
-        read(account, name, collection);
-    }
     let state = lock(&account.phone.app_state);
     let views = state.mirrors.iter().map(|(name, mirror)| CollectionView {
         name: name.clone(),
@@ -289,9 +315,6 @@ fn entries(replica: &Replica) -> Vec<EntryView> {
 /// Whether the account has the other one in its address book, by either address.
 pub(in crate::server) fn has_contact(account: &Account, other: &Account) -> bool {
     let names = [Domain::Pn, Domain::Lid].map(|domain| other.jid(0, domain).to_string());
-    if let Some(collection) = lock(&account.collections).get(Action::CONTACTS) {
-        read(account, Action::CONTACTS, collection);
-    }
     let state = lock(&account.phone.app_state);
     let contacts = state.mirrors.get(Action::CONTACTS);
     contacts.is_some_and(|contacts| {

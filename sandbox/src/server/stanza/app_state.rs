@@ -49,6 +49,15 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     let collection = collections.entry(name.to_owned()).or_default();
     let answer = Node::new("collection").attr("name", name.to_owned());
     let Some(patch) = asked.find("patch").and_then(Node::data) else {
+        let has_many = collection.patches.len() >= service.config.app_state_snapshot_min;
+        if version == 0
+            && has_many
+            && asked.is("return_snapshot", "true")
+            && let Some((at, reference)) = phone::app_state::snapshot(service, &session.account, name)
+        {
+            let snapshot = Node::new("snapshot").bytes(reference);
+            return with_patches(answer.child(snapshot), &collection.patches, at);
+        }
         return with_patches(answer, &collection.patches, version);
     };
     if SyncdPatchVersion::decode(patch).is_err() {
@@ -65,7 +74,7 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     }
     let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1).into();
     let next = session.account.add_patch(collection, name, stamped);
-    phone::app_state::read(&session.account, name, collection);
+    phone::app_state::read(&service.media, &session.account, name, collection);
     drop(collections);
     announce(service, &session.account, Some(session.device.id), name, next);
     answer.attr("version", next.to_string())

@@ -9,8 +9,8 @@ use roost_sandbox::wire::node::{Content, Limits, Node, decode, encode_to_vec};
 
 const LIMITS: Limits = Limits {
     depth_max: 32,
-    items_max: 4_096,
-    inflated_bytes_max: 256 << 10,
+    items_max: 1_024,
+    inflated_bytes_max: 32 << 10,
 };
 
 /// Whether both say the same: text may be written as a token, as bytes or as an address.

@@ -2,23 +2,23 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous};
 use sqlx::{Connection, Row as _, SqliteConnection};
 
 use super::PersistError;
-use super::journal::Change;
+use super::pen::Pen;
 use super::saved::{Row, Saved};
 use super::table::Table;
 
 /// Raised when the rows change in a way that older sandboxes cannot read.
 const FORMAT: i64 = 1;
-const PUT_ROWS: usize = 8;
 
 pub(super) struct Database {
     connection: SqliteConnection,
+    path: PathBuf,
     /// The lock ends with the file handle, also when the process is killed.
     _lock: File,
 }
@@ -35,6 +35,7 @@ impl Database {
         let connection = SqliteConnection::connect_with(&options).await?;
         let mut database = Self {
             connection,
+            path: path.clone(),
             _lock: lock,
         };
         match database.number("PRAGMA user_version").await? {
@@ -86,55 +87,14 @@ impl Database {
         Ok(saved)
     }
 
-    /// Writes changes in one transaction. They are sorted by table.
-    pub async fn write(&mut self, changes: &[Change]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.connection.begin().await?;
-        for of_table in changes.chunk_by(|a, b| a.0.table == b.0.table) {
-            let Some((first, _)) = of_table.first() else {
-                continue;
-            };
-            let statements = first.table.statements();
-            let (puts, deletes): (Vec<_>, Vec<_>) = of_table.iter().partition(|(_, value)| value.is_some());
-            let (eights, rest) = puts.as_chunks::<PUT_ROWS>();
-            for eight in eights {
-                put(&mut transaction, statements.put_eight, eight).await?;
-            }
-            for one in rest {
-                put(&mut transaction, statements.put, &[*one]).await?;
-            }
-            for (key, _) in deletes {
-                sqlx::query(statements.delete)
-                    .bind(key.account)
-                    .bind(key.device)
-                    .bind(key.item.cast_signed())
-                    .bind(&*key.name)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-        }
-        transaction.commit().await
+    /// What writes to the same file from now on.
+    pub fn pen(&self) -> Result<Pen, rusqlite::Error> {
+        Pen::open(&self.path)
     }
 
     pub async fn close(self) -> Result<(), sqlx::Error> {
         self.connection.close().await
     }
-}
-
-async fn put(
-    connection: &mut SqliteConnection,
-    statement: &'static str,
-    rows: &[&Change],
-) -> Result<(), sqlx::Error> {
-    let mut query = sqlx::query(statement);
-    for (key, value) in rows {
-        query = query
-            .bind(key.account)
-            .bind(key.device)
-            .bind(key.item.cast_signed())
-            .bind(&*key.name)
-            .bind(value.as_deref().unwrap_or_default());
-    }
-    query.execute(connection).await.map(|_| ())
 }
 
 fn parse(table: Table, row: &SqliteRow) -> Result<(u32, Row), PersistError> {

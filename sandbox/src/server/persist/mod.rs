@@ -14,6 +14,7 @@
 
 mod database;
 mod journal;
+mod pen;
 mod saved;
 mod stanza;
 mod table;
@@ -53,6 +54,8 @@ pub enum PersistError {
     Foreign { path: PathBuf },
     #[error("the sandbox's database failed")]
     Database(#[from] sqlx::Error),
+    #[error("the sandbox's database cannot be written")]
+    Pen(#[from] rusqlite::Error),
     #[error("a row of table {table} cannot be read")]
     Corrupt {
         table: &'static str,
@@ -74,7 +77,8 @@ pub(super) struct Opened {
 pub(super) async fn open(folder: &Path) -> Result<Opened, PersistError> {
     let mut database = Database::open(folder).await?;
     let saved = database.read().await?;
-    let (journal, writer) = writer::start(database);
+    let pen = database.pen()?;
+    let (journal, writer) = writer::start(database, pen);
     Ok(Opened {
         journal,
         saved,

@@ -28,5 +28,9 @@ lint:
 deny:
     cargo deny --all-features check licenses bans sources
 
+# Hostile input for the sandbox's decoders; needs a C++ compiler.
+fuzz seconds="60":
+    fuzz/run {{seconds}}
+
 ci:
     .ci/run

@@ -189,7 +189,7 @@ pub struct SandboxArgs {
     #[arg(long, default_value = "3s", value_parser = duration)]
     pub settle: Duration,
     /// How long each measurement of messages takes.
-    #[arg(long, default_value = "8s", value_parser = duration)]
+    #[arg(long, default_value = "6s", value_parser = duration)]
     pub duration: Duration,
     /// Length of a text.
     #[arg(long, default_value_t = 100, value_parser = text_bytes())]

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use super::database::Database;
-use super::pen::Pen;
 use super::journal::{Batch, Journal, Shared};
+use super::pen::Pen;
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);

@@ -298,6 +298,8 @@ impl Service {
         let mut stats = Stats {
             links: self.places.open(),
             uptime_ms: self.started.elapsed().as_millis() as u64,
+            groups: self.groups.count() as u64,
+            media_bytes: self.media.store.budget.used(),
             scenarios_running: self.scenarios.running(),
             ledger_frames: self.ledgers.frames(),
             counters: self.counters.values(),

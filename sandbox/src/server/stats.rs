@@ -88,6 +88,9 @@ pub struct Stats {
     pub links: u64,
     /// Stanzas companions have not settled yet.
     pub queued: u64,
+    pub groups: u64,
+    /// Bytes of the files the media service holds.
+    pub media_bytes: u64,
     pub uptime_ms: u64,
     /// Faults that can strike now.
     pub faults_active: u64,

@@ -11,6 +11,7 @@ mod fault;
 mod group;
 mod group_control;
 mod group_invite;
+mod group_kinds;
 mod group_message;
 mod group_restart;
 mod history;

@@ -37,6 +37,10 @@ impl Groups {
         }
     }
 
+    pub(in crate::server) fn count(&self) -> usize {
+        read(&self.index).by_id.len()
+    }
+
     /// Takes back the groups that were kept.
     pub(in crate::server) fn restore(
         &self,

@@ -187,8 +187,20 @@ fn conversation(peer: &Account, lines: &[Line]) -> Conversation {
     }
 }
 
-/// The message that carries a part of the history, or says where it is.
 fn announce(service: &Service, account: &Account, history: &HistorySync) -> Message {
+    Message::of_protocol(ProtocolMessage {
+        r#type: Some(ProtocolType::HistorySyncNotification.into()),
+        history_sync_notification: Some(Box::new(notification(service, account, history))),
+        ..ProtocolMessage::default()
+    })
+}
+
+/// What carries a part of a history, or says where it is.
+pub(super) fn notification(
+    service: &Service,
+    account: &Account,
+    history: &HistorySync,
+) -> HistorySyncNotification {
     let mut notification = HistorySyncNotification {
         sync_type: Some(history.sync_type),
         chunk_order: history.chunk_order,
@@ -200,11 +212,7 @@ fn announce(service: &Service, account: &Account, history: &HistorySync) -> Mess
     if is_inline || !media::upload_history(service, account, &deflated, &mut notification) {
         notification.initial_hist_bootstrap_inline_payload = Some(deflated);
     }
-    Message::of_protocol(ProtocolMessage {
-        r#type: Some(ProtocolType::HistorySyncNotification.into()),
-        history_sync_notification: Some(Box::new(notification)),
-        ..ProtocolMessage::default()
-    })
+    notification
 }
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {

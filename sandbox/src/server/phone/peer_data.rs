@@ -1,12 +1,9 @@
 //! What companions ask their own phone for: a message they could not read, and older history of a
 //! chat. The phone answers from what it has noted.
 
-use std::io::Write;
 use std::sync::Arc;
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
-
+use super::history;
 use super::record::{Direction, Recorded};
 use super::send::send_peer;
 use crate::server::account::Account;
@@ -40,7 +37,7 @@ pub(super) fn answer(
             let Some(asked) = &request.history_sync_on_demand else {
                 return;
             };
-            history(service, account, id, asked)
+            older(service, account, id, asked)
         }
         // Phones answer other requests, too; companions do without.
         _ => return,
@@ -89,7 +86,7 @@ fn resend(
 }
 
 /// The messages of a chat before the oldest one the companion has, the newest first.
-fn history(service: &Service, account: &Account, id: &str, asked: &HistorySyncOnDemand) -> ProtocolMessage {
+fn older(service: &Service, account: &Account, id: &str, asked: &HistorySyncOnDemand) -> ProtocolMessage {
     let jid = asked.chat_jid.clone().unwrap_or_default();
     let chat = Jid::parse(&jid).map(|jid| match service.account(&jid) {
         Some(peer) => peer.pn.to_string(),
@@ -124,25 +121,14 @@ fn history(service: &Service, account: &Account, id: &str, asked: &HistorySyncOn
         ..HistorySync::default()
     };
     let notification = HistorySyncNotification {
-        sync_type: Some(HistorySyncType::OnDemand.into()),
-        chunk_order: Some(1),
-        progress: Some(100),
-        initial_hist_bootstrap_inline_payload: deflate(&history.encode_to_vec()),
         peer_data_request_session_id: Some(id.to_owned()),
-        ..HistorySyncNotification::default()
+        ..history::notification(service, account, &history)
     };
     ProtocolMessage {
         r#type: Some(ProtocolType::HistorySyncNotification.into()),
         history_sync_notification: Some(Box::new(notification)),
         ..ProtocolMessage::default()
     }
-}
-
-/// Writing to memory does not fail; a companion takes no payload for an empty history.
-fn deflate(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut deflater = ZlibEncoder::new(Vec::new(), Compression::fast());
-    deflater.write_all(bytes).ok()?;
-    deflater.finish().ok()
 }
 
 /// A message as phones hand it on.

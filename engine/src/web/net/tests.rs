@@ -11,6 +11,8 @@ use super::*;
 #[allow(dead_code, reason = "links use more of it")]
 mod support;
 
+mod frame;
+
 use support::{Manner, Proxy as TestProxy};
 
 const TIMEOUT: Duration = Duration::from_millis(500);

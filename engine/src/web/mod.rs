@@ -132,6 +132,9 @@ impl WebEngine {
     }
 }
 
+/// Chats whose messages have a task of their own, per link. Such a task is 10 KiB, and none ends by
+/// itself; busy ones are kept above this, and the next message of an ended one's chat starts another.
+const CHAT_LANES_MAX: u64 = 16;
 const HTTP_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -226,6 +229,7 @@ impl WebEngine {
         // History is skipped, so there is nothing to take secrets from.
         let caches = CacheConfig {
             seed_msg_secrets_from_history: false,
+            chat_lanes_capacity: CHAT_LANES_MAX,
             ..CacheConfig::default()
         };
         Bot::builder()

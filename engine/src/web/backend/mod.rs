@@ -48,8 +48,9 @@ pub(super) struct Backend {
     long_reads: Arc<Semaphore>,
     /// Read-modify-write steps take turns.
     exclusive: tokio::sync::Mutex<()>,
-    /// The device as it was read when the link was opened, until the library asks for it.
-    loaded: Mutex<Option<Device>>,
+    /// The device as it was read when the link was opened, until the library asks for it. Boxed: it is
+    /// large, and soon gone.
+    loaded: Mutex<Option<Box<Device>>>,
     /// Hash of the device as it was last stored: the library saves it more often than it changes.
     saved: Mutex<Option<u64>>,
     hasher: std::hash::RandomState,

@@ -142,8 +142,9 @@ impl Reader {
                 }
                 Ok(Some(Received::Ping(data))) => {
                     if let Some(wire) = self.wire.upgrade() {
-                        // One that cannot be answered ends the connection by the server's silence.
-                        let _ = wire.write(OpCode::Control(Control::Pong), &data).await;
+                        // Boxed: it is rare, and its size would be part of every idle link. Without an
+                        // answer the server hangs up.
+                        let _ = Box::pin(wire.write(OpCode::Control(Control::Pong), &data)).await;
                     }
                 }
                 Ok(Some(Received::Close(frame))) => return closed_by_server(frame),

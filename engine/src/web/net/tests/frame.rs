@@ -144,3 +144,32 @@ async fn what_follows_the_upgrade_at_once_is_not_lost() {
         assert_eq!(upgraded.rest, after);
     }
 }
+
+#[tokio::test]
+async fn a_secure_websocket_takes_trusted_servers_only() {
+    let (acceptor, root) = localhost();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut server = accept_async(stream).await.unwrap();
+            let message = server.next().await.unwrap().unwrap();
+            server.send(message).await.unwrap();
+        }
+    });
+    let endpoint = Endpoint::parse(&format!("wss://localhost:{port}/ws/chat")).unwrap();
+    let dial = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let strangers = client_config("").unwrap();
+    assert!(upgrade(dial().await, &endpoint, &strangers).await.is_err());
+    let trusting = client_config(&root).unwrap();
+    let upgraded = upgrade(dial().await, &endpoint, &trusting).await.unwrap();
+    let (reading, mut writing) = tokio::io::split(upgraded.socket);
+    write_frame(&mut writing, OpCode::Data(Data::Binary), b"hello", [9, 8, 7, 6])
+        .await
+        .unwrap();
+    let echoed = FrameReader::new(reading, MAX).next().await.unwrap();
+    assert_eq!(echoed, Some(binary("hello")));
+}

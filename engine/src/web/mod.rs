@@ -41,7 +41,7 @@ use whatsapp_rust::bot::{Bot, BotBuilderError};
 use whatsapp_rust::wacore::store::DevicePropsOverride;
 use whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 
-use backend::{Backend, DeviceError};
+use backend::{Backend, DeviceError, LONG_READS_MAX};
 pub use config::{ConfigError, DEFAULT_CLIENT_VERSION, WebEngineConfig};
 use event::Events;
 use hook::{CommitHook, Hook};
@@ -59,6 +59,7 @@ pub struct WebEngine {
     tls: Arc<ClientConfig>,
     http: Arc<SharedHttp>,
     blocking: Arc<Semaphore>,
+    long_reads: Arc<Semaphore>,
     state: Arc<dyn LinkState>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -86,6 +87,7 @@ impl WebEngine {
             http: Arc::new(SharedHttp::new(limits, Arc::clone(&tls))),
             tls,
             blocking: Arc::new(Semaphore::new(config.blocking_jobs_max)),
+            long_reads: Arc::new(Semaphore::new(LONG_READS_MAX)),
             config: Arc::new(config),
             state,
             clock,
@@ -111,6 +113,7 @@ impl WebEngine {
     ) -> Transports {
         Transports {
             sessions: Arc::clone(sessions),
+            entropy: Arc::clone(&self.entropy),
             endpoint: self.endpoint.clone(),
             dialer: Dialer {
                 proxy,
@@ -129,6 +132,9 @@ impl WebEngine {
     }
 }
 
+/// Chats whose messages have a task of their own, per link. Such a task is 10 KiB, and none ends by
+/// itself; busy ones are kept above this, and the next message of an ended one's chat starts another.
+const CHAT_LANES_MAX: u64 = 16;
 const HTTP_READ_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP_TOTAL_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -146,6 +152,7 @@ impl Engine for WebEngine {
             spec.owner,
             Arc::clone(&self.clock),
             Arc::clone(&reporter),
+            Arc::clone(&self.long_reads),
         ));
         let device = match backend.open().await {
             Ok(device) => device,
@@ -222,6 +229,7 @@ impl WebEngine {
         // History is skipped, so there is nothing to take secrets from.
         let caches = CacheConfig {
             seed_msg_secrets_from_history: false,
+            chat_lanes_capacity: CHAT_LANES_MAX,
             ..CacheConfig::default()
         };
         Bot::builder()

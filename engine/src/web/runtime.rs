@@ -37,10 +37,8 @@ impl LinkRuntime {
 
     /// Starts a task that nobody waits for.
     pub(super) fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            let _ = stop.run_until_cancelled_owned(task).await;
-        });
+        // Boxed: whatever wraps a future by value takes its size once more.
+        self.spawn_detached(Box::pin(task));
     }
 
     /// Ends every task and waits until they are gone; false when one still runs at the deadline.
@@ -62,7 +60,10 @@ impl Runtime for LinkRuntime {
     }
 
     fn spawn_detached(&self, future: Task) {
-        self.detach(future);
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let _ = stop.run_until_cancelled_owned(future).await;
+        });
     }
 
     fn sleep(&self, duration: Duration) -> Task {

@@ -41,11 +41,12 @@ impl Backend {
     }
 
     fn keep(&self, device: Device) {
-        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(device);
+        *self.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(device));
     }
 
     fn kept(&self) -> Option<Device> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let kept = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.map(|device| *device)
     }
 
     async fn store(&self, device: &Device) -> Result<()> {

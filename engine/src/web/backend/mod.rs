@@ -23,6 +23,7 @@ use roost_domain::time::Clock;
 use roost_domain::{Owner, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::error::StoreError as LibraryError;
 
@@ -33,15 +34,23 @@ type Result<T> = std::result::Result<T, LibraryError>;
 
 /// Rows that one read of a whole collection takes at most.
 const SCAN_MAX: u32 = 200_000;
+/// Rows that one read of single rows takes at most.
+const ROWS_PER_READ: usize = 128;
+/// Reads of more rows than that, of all links at a time: each login reads all prekeys, and after a
+/// restart thousands log in at once.
+pub(super) const LONG_READS_MAX: usize = 4;
 
 /// Storage of one link.
 pub(super) struct Backend {
     writer: Writer,
     clock: Arc<dyn Clock>,
+    /// Long reads of the whole node at a time.
+    long_reads: Arc<Semaphore>,
     /// Read-modify-write steps take turns.
     exclusive: tokio::sync::Mutex<()>,
-    /// The device as it was read when the link was opened, until the library asks for it.
-    loaded: Mutex<Option<Device>>,
+    /// The device as it was read when the link was opened, until the library asks for it. Boxed: it is
+    /// large, and soon gone.
+    loaded: Mutex<Option<Box<Device>>>,
     /// Hash of the device as it was last stored: the library saves it more often than it changes.
     saved: Mutex<Option<u64>>,
     hasher: std::hash::RandomState,
@@ -56,10 +65,12 @@ impl Backend {
         owner: Owner,
         clock: Arc<dyn Clock>,
         reporter: Arc<Reporter>,
+        long_reads: Arc<Semaphore>,
     ) -> Self {
         Self {
             writer: Writer::new(state, owner, reporter),
             clock,
+            long_reads,
             exclusive: tokio::sync::Mutex::default(),
             loaded: Mutex::default(),
             saved: Mutex::default(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use roost_domain::store::{Collection, StateOp};
 use whatsapp_rust::wacore::store::traits::SignalStore;
 
-use super::{Backend, LibraryError, Result, delete, failed, key, put};
+use super::{Backend, LibraryError, ROWS_PER_READ, Result, delete, failed, key, put};
 
 #[async_trait]
 impl SignalStore for Backend {
@@ -103,16 +103,26 @@ impl SignalStore for Backend {
     }
 
     async fn load_prekeys_batch(&self, ids: &[u32]) -> Result<Vec<(u32, Bytes)>> {
-        let keys = ids.iter().copied().map(key::number).collect();
-        let found = self
-            .writer
-            .get_many(Collection::Prekey, keys)
-            .await
-            .map_err(failed)?;
-        Ok(found
-            .into_iter()
-            .filter_map(|(key, record)| Some((key::parse_number(&key)?, record)))
-            .collect())
+        let _permit = if ids.len() > ROWS_PER_READ {
+            // The semaphore is never closed; without a permit the read would only cost more memory.
+            self.long_reads.acquire().await.ok()
+        } else {
+            None
+        };
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(ROWS_PER_READ) {
+            let keys = ids.iter().copied().map(key::number).collect();
+            let rows = self
+                .writer
+                .get_many(Collection::Prekey, keys)
+                .await
+                .map_err(failed)?;
+            found.extend(
+                rows.into_iter()
+                    .filter_map(|(key, record)| Some((key::parse_number(&key)?, record))),
+            );
+        }
+        Ok(found)
     }
 
     /// Nobody reads which keys were uploaded: the device row knows by number. So nothing is written,

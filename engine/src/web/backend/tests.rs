@@ -65,6 +65,7 @@ fn on(state: Arc<Memory>) -> Fixture {
         owner,
         Arc::new(FixedClock),
         Arc::clone(&reporter),
+        Arc::new(tokio::sync::Semaphore::new(super::LONG_READS_MAX)),
     ));
     // Also proves that every trait is there.
     let _: Arc<dyn LibraryBackend> = Arc::clone(&backend) as _;

@@ -5,6 +5,8 @@
 
 mod dial;
 mod endpoint;
+mod frame;
+mod handshake;
 mod http;
 mod proxy;
 mod tls;

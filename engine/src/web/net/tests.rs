@@ -11,6 +11,8 @@ use super::*;
 #[allow(dead_code, reason = "links use more of it")]
 mod support;
 
+mod frame;
+
 use support::{Manner, Proxy as TestProxy};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -276,8 +278,8 @@ async fn a_sandbox_build_fetches_media_from_loopback_only() {
     assert!(error.to_string().contains("loopback"), "{error}");
 }
 
-#[tokio::test]
-async fn extra_roots_are_trusted_and_nothing_else_is() {
+/// A TLS server for `localhost`, and the certificate in PEM that it shows.
+fn localhost() -> (tokio_rustls::TlsAcceptor, String) {
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
     let server =
@@ -287,7 +289,15 @@ async fn extra_roots_are_trusted_and_nothing_else_is() {
             .with_no_client_auth()
             .with_single_cert(vec![signed.cert.der().clone()], key)
             .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    (
+        tokio_rustls::TlsAcceptor::from(Arc::new(server)),
+        signed.cert.pem(),
+    )
+}
+
+#[tokio::test]
+async fn extra_roots_are_trusted_and_nothing_else_is() {
+    let (acceptor, root) = localhost();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -309,7 +319,7 @@ async fn extra_roots_are_trusted_and_nothing_else_is() {
             .await
             .is_err()
     );
-    let trusting = http_client(None, &signed.cert.pem());
+    let trusting = http_client(None, &root);
     assert_eq!(
         trusting.execute(HttpRequest::get(&url)).await.unwrap().body,
         b"hi"

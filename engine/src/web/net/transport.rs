@@ -1,44 +1,41 @@
 //! The WebSocket under the Noise layer.
 //!
 //! One connection is one reading task and a sink that the library's own sender writes to; that sender
-//! already joins stanzas which wait together into one write. Buffers are small on purpose: thousands
-//! of idle links live in one process.
+//! already joins stanzas which wait together into one write. Between two messages a connection keeps
+//! next to nothing: thousands of idle links live in one process.
 
-use std::sync::Arc;
+use std::io::Cursor;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
-use http::HeaderValue;
-use http::header::ORIGIN;
+use roost_domain::time::Entropy;
 use rustls::ClientConfig;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Chain, ReadHalf, WriteHalf};
 use tokio::sync::Mutex;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_util::sync::CancellationToken;
 use whatsapp_rust::transport::{DisconnectReason, Transport, TransportEvent, TransportFactory};
 
 use super::dial::Dialer;
 use super::endpoint::Endpoint;
+use super::frame::{FrameReader, Received, write_frame};
+use super::handshake::{Duplex, Upgraded, upgrade};
 use crate::web::report::Reporter;
 use crate::web::runtime::LinkRuntime;
 use crate::web::settle::Sessions;
 
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-const WRITE_BUFFER_BYTES: usize = 4 * 1024;
 /// Messages that wait between the socket and the library; then the socket is not read further.
 const EVENTS_MAX: usize = 16;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-const WHATSAPP_ORIGIN: &str = "https://web.whatsapp.com";
+/// Longer messages are rare, and the library would keep their memory; see [`Sink::long`].
+const LONG_BYTES: usize = 8 * 1024;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Reading = FrameReader<Chain<Cursor<Vec<u8>>, ReadHalf<Box<dyn Duplex>>>>;
 
 /// Limits of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -60,43 +57,20 @@ pub(in crate::web) struct Transports {
     pub(in crate::web) runtime: LinkRuntime,
     pub(in crate::web) reporter: Arc<Reporter>,
     pub(in crate::web) sessions: Arc<Sessions>,
+    /// For the masks of frames.
+    pub(in crate::web) entropy: Arc<dyn Entropy>,
     /// Cut by the link when it ends: a handshake that waits for the server ends with it.
     pub(in crate::web) cut: CancellationToken,
 }
 
 impl Transports {
-    async fn connect(&self) -> anyhow::Result<Socket> {
+    async fn connect(&self) -> anyhow::Result<Upgraded> {
         let stream = self.dialer.dial(&self.endpoint.host, self.endpoint.port).await?;
-        let mut request = self
-            .endpoint
-            .url
-            .as_str()
-            .into_client_request()
-            .context("malformed endpoint")?;
-        request
-            .headers_mut()
-            .insert(ORIGIN, HeaderValue::from_static(WHATSAPP_ORIGIN));
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_write_buffer_size(self.limits.message_bytes_max.saturating_mul(2))
-            .max_message_size(Some(self.limits.message_bytes_max))
-            .max_frame_size(Some(self.limits.message_bytes_max));
-        let connector = match self.endpoint.url.scheme() {
-            "wss" => Connector::Rustls(Arc::clone(&self.tls)),
-            _ => Connector::Plain,
-        };
-        let handshake = client_async_tls_with_config(request, stream, Some(config), Some(connector));
-        let (socket, _) = tokio::time::timeout(self.limits.handshake_timeout, handshake)
+        let limit = self.limits.handshake_timeout;
+        tokio::time::timeout(limit, upgrade(stream, &self.endpoint, &self.tls))
             .await
-            .map_err(|_| {
-                anyhow!(
-                    "no WebSocket handshake within {:?}",
-                    self.limits.handshake_timeout
-                )
-            })?
-            .context("the WebSocket handshake failed")?;
-        Ok(socket)
+            .map_err(|_| anyhow!("no WebSocket handshake within {limit:?}"))?
+            .context("the WebSocket handshake failed")
     }
 }
 
@@ -109,49 +83,76 @@ impl TransportFactory for Transports {
             () = self.cut.cancelled() => bail!("the link was closed"),
             connected = self.connect() => connected,
         };
-        let socket = connected.inspect_err(|error| self.reporter.not_dialled(&format!("{error:#}")))?;
-        let (sink, stream) = socket.split();
+        let connected = connected.inspect_err(|error| self.reporter.not_dialled(&format!("{error:#}")))?;
+        let (reading, writing) = tokio::io::split(connected.socket);
+        let reading = Cursor::new(connected.rest).chain(reading);
         let (events, receiver) = async_channel::bounded(EVENTS_MAX);
-        let cut = self.cut.child_token();
-        let read = read(stream, events, cut.clone());
-        self.runtime.detach(read);
-        let transport = Wire {
-            sink: Mutex::new(Some(sink)),
+        let wire = Arc::new(Wire {
+            sink: Mutex::new(Sink {
+                open: Some(writing),
+                long: None,
+            }),
             write_timeout: self.limits.write_timeout,
             sessions: Arc::clone(&self.sessions),
-            cut,
+            entropy: Arc::clone(&self.entropy),
+            cut: self.cut.child_token(),
+        });
+        let reader = Reader {
+            frames: FrameReader::new(reading, self.limits.message_bytes_max),
+            events,
+            wire: Arc::downgrade(&wire),
         };
-        Ok((Arc::new(transport), receiver))
+        let cut = wire.cut.clone();
+        self.runtime.detach(reader.run(cut));
+        Ok((wire, receiver))
     }
 }
 
-async fn read(mut stream: SplitStream<Socket>, events: Sender<TransportEvent>, cut: CancellationToken) {
-    let reason = loop {
-        let message = tokio::select! {
+/// The reading half of one connection.
+struct Reader {
+    frames: Reading,
+    events: Sender<TransportEvent>,
+    /// Weak: whoever reads does not keep the connection open for writing.
+    wire: Weak<Wire>,
+}
+
+impl Reader {
+    async fn run(mut self, cut: CancellationToken) {
+        let reason = tokio::select! {
             biased;
-            () = cut.cancelled() => break DisconnectReason::Unknown,
-            message = stream.next() => message,
+            () = cut.cancelled() => DisconnectReason::Unknown,
+            reason = self.read() => reason,
         };
-        match message {
-            Some(Ok(Message::Binary(data))) => {
-                let event = TransportEvent::DataReceived(data);
-                tokio::select! {
-                    biased;
-                    () = cut.cancelled() => break DisconnectReason::Unknown,
-                    sent = events.send(event) => if sent.is_err() { return },
+        // A full channel means that the library no longer reads; closing it says the same.
+        let _ = self.events.try_send(TransportEvent::Disconnected(reason));
+    }
+
+    async fn read(&mut self) -> DisconnectReason {
+        loop {
+            match self.frames.next().await {
+                Ok(Some(Received::Binary(data))) => {
+                    if self
+                        .events
+                        .send(TransportEvent::DataReceived(data))
+                        .await
+                        .is_err()
+                    {
+                        return DisconnectReason::Unknown;
+                    }
                 }
+                Ok(Some(Received::Ping(data))) => {
+                    if let Some(wire) = self.wire.upgrade() {
+                        // Boxed: it is rare, and its size would be part of every idle link. Without an
+                        // answer the server hangs up.
+                        let _ = Box::pin(wire.write(OpCode::Control(Control::Pong), &data)).await;
+                    }
+                }
+                Ok(Some(Received::Close(frame))) => return closed_by_server(frame),
+                Ok(None) => return DisconnectReason::StreamEnded,
+                Err(error) => return DisconnectReason::ReadError(error.to_string()),
             }
-            Some(Ok(Message::Close(frame))) => break closed_by_server(frame),
-            // Text is not part of the protocol; pings are answered by the WebSocket layer.
-            Some(Ok(_)) => {}
-            Some(Err(WsError::ConnectionClosed | WsError::AlreadyClosed)) | None => {
-                break DisconnectReason::StreamEnded;
-            }
-            Some(Err(error)) => break DisconnectReason::ReadError(error.to_string()),
         }
-    };
-    // A full channel means that the library no longer reads; closing it says the same.
-    let _ = events.try_send(TransportEvent::Disconnected(reason));
+    }
 }
 
 fn closed_by_server(frame: Option<CloseFrame>) -> DisconnectReason {
@@ -163,11 +164,44 @@ fn closed_by_server(frame: Option<CloseFrame>) -> DisconnectReason {
 
 /// One connection.
 struct Wire {
-    /// Taken when the connection is closed from our side.
-    sink: Mutex<Option<SplitSink<Socket, Message>>>,
+    sink: Mutex<Sink>,
     write_timeout: Duration,
     sessions: Arc<Sessions>,
+    entropy: Arc<dyn Entropy>,
     cut: CancellationToken,
+}
+
+/// The writing half of one connection.
+struct Sink {
+    /// Taken while a frame is written, so that nothing follows half a frame, and when the connection
+    /// is closed from our side.
+    open: Option<WriteHalf<Box<dyn Duplex>>>,
+    /// The last message, when it was a long one. The library writes each message into the memory of
+    /// the one before as soon as nobody holds that any more, and so would keep the size of the
+    /// longest for as long as the link lives. Held until the next message was written elsewhere.
+    long: Option<Bytes>,
+}
+
+impl Wire {
+    async fn write(&self, opcode: OpCode, payload: &[u8]) -> anyhow::Result<()> {
+        let mut sink = self.sink.lock().await;
+        self.write_to(&mut sink, opcode, payload).await
+    }
+
+    async fn write_to(&self, sink: &mut Sink, opcode: OpCode, payload: &[u8]) -> anyhow::Result<()> {
+        let Some(mut open) = sink.open.take() else {
+            bail!("the connection is closed")
+        };
+        let mut mask = [0; 4];
+        self.entropy.fill(&mut mask);
+        let write = write_frame(&mut open, opcode, payload, mask);
+        match tokio::time::timeout(self.write_timeout, write).await {
+            Ok(written) => written.context("the write failed")?,
+            Err(_) => bail!("the write did not get through within {:?}", self.write_timeout),
+        }
+        sink.open = Some(open);
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -177,21 +211,23 @@ impl Transport for Wire {
             .await
             .context("the sessions were not stored in time")??;
         let mut sink = self.sink.lock().await;
-        let Some(open) = sink.as_mut() else {
-            bail!("the connection is closed")
-        };
-        match tokio::time::timeout(self.write_timeout, open.send(Message::Binary(data))).await {
-            Ok(sent) => sent.context("the write failed"),
-            Err(_) => bail!("the write did not get through within {:?}", self.write_timeout),
-        }
+        self.write_to(&mut sink, OpCode::Data(Data::Binary), &data)
+            .await?;
+        sink.long = (data.len() > LONG_BYTES).then_some(data);
+        Ok(())
     }
 
     async fn disconnect(&self) {
-        let Some(mut sink) = self.sink.lock().await.take() else {
-            return;
-        };
-        // A goodbye is a courtesy: the connection is dropped in any case.
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.close()).await;
+        if let Some(mut open) = self.sink.lock().await.open.take() {
+            let mut mask = [0; 4];
+            self.entropy.fill(&mut mask);
+            let goodbye = async {
+                write_frame(&mut open, OpCode::Control(Control::Close), &[], mask).await?;
+                open.shutdown().await
+            };
+            // A goodbye is a courtesy: the connection is dropped in any case.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+        }
         self.cut.cancel();
     }
 }

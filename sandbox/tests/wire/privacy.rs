@@ -419,3 +419,19 @@ async fn profiles_survive_a_kill() {
     let (_, after) = stage.get(&format!("/accounts/{ADA}/profile")).await;
     assert_eq!(before, after);
 }
+
+#[tokio::test]
+async fn an_account_says_who_may_add_it_to_groups() {
+    let stage = stage().await;
+    change(&stage, BOB, json!({"privacy": {"groupadd": "none"}})).await;
+    let group = stage.group(&[ADA, BOB], "pn").await;
+    let (_, shown) = stage.get(&format!("/groups/{group}")).await;
+    assert_eq!(shown["participants"].as_array().unwrap().len(), 1);
+    let path = format!("/groups/{group}/participants");
+    let add = json!({"action": "add", "participants": [BOB]});
+    let (_, refused) = stage.post(&path, add.clone()).await;
+    assert_eq!(refused["participants"][0]["error"], 403);
+    change(&stage, BOB, json!({"privacy": {"groupadd": "all"}})).await;
+    let (_, added) = stage.post(&path, add).await;
+    assert!(added["participants"][0]["error"].is_null());
+}

@@ -115,7 +115,7 @@ pub(in crate::server) fn create(
             .account
             .as_ref()
             .is_some_and(|account| account.pn == creator.pn);
-        (!is_creator).then(|| add(service, &group, &mut state, target))
+        (!is_creator).then(|| add(service, &group, &mut state, creator, target))
     });
     let outcomes = outcomes.collect();
     state.count_members();
@@ -152,7 +152,7 @@ pub(in crate::server) fn change_members(
             .and_then(|account| state.member(account))
             .cloned();
         let outcome = match change {
-            Change::Add => add(service, group, &mut state, target),
+            Change::Add => add(service, group, &mut state, by, target),
             Change::Remove => remove(service, group, &mut state, target),
             Change::Promote | Change::Demote => set_role(&mut state, target, change),
         };
@@ -209,9 +209,11 @@ fn outcome(target: Target, error: Option<u16>) -> Outcome {
     }
 }
 
-fn add(service: &Service, group: &Group, state: &mut State, target: Target) -> Outcome {
+fn add(service: &Service, group: &Group, state: &mut State, by: &Account, target: Target) -> Outcome {
     let error = match &target.account {
         None => Some(404),
+        // It lets only some others add it.
+        Some(account) if state.member(account).is_none() && !account.shows("groupadd", by) => Some(403),
         Some(account) => admit(service, group, state, account)
             .err()
             .map(|error| match error {

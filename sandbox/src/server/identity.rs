@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::group;
 use super::link::stream_error;
 use super::service::{CreateError, Service};
 use super::stanza::profile::notify_watchers;
@@ -45,8 +46,8 @@ pub(super) fn change_lid(service: &Service, account: &Arc<Account>) {
     announce_update(service, account);
 }
 
-/// Moves the account to another number: an account of its own with the name and the profile of the
-/// old one, which is gone with its companions. Others hear of both numbers.
+/// Moves the account to another number: an account of its own with the name, the profile and the
+/// groups of the old one, which is gone with its companions. Others hear of both numbers.
 pub(super) fn change_number(
     service: &Service,
     old: &Arc<Account>,
@@ -55,6 +56,7 @@ pub(super) fn change_number(
     let new = service.create_account(number, old.name(), old.phone.echoes())?;
     let profile = super::sync::lock(&old.profile).clone();
     new.change_profile(|copy| *copy = profile);
+    new.picture.put(old.picture.get());
     let jid = |account: &Account, domain| account.jid(0, domain).to_string();
     let modify = Node::new("modify")
         .attr("old", jid(old, Domain::Pn))
@@ -62,6 +64,7 @@ pub(super) fn change_number(
         .attr("old_lid", jid(old, Domain::Lid))
         .attr("new_lid", jid(&new, Domain::Lid));
     notify_watchers(service, old, "contacts", None, None, &modify);
+    group::replace(service, old, &new);
     unlink_all(old);
     presence::refresh(service, old);
     service.close_account(old);

@@ -114,21 +114,23 @@ impl Slot {
         bytes_max: usize,
     ) -> Result<Picture, PictureError> {
         let picture = Picture::store(media, account, jpeg, bytes_max, self.get())?;
-        let mut slot = lock(&self.picture);
-        *slot = Some(picture);
-        self.shelf
-            .keep(|rows| rows.put(Table::Setting, 0, self.name, &*slot));
+        self.put(Some(picture));
         Ok(picture)
     }
 
     /// Returns whether there was one.
     pub fn remove(&self) -> bool {
+        self.put(None)
+    }
+
+    /// Puts a picture that is stored already in its place. Returns whether there was another one.
+    pub fn put(&self, picture: Option<Picture>) -> bool {
         let mut slot = lock(&self.picture);
-        let removed = slot.take();
-        if removed.is_some() {
+        let former = std::mem::replace(&mut *slot, picture);
+        if former.is_some() || slot.is_some() {
             self.shelf
                 .keep(|rows| rows.put(Table::Setting, 0, self.name, &*slot));
         }
-        removed.is_some()
+        former.is_some()
     }
 }

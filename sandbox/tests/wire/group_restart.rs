@@ -168,3 +168,63 @@ async fn nothing_a_phone_wrote_to_a_group_is_lost_or_unreadable_under_random_kil
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_member_with_another_number_stays_in_the_group_across_a_kill() {
+    const NEW: &str = "15550000004";
+    let mut stage = Stage::process();
+    for number in [ADA, BOB, EVE] {
+        stage.account(number, false).await;
+    }
+    let group = stage.group(&[ADA, BOB, EVE], "pn").await;
+    let text = json!({"to": group, "text": "before"});
+    assert_eq!(
+        stage.post(&format!("/accounts/{BOB}/messages"), text).await.0,
+        201
+    );
+    let mut eve = Member::new(&stage, EVE).await;
+    let moved = json!({"phone_number": NEW});
+    assert_eq!(
+        stage
+            .post(&format!("/accounts/{ADA}/change-number"), moved)
+            .await
+            .0,
+        201
+    );
+    let notice = eve.notice("modify").await;
+    let by = format!("{NEW}@s.whatsapp.net");
+    assert_eq!(notice.get("participant"), Some(by.as_str()));
+    let participant = notice.find("modify").unwrap().find("participant").unwrap();
+    assert_eq!(participant.get("jid"), Some(ADA_JID));
+
+    for is_restarted in [false, true] {
+        if is_restarted {
+            stage.kill();
+            stage.restart();
+        }
+        // Who made the group still acts in it, by the new number.
+        let (status, shown) = stage
+            .patch(&format!("/groups/{group}"), json!({"subject": "Choir"}))
+            .await;
+        assert_eq!(status, 200, "{shown}");
+        let participants = shown["participants"].as_array().unwrap().iter();
+        let numbers: Vec<_> = participants
+            .map(|one| one["phone_number"].as_str().unwrap())
+            .collect();
+        assert_eq!(numbers, [NEW, BOB, EVE]);
+        for (from, to) in [(BOB, NEW), (NEW, BOB)] {
+            let (_, sent) = stage
+                .post(
+                    &format!("/accounts/{from}/messages"),
+                    json!({"to": group, "text": "after"}),
+                )
+                .await;
+            let id = sent["whatsapp_id"].clone();
+            eventually(|| async {
+                let messages = stage.phone_has(to, 1).await;
+                messages.into_iter().find(|message| message["whatsapp_id"] == id)
+            })
+            .await;
+        }
+    }
+}

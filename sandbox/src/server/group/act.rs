@@ -309,6 +309,32 @@ pub(in crate::server) fn leave(
     Ok(())
 }
 
+/// Puts an account in the place of another one, in all groups of that one: its number changed.
+pub(in crate::server) fn replace(service: &Service, old: &Arc<Account>, new: &Arc<Account>) {
+    for group in service.groups.all() {
+        let Ok(mut state) = group.state() else { continue };
+        let requests = state.requests.len();
+        state
+            .requests
+            .retain(|request| request.account.raw_id != old.raw_id);
+        let is_member = state.member(old).is_some() && service.groups.enter(new, &group.id).is_ok();
+        if is_member && let Some(member) = state.member_mut(old) {
+            member.account = new.clone();
+            // The devices of the old number no longer read along.
+            state.departures += 1;
+            service.groups.exit(old, &group.id);
+            state.count_members();
+        }
+        if is_member || state.requests.len() < requests {
+            group.keep(&state);
+        }
+        if is_member {
+            let told = Node::new("modify").child(node::member_node(&group, old));
+            notice::to_members(service, &group, &state, Some(new), &told);
+        }
+    }
+}
+
 /// A group whose last admin left is given to who has been in it longest.
 fn ensure_admin(state: &mut State) -> Option<Member> {
     if state.members.iter().any(|member| member.role.is_admin()) {

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub(super) use act::{Change, NewGroup, Outcome, Target, change_members, create, leave};
+pub(super) use act::{Change, NewGroup, Outcome, Target, change_members, create, leave, replace};
 pub(super) use directory::Groups;
 pub(super) use invite::{Joined, decide, invite_code, invited, join, requests, withdraw};
 pub(super) use message::route;
@@ -259,6 +259,13 @@ impl Group {
             accounts: state.audience.clone(),
             departures: state.departures,
         })
+    }
+
+    pub(super) fn superadmin(&self) -> Option<Arc<Account>> {
+        let state = lock(&self.state);
+        let mut members = state.members.iter();
+        let found = members.find(|member| member.role == Role::Superadmin);
+        found.map(|member| member.account.clone())
     }
 
     pub(super) fn has_member(&self, account: &Account) -> bool {

@@ -130,11 +130,12 @@ fn account(service: &Service, number: &str, pointer: &'static str) -> Result<Arc
     })
 }
 
-/// The account in whose name an act is done: the one named, or who made the group.
+/// The account in whose name an act is done: the one named, or who made the group, whatever his
+/// number is now.
 fn actor(service: &Service, group: &Group, by: Option<&String>) -> Result<Arc<Account>, Problem> {
     match by {
         Some(by) => account(service, by, "/by"),
-        None => Ok(group.creator.clone()),
+        None => Ok(group.superadmin().unwrap_or_else(|| group.creator.clone())),
     }
 }
 

@@ -9,7 +9,35 @@ use crate::config::{Log, LogFormat};
 
 /// Libraries that would say too much at `info`, or what must not be logged at all. They come first,
 /// so that the operator's own filter wins.
-const QUIET: &str = "Client=error,whatsapp_rust=error,wacore=error,ractor=warn,sqlx=warn,hyper=warn,h2=warn,rustls=warn,tungstenite=warn";
+const QUIET: &[&str] = &[
+    // The WhatsApp library, under the names of its crates and of its parts.
+    "whatsapp_rust=error",
+    "wacore=error",
+    "Client=error",
+    "Bot=error",
+    "AppState=error",
+    "Blocking=error",
+    "ChatstateHandler=error",
+    "MessageQueue=error",
+    "Mex=error",
+    "PresenceHandler=error",
+    "TcToken=error",
+    "UnifiedSession=error",
+    "blocklist=error",
+    "usync=error",
+    // Errors that it hands to us as well, and we say what became of them. This one is the usual end of
+    // a request whose connection closes.
+    "whatsapp_rust::request=off",
+    // These name parties of a conversation and their keys. Such a message is asked for again.
+    "wacore_libsignal::protocol::session_cipher=off",
+    "wacore_libsignal::protocol::group_cipher=off",
+    "ractor=warn",
+    "sqlx=warn",
+    "hyper=warn",
+    "h2=warn",
+    "rustls=warn",
+    "tungstenite=warn",
+];
 
 /// Starts logging. A second call in one process does nothing.
 pub fn start(log: &Log) -> Result<(), ParseError> {
@@ -28,5 +56,45 @@ pub fn start(log: &Log) -> Result<(), ParseError> {
 
 /// Reads the filter without starting anything.
 pub fn check(log: &Log) -> Result<EnvFilter, ParseError> {
-    EnvFilter::try_new(format!("{QUIET},{}", log.filter))
+    EnvFilter::try_new(format!("{},{}", QUIET.join(","), log.filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    fn with_filter<T>(filter: &str, test: impl FnOnce() -> T) -> T {
+        let log = Log {
+            filter: filter.to_owned(),
+            format: LogFormat::Text,
+        };
+        let subscriber = tracing_subscriber::registry().with(check(&log).unwrap());
+        tracing::subscriber::with_default(subscriber, test)
+    }
+
+    #[test]
+    fn the_whatsapp_library_is_heard_only_in_trouble_that_nobody_else_tells() {
+        with_filter("info", || {
+            assert!(tracing::enabled!(target: "roost_actors::instance", Level::INFO));
+            assert!(tracing::enabled!(target: "whatsapp_rust::store", Level::ERROR));
+            assert!(!tracing::enabled!(target: "whatsapp_rust::store", Level::WARN));
+            assert!(!tracing::enabled!(target: "Client/PairCode", Level::WARN));
+            assert!(!tracing::enabled!(target: "usync", Level::WARN));
+            assert!(!tracing::enabled!(target: "whatsapp_rust::request", Level::ERROR));
+            assert!(!tracing::enabled!(
+                target: "wacore_libsignal::protocol::session_cipher",
+                Level::ERROR
+            ));
+        });
+    }
+
+    #[test]
+    fn an_operator_may_hear_it_by_name() {
+        with_filter("info,whatsapp_rust::request=debug", || {
+            assert!(tracing::enabled!(target: "whatsapp_rust::request", Level::DEBUG));
+        });
+    }
 }

@@ -43,6 +43,9 @@ pub enum CallError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Another gateway has taken the instance over; nothing was done.
+    #[error("another gateway on the same database runs this instance now; nothing was done")]
+    Moved,
     /// The answer did not come in time; it may or may not have been carried out.
     #[error("the answer did not come in time")]
     Timeout,
@@ -102,7 +105,7 @@ impl CallError {
             }
             Self::NotConnected => ErrorCode::NotConnected,
             Self::Overloaded { .. } => ErrorCode::Overloaded,
-            Self::Unavailable { .. } => ErrorCode::Unavailable,
+            Self::Unavailable { .. } | Self::Moved => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::UnsupportedRecipient { .. } => ErrorCode::UnsupportedRecipient,
@@ -117,6 +120,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Moved => Some(RETRY_AFTER),
             _ => None,
         }
     }
@@ -139,7 +143,7 @@ impl From<StoreError> for CallError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound => Self::NotFound,
-            StoreError::Fenced => Self::unavailable("the instance has just moved to another node"),
+            StoreError::Fenced => Self::Moved,
             StoreError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             StoreError::Conflict(detail) => Self::Conflict { detail },
             StoreError::Overloaded => Self::overloaded(),

@@ -251,7 +251,7 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::NotFound => Self::new(ErrorCode::NotFound, "there is no such resource"),
             StoreError::Fenced => {
-                Self::new(ErrorCode::Unavailable, "the instance is moving to another node").retry_after(1)
+                Self::new(ErrorCode::Unavailable, CallError::Moved.to_string()).retry_after(1)
             }
             StoreError::IdempotencyKeyReused => idempotency_key_reused(),
             StoreError::Conflict(detail) => Self::new(ErrorCode::WrongState, detail),
@@ -282,6 +282,7 @@ impl From<CallError> for Problem {
             | CallError::WrongMessage { .. }
             | CallError::NotConnected
             | CallError::Overloaded { .. }
+            | CallError::Moved
             | CallError::Timeout
             | CallError::Conflict { .. }
             | CallError::LimitReached { .. }

@@ -8,6 +8,7 @@
     reason = "runs in tests, outside any runtime and configuration"
 )]
 
+use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -40,6 +41,8 @@ pub struct PostgresServer {
 
 struct Private {
     server: Child,
+    port: u16,
+    durability: Durability,
     bin: PathBuf,
     folder: PathBuf,
     user: Option<(u32, u32)>,
@@ -60,7 +63,8 @@ impl PostgresServer {
         }
     }
 
-    fn start_private(durability: Durability) -> Result<Self> {
+    /// Starts a private server whatever the environment says: one that a test may crash.
+    pub fn start_private(durability: Durability) -> Result<Self> {
         let bin = installed()?;
         let user = if is_root()? { Some(postgres_user()?) } else { None };
         let number = NEXT_FOLDER.fetch_add(1, Ordering::Relaxed);
@@ -70,23 +74,54 @@ impl PostgresServer {
         if let Some((uid, gid)) = user {
             chown(&folder, Some(uid), Some(gid))?;
         }
-        let result = launch(&bin, &folder, user, durability);
+        let result = create(&bin, &folder, user).and_then(|port| {
+            let server = launch(&bin, &folder, user, port, durability)?;
+            Ok(Private {
+                server,
+                port,
+                durability,
+                bin,
+                folder: folder.clone(),
+                user,
+            })
+        });
         if result.is_err() {
             // The first error is the one worth telling.
             let _ = std::fs::remove_dir_all(&folder);
         }
-        let (server, port) = result?;
-        let mut started = Self {
-            url: format!("postgres://roost@127.0.0.1:{port}/postgres"),
-            private: Some(Private {
-                server,
-                bin,
-                folder,
-                user,
-            }),
+        let mut private = result?;
+        let url = format!("postgres://roost@127.0.0.1:{}/postgres", private.port);
+        let ready = private.await_ready();
+        let started = Self {
+            url,
+            private: Some(private),
         };
-        started.await_ready(port)?;
-        Ok(started)
+        ready.map(|()| started)
+    }
+
+    /// Ends a private server in the middle of whatever it does, as a crash would.
+    pub fn crash(&mut self) -> Result<()> {
+        self.private()?.stop();
+        Ok(())
+    }
+
+    /// Starts a private server that crashed, at the same address and on the same data.
+    pub fn start_again(&mut self) -> Result<()> {
+        let private = self.private()?;
+        private.server = launch(
+            &private.bin,
+            &private.folder,
+            private.user,
+            private.port,
+            private.durability,
+        )?;
+        private.await_ready()
+    }
+
+    fn private(&mut self) -> Result<&mut Private> {
+        self.private
+            .as_mut()
+            .ok_or_else(|| Error::other("the server belongs to somebody else"))
     }
 
     /// URL of the database in which others are created.
@@ -106,19 +141,18 @@ impl PostgresServer {
     pub fn pid(&self) -> Option<u32> {
         self.private.as_ref().map(|private| private.server.id())
     }
+}
 
-    fn await_ready(&mut self, port: u16) -> Result<()> {
-        let Some(private) = &mut self.private else {
-            return Ok(());
-        };
+impl Private {
+    fn await_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
-            if let Some(status) = private.server.try_wait()? {
-                let log = std::fs::read_to_string(private.folder.join("log")).unwrap_or_default();
+            if let Some(status) = self.server.try_wait()? {
+                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
                 return Err(Error::other(format!("PostgreSQL ended with {status}: {log}")));
             }
-            let ready = Command::new(private.bin.join("pg_isready"))
-                .args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()])
+            let ready = Command::new(self.bin.join("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
                 .status()?;
             if ready.success() {
                 return Ok(());
@@ -129,39 +163,37 @@ impl PostgresServer {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
 
-impl Drop for PostgresServer {
-    fn drop(&mut self) {
-        let Some(private) = &mut self.private else { return };
-        let data = private.folder.join("data");
-        let mut stop = Command::new(private.bin.join("pg_ctl"));
+    /// Without a checkpoint, and with its children.
+    fn stop(&mut self) {
+        let mut stop = Command::new(self.bin.join("pg_ctl"));
         stop.args(["stop", "-m", "immediate", "-D"])
-            .arg(&data)
+            .arg(self.folder.join("data"))
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        become_user(&mut stop, private.user, &private.folder);
+        become_user(&mut stop, self.user, &self.folder);
         let _ = stop.status();
         let deadline = Instant::now() + STOP_LIMIT;
-        while matches!(private.server.try_wait(), Ok(None)) && Instant::now() < deadline {
+        while matches!(self.server.try_wait(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = private.server.kill();
-        let _ = private.server.wait();
-        let _ = std::fs::remove_dir_all(&private.folder);
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }
 
-fn launch(
-    bin: &Path,
-    folder: &Path,
-    user: Option<(u32, u32)>,
-    durability: Durability,
-) -> Result<(Child, u16)> {
-    let data = folder.join("data");
+impl Drop for Private {
+    fn drop(&mut self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Makes the data folder, and chooses a port.
+fn create(bin: &Path, folder: &Path, user: Option<(u32, u32)>) -> Result<u16> {
     let mut init = Command::new(bin.join("initdb"));
     init.args(["-A", "trust", "-U", "roost", "-E", "UTF8", "--no-sync", "-D"])
-        .arg(&data);
+        .arg(folder.join("data"));
     become_user(&mut init, user, folder);
     let output = init.output()?;
     if !output.status.success() {
@@ -171,15 +203,27 @@ fn launch(
         )));
     }
     // PostgreSQL cannot choose its port itself; whoever takes this one in between makes the start fail.
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn launch(
+    bin: &Path,
+    folder: &Path,
+    user: Option<(u32, u32)>,
+    port: u16,
+    durability: Durability,
+) -> Result<Child> {
     let safe = if durability == Durability::Full {
         "on"
     } else {
         "off"
     };
-    let log = std::fs::File::create(folder.join("log"))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))?;
     let mut server = Command::new(bin.join("postgres"));
-    server.arg("-D").arg(&data);
+    server.arg("-D").arg(folder.join("data"));
     for setting in [
         format!("port={port}"),
         "listen_addresses=127.0.0.1".to_owned(),
@@ -192,7 +236,7 @@ fn launch(
     }
     server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     become_user(&mut server, user, folder);
-    Ok((server.spawn()?, port))
+    server.spawn()
 }
 
 /// PostgreSQL refuses to run as root.

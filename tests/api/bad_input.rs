@@ -1,7 +1,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{ALICE, Client, World};
+use crate::world::{Client, World};
 
 const POST: &str = "POST";
 const GET: &str = "GET";
@@ -220,9 +220,7 @@ async fn deep_nesting_is_refused_without_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_to_an_unknown_message_is_refused() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     for reply_to in ["msg_00000000000000000000000000", "3EB0UNHEARDOF"] {
         let body = json!({"to": "4915550002", "type": "text", "text": {"body": "x"}, "reply_to": reply_to});
         let problem = api

@@ -111,9 +111,7 @@ async fn a_stream_begins_with_the_next_event_and_misses_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_resumes_after_the_last_event_id() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let mut stream = Stream::open(&api, "?after=0", None).await;
     let connected = loop {
         let frame = stream.until("instance.state_changed").await;

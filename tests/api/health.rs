@@ -51,9 +51,7 @@ async fn a_starting_gateway_is_healthy_and_not_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_count_requests_by_route_and_never_by_path() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     api.get(&format!("/v1/instances/{id}")).await.expect(200);
     api.get("/nowhere/at/all").await.expect_problem(404, "not_found");
     let text = world.client(None).get("/metrics").await.text;

@@ -1,7 +1,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ALICE, BOB, Client, Reply, World};
+use crate::world::{BOB, Client, Reply, World};
 
 async fn post(api: &Client, path: &str, key: &str, body: &Value) -> Reply {
     Client::send(
@@ -14,9 +14,7 @@ async fn post(api: &Client, path: &str, key: &str, body: &Value) -> Reply {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_send_is_answered_alike_and_sent_once() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let path = format!("/v1/instances/{id}/messages");
     let body = json!({"to": BOB, "type": "text", "text": {"body": "once"}});
     let first = post(&api, &path, "key-1", &body).await;
@@ -43,9 +41,7 @@ async fn a_repeated_send_is_answered_alike_and_sent_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_repetitions_are_one_message() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let path = format!("/v1/instances/{id}/messages");
     let body = json!({"to": BOB, "type": "text", "text": {"body": "concurrent"}});
     let calls = (0..20).map(|_| post(&api, &path, "same", &body));
@@ -90,9 +86,7 @@ async fn a_repeated_create_is_one_instance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_holds_for_every_post_and_is_checked() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let path = format!("/v1/instances/{id}/disconnect");
     let first = post(&api, &path, "stop", &json!({})).await.expect(200);
     api.state_becomes(&id, "disconnected").await;

@@ -80,9 +80,7 @@ async fn a_list_is_read_page_by_page() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_scans_the_qr_code() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let instance = api.get(&format!("/v1/instances/{id}")).await.expect(200);
     assert_eq!(instance["phone_number"], format!("+{ALICE}"));
     assert_eq!(instance["desired_state"], "running");
@@ -210,9 +208,7 @@ fn scan(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_disconnects_and_connects_again_without_a_scan() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let path = format!("/v1/instances/{id}");
     let stopped = api
         .post(&format!("{path}/disconnect"), json!({}))
@@ -233,9 +229,7 @@ async fn an_instance_disconnects_and_connects_again_without_a_scan() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logout_ends_the_pairing_on_both_sides() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     api.post(&format!("/v1/instances/{id}/logout"), json!({}))
         .await
         .expect(200);
@@ -260,28 +254,13 @@ async fn logout_ends_the_pairing_on_both_sides() {
     })
     .await;
     // A new scan, of another phone even, connects it again.
-    api.post(&format!("/v1/instances/{id}/connect"), json!({"method": "qr"}))
-        .await
-        .expect(202);
-    let code = api.get(&format!("/v1/instances/{id}/qr")).await.expect(200)["code"].clone();
-    world
-        .control(
-            Method::POST,
-            &format!("accounts/{BOB}/scan"),
-            Some(json!({"code": code})),
-        )
-        .await;
-    assert_eq!(
-        api.state_becomes(&id, "connected").await["phone_number"],
-        format!("+{BOB}")
-    );
+    let paired = world.pair(&id, BOB).await;
+    assert_eq!(paired["phone_number"], format!("+{BOB}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_comes_back_by_itself() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let before = api.get(&format!("/v1/instances/{id}/history")).await.expect(200)["data"]
         .as_array()
         .unwrap()

@@ -5,9 +5,7 @@ use crate::world::{ALICE, BOB, Client, ECHO, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_sent_delivered_read_and_answered() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let sent = api.send_text(&id, &format!("+{ECHO}"), "Hello").await;
     assert_eq!(sent["status"], "accepted");
     assert_eq!(
@@ -57,9 +55,7 @@ async fn a_message_is_sent_delivered_read_and_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_for_the_server_answers_with_what_came() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let body = json!({"to": BOB, "type": "text", "text": {"body": "now"}});
     let reply = api
         .post(
@@ -80,9 +76,7 @@ async fn wait_for_the_server_answers_with_what_came() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_to_a_stopped_instance_waits_for_its_connection() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     api.post(&format!("/v1/instances/{id}/disconnect"), json!({}))
         .await
         .expect(200);
@@ -107,16 +101,10 @@ async fn a_message_to_a_stopped_instance_waits_for_its_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_quotes_a_message_by_either_id() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let question = world.phone_sends(BOB, ALICE, "what time is it?").await;
-    let event = api
-        .event("message.received", |event| {
-            event["data"]["message"]["whatsapp_id"] == question
-        })
-        .await;
-    let own_id = event["data"]["message"]["id"].as_str().unwrap();
+    let received = api.received(&question).await;
+    let own_id = received["id"].as_str().unwrap();
     for (reply_to, text) in [(own_id, "noon"), (question.as_str(), "noon, I said")] {
         let body = json!({"to": BOB, "type": "text", "text": {"body": text}, "reply_to": reply_to});
         let sent = api
@@ -132,16 +120,10 @@ async fn a_reply_quotes_a_message_by_either_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inbound_message_is_marked_as_read() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let whatsapp_id = world.phone_sends(BOB, ALICE, "read me").await;
-    let event = api
-        .event("message.received", |event| {
-            event["data"]["message"]["whatsapp_id"] == whatsapp_id
-        })
-        .await;
-    let message = event["data"]["message"]["id"].as_str().unwrap().to_owned();
+    let received = api.received(&whatsapp_id).await;
+    let message = received["id"].as_str().unwrap().to_owned();
     let read = api
         .post(&format!("/v1/messages/{message}/read"), json!({}))
         .await
@@ -160,9 +142,7 @@ async fn an_inbound_message_is_marked_as_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_listed_by_chat_direction_and_status_page_by_page() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     for n in 0..5 {
         let sent = api.send_text(&id, BOB, &format!("to bob {n}")).await;
         api.status_becomes(sent["id"].as_str().unwrap(), "delivered")
@@ -223,12 +203,8 @@ async fn edits_revocations_and_reactions_are_events() {
     let api = world.api();
     world.paired(ALICE).await;
     let target = world.phone_sends(BOB, ALICE, "frist").await;
-    let received = api
-        .event("message.received", |event| {
-            event["data"]["message"]["whatsapp_id"] == target
-        })
-        .await;
-    let message = received["data"]["message"]["id"].as_str().unwrap();
+    let received = api.received(&target).await;
+    let message = received["id"].as_str().unwrap();
     let path = format!("accounts/{BOB}/messages");
     for body in [
         json!({"to": ALICE, "react_to": target, "emoji": "👍"}),
@@ -254,9 +230,7 @@ async fn edits_revocations_and_reactions_are_events() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_of_the_longest_length_goes_through_and_one_byte_more_does_not() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let longest = "x".repeat(roost_domain::message::TEXT_BYTES_MAX);
     let body = |text: &str| json!({"to": BOB, "type": "text", "text": {"body": text}});
     let path = format!("/v1/instances/{id}/messages");
@@ -272,9 +246,7 @@ async fn a_text_of_the_longest_length_goes_through_and_one_byte_more_does_not() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recipient_who_is_not_on_whatsapp_fails_the_message() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let sent = api.send_text(&id, "+4915559999", "anybody?").await;
     let failed = api.status_becomes(sent["id"].as_str().unwrap(), "failed").await;
     assert_eq!(failed["failure"]["code"], "recipient_not_on_whatsapp", "{failed}");
@@ -286,9 +258,7 @@ async fn a_recipient_who_is_not_on_whatsapp_fails_the_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_refused_as_recipient() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (_world, api, id) = World::start_paired().await;
     let body = json!({"to": "12345-678@g.us", "type": "text", "text": {"body": "x"}});
     let reply = Client::send(
         api.request(Method::POST, &format!("/v1/instances/{id}/messages"))

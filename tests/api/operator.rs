@@ -1,13 +1,11 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{ALICE, Client, World, eventually};
+use crate::world::{ALICE, BOB, Client, World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sees_the_live_actors_and_restarts_one() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let operator = world.operator().await;
     let list = operator.get("/v1/operator/actors?limit=500").await.expect(200);
     let actors = list["data"].as_array().unwrap();
@@ -61,6 +59,23 @@ async fn an_operator_sees_the_live_actors_and_restarts_one() {
         (history().await > before).then_some(())
     })
     .await;
+    api.state_becomes(&id, "connected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_an_operator_stops_is_disconnected_until_it_is_needed() {
+    let (world, api, id) = World::start_paired().await;
+    let operator = world.operator().await;
+    operator
+        .post(&format!("/v1/operator/actors/instance/{id}/stop"), json!({}))
+        .await
+        .expect(202);
+    let stopped = api.state_becomes(&id, "disconnected").await;
+    assert_eq!(stopped["desired_state"], "running");
+    assert!(stopped["state_reason"].as_str().unwrap().contains("operator"));
+    let sent = api.send_text(&id, BOB, "needed").await;
+    api.status_becomes(sent["id"].as_str().unwrap(), "delivered")
+        .await;
     api.state_becomes(&id, "connected").await;
 }
 

@@ -14,7 +14,7 @@ async fn a_restarted_gateway_connects_again_without_a_scan() {
     let before = api.events(0, "").await;
 
     world.stop_app().await;
-    world.phone_sends(BOB, ALICE, "while it was down").await;
+    let missed = world.phone_sends(BOB, ALICE, "while it was down").await;
     world.start_app().await;
 
     let api = world.api();
@@ -23,10 +23,7 @@ async fn a_restarted_gateway_connects_again_without_a_scan() {
         api.get(&format!("/v1/instances/{stopped}")).await.expect(200)["state"],
         "created"
     );
-    api.event("message.received", |event| {
-        event["data"]["message"]["text"]["body"] == "while it was down"
-    })
-    .await;
+    api.received(&missed).await;
     let after = api.send_text(&id, BOB, "after").await;
     api.status_becomes(after["id"].as_str().unwrap(), "delivered")
         .await;

@@ -70,9 +70,7 @@ impl Socket {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_gets_what_it_asked_for_and_resumes() {
-    let world = World::start().await;
-    let api = world.api();
-    let id = world.paired(ALICE).await;
+    let (world, api, id) = World::start_paired().await;
     let other = api.make_instance("other").await;
     let mut socket = Socket::open(&api).await;
     socket
@@ -90,11 +88,8 @@ async fn a_subscription_gets_what_it_asked_for_and_resumes() {
     assert_eq!(one["data"]["message"]["text"]["body"], "one");
     drop(socket);
 
-    world.phone_sends(BOB, ALICE, "two").await;
-    api.event("message.received", |event| {
-        event["data"]["message"]["text"]["body"] == "two"
-    })
-    .await;
+    let two = world.phone_sends(BOB, ALICE, "two").await;
+    api.received(&two).await;
     let mut socket = Socket::open(&api).await;
     socket
         .say(json!({"type": "subscribe", "types": ["message.received"], "resume_from": one["seq"]}))

@@ -89,6 +89,13 @@ impl World {
         Self::start_with(&[]).await
     }
 
+    /// The same, with the tenant's client and the id of an instance that Alice's phone is paired with.
+    pub async fn start_paired() -> (Self, Client, String) {
+        let world = Self::start().await;
+        let (api, id) = (world.api(), world.paired(ALICE).await);
+        (world, api, id)
+    }
+
     /// The same with some keys of the configuration set.
     pub async fn start_with(options: &[(&'static str, &str)]) -> Self {
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
@@ -239,8 +246,14 @@ impl World {
 
     /// Makes an instance and has a phone scan its QR code; its id comes back once it is connected.
     pub async fn paired(&self, phone: &str) -> String {
+        let id = self.api().make_instance("paired").await;
+        self.pair(&id, phone).await;
+        id
+    }
+
+    /// Has a phone scan the QR code of an instance, and waits until it is connected.
+    pub async fn pair(&self, id: &str, phone: &str) -> Value {
         let api = self.api();
-        let id = api.make_instance("paired").await;
         api.post(&format!("/v1/instances/{id}/connect"), json!({"method": "qr"}))
             .await
             .expect(202);
@@ -254,8 +267,7 @@ impl World {
             Some(json!({"code": code})),
         )
         .await;
-        api.state_becomes(&id, "connected").await;
-        id
+        api.state_becomes(id, "connected").await
     }
 }
 
@@ -354,6 +366,16 @@ impl Client {
                 return all;
             }
         }
+    }
+
+    /// The message that has this id on WhatsApp, once it was received.
+    pub async fn received(&self, whatsapp_id: &str) -> Value {
+        let event = self
+            .event("message.received", |event| {
+                event["data"]["message"]["whatsapp_id"] == whatsapp_id
+            })
+            .await;
+        event["data"]["message"].clone()
     }
 
     /// The first event of a type for which a test holds.

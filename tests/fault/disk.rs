@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::gateway::{Gateway, PATIENCE};
-use crate::ground::{Api, Ground};
+use crate::ground::{Api, Database, Ground};
 use crate::kill::Traffic;
 
 /// Size of the small disk.
@@ -17,7 +17,7 @@ const DISK_MIB: u32 = 24;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_answers_clearly_and_recovers() {
-    let ground = Arc::new(Ground::new().await);
+    let ground = Arc::new(Ground::new(Database::Sqlite).await);
     let mount = ground.folder.path().join("small");
     std::fs::create_dir(&mount).unwrap();
     // A mount of its own, seen by the gateway alone: no rights on the machine are needed.

@@ -27,6 +27,8 @@ pub struct Gateway {
 pub struct Launch {
     pub data_dir: PathBuf,
     pub sandbox_url: String,
+    /// PostgreSQL; without it, SQLite in the data folder.
+    pub store_url: Option<String>,
     /// Folder for its log and its ready file.
     pub files: PathBuf,
     /// Command and arguments that run the gateway, for example one that gives it a small disk.
@@ -143,6 +145,9 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output);
+        if let Some(url) = &self.store_url {
+            command.env("ROOST__STORE__URL", url);
+        }
         command
     }
 }

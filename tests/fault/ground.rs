@@ -1,11 +1,13 @@
-//! The ground a fault test stands on: a sandbox, a gateway, instances that are paired, and calls to
-//! both APIs.
+//! The ground a fault test stands on: a database, a sandbox, a gateway, instances that are paired, and
+//! calls to both APIs.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
+use roost_store::testing::{Durability, PostgresServer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -23,7 +25,30 @@ pub struct Line {
     pub peer: String,
 }
 
+/// Where the gateway keeps what it must not lose.
+pub enum Database {
+    Sqlite,
+    Postgres(Mutex<PostgresServer>),
+}
+
+impl Database {
+    /// A PostgreSQL server of this test's own.
+    pub fn postgres() -> Self {
+        // What is killed is a process and not the machine: what was written survives without fsync.
+        let server = PostgresServer::start_private(Durability::None).unwrap();
+        Self::Postgres(Mutex::new(server))
+    }
+
+    fn url(&self) -> Option<String> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(server) => Some(server.lock().unwrap().url().to_owned()),
+        }
+    }
+}
+
 pub struct Ground {
+    pub database: Database,
     pub sandbox: SandboxHandle,
     pub proxy: std::sync::Arc<Proxy>,
     pub folder: TempDir,
@@ -31,7 +56,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn new() -> Self {
+    pub async fn new(database: Database) -> Self {
         let config = SandboxConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             ..SandboxConfig::default()
@@ -43,6 +68,7 @@ impl Ground {
             .build()
             .unwrap();
         Self {
+            database,
             sandbox,
             proxy,
             folder: tempfile::tempdir().unwrap(),
@@ -59,6 +85,7 @@ impl Ground {
         Launch {
             data_dir,
             sandbox_url: self.proxy.url(),
+            store_url: self.database.url(),
             files: self.folder.path().to_owned(),
             wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
         }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
+use tokio::time::Instant;
 
-use crate::ground::{Api, Ground};
-use crate::kill::Traffic;
+use crate::gateway::{Gateway, Launch};
+use crate::ground::{Api, Database, Ground};
+use crate::kill::{Traffic, never_scanned_again};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatsapp_gone_for_thirty_seconds_costs_nothing_but_time() {
-    let ground = Arc::new(Ground::new().await);
+    let ground = Arc::new(Ground::new(Database::Sqlite).await);
     let mut gateway = ground.gateway().await;
     let line = ground.pair(&gateway.ready, 1).await;
     let ready = gateway.ready.clone();
@@ -43,7 +45,7 @@ async fn whatsapp_gone_for_thirty_seconds_costs_nothing_but_time() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_locked_for_ten_seconds_answers_clearly_and_recovers() {
-    let ground = Arc::new(Ground::new().await);
+    let ground = Arc::new(Ground::new(Database::Sqlite).await);
     let mut gateway = ground.gateway().await;
     let line = ground.pair(&gateway.ready, 2).await;
     let ready = gateway.ready.clone();
@@ -78,5 +80,98 @@ async fn a_database_locked_for_ten_seconds_answers_clearly_and_recovers() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let ledger = traffic.stop().await;
     ledger.verify(&ground, &api, &[line]).await;
+    assert!(gateway.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_gateways_on_one_database_the_later_works_and_the_earlier_says_why_it_does_not() {
+    let ground = Ground::new(Database::postgres()).await;
+    let earlier = ground.gateway().await;
+    let line = ground.pair(&earlier.ready, 6).await;
+    let later = Gateway::start(Launch {
+        files: ground.data_dir(),
+        ..ground.launch(ground.data_dir(), &[])
+    })
+    .await;
+    let [earlier, later] = [&earlier, &later].map(|gateway| Api {
+        client: &ground.client,
+        ready: &gateway.ready,
+    });
+    let path = format!("/v1/instances/{}", line.instance);
+    later
+        .until(&path, |_, body| (body["state"] == "connected").then_some(()))
+        .await;
+
+    let send = format!("{path}/messages");
+    let text = |text: &str| Some(json!({"to": line.peer, "type": "text", "text": {"body": text}}));
+    for (method, path, body) in [
+        (Method::POST, &send, text("through the earlier")),
+        (Method::POST, &send, text("through the earlier, once more")),
+        (Method::POST, &format!("{path}/disconnect"), None),
+    ] {
+        let (status, problem) = earlier.call(method, path, body, None).await.unwrap();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("another gateway"), "{problem}");
+    }
+
+    let sent = later.must(Method::POST, &send, text("through the later")).await;
+    let message = format!("/v1/messages/{}", sent["id"].as_str().unwrap());
+    later
+        .until(&message, |_, body| (body["status"] != "accepted").then_some(()))
+        .await;
+    let received = ground.received_by(&line.peer).await;
+    assert_eq!(received.len(), 1, "{received:?}");
+    later
+        .until(&path, |_, body| (body["state"] == "connected").then_some(()))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_crashed_for_ten_seconds_answers_clearly_and_recovers() {
+    let ground = Arc::new(Ground::new(Database::postgres()).await);
+    let mut gateway = ground.gateway().await;
+    let lines = [
+        ground.pair(&gateway.ready, 4).await,
+        ground.pair(&gateway.ready, 5).await,
+    ];
+    let ready = gateway.ready.clone();
+    let api = Api {
+        client: &ground.client,
+        ready: &ready,
+    };
+    let path = format!("/v1/instances/{}/messages", lines[0].instance);
+    let Database::Postgres(server) = &ground.database else {
+        unreachable!()
+    };
+
+    let traffic = Traffic::start(&ground, &ready, &lines);
+    traffic.flows().await;
+    tokio::task::block_in_place(|| server.lock().unwrap().crash()).unwrap();
+    let back = Instant::now() + Duration::from_secs(10);
+    let body = json!({"to": lines[0].peer, "type": "text", "text": {"body": "while the database is gone"}});
+    let (status, problem) = api.call(Method::POST, &path, Some(body), None).await.unwrap();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+    assert_eq!(
+        (problem["code"].as_str(), problem["retryable"].as_bool()),
+        (Some("unavailable"), Some(true))
+    );
+    api.until("/readyz", |status, _| {
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    let (alive, _) = api.call(Method::GET, "/healthz", None, None).await.unwrap();
+    assert_eq!(alive, StatusCode::OK);
+    tokio::time::sleep_until(back).await;
+    tokio::task::block_in_place(|| server.lock().unwrap().start_again()).unwrap();
+
+    api.until("/readyz", |status, _| (status == StatusCode::OK).then_some(()))
+        .await;
+    traffic.flows().await;
+    let ledger = traffic.stop().await;
+    ledger.verify(&ground, &api, &lines).await;
+    for line in &lines {
+        never_scanned_again(&api, line).await;
+    }
     assert!(gateway.is_running());
 }

@@ -59,6 +59,7 @@ impl Place {
 pub struct Baileys {
     place: Place,
     child: Child,
+    process: u32,
     stdin: tokio::sync::Mutex<Option<ChildStdin>>,
     lines: Arc<Mutex<Lines>>,
     /// Changes with every line.
@@ -104,6 +105,7 @@ impl Baileys {
         tokio::spawn(listen(child.stdout.take().unwrap(), lines.clone(), hear));
         Self {
             place,
+            process: child.id().unwrap_or_default(),
             child,
             stdin,
             lines,
@@ -340,8 +342,11 @@ impl Drop for Baileys {
                 eprintln!("{event} {value:.600}");
             }
         }
-        eprintln!("--- the end of its log");
-        let log = std::fs::read_to_string(self.place.log()).unwrap_or_default();
+        // The test's folder goes; what Baileys said is kept for whoever has to find out why.
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("baileys-{}.log", self.process));
+        let _ = std::fs::copy(self.place.log(), &kept);
+        eprintln!("--- the end of {}", kept.display());
+        let log = std::fs::read_to_string(&kept).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(30).collect();
         for line in lines.into_iter().rev() {
             eprintln!("{line:.600}");

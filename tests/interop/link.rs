@@ -129,3 +129,19 @@ async fn a_second_login_replaces_the_first() {
     second.quit().await;
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node 20 and `npm ci --prefix tests/interop`"]
+async fn its_phone_unlinks_it() {
+    let ground = Ground::start().await;
+    let baileys = ground.linked("carol", CAROL).await;
+    ground
+        .control(Method::DELETE, &format!("accounts/{CAROL}/devices/1"), None)
+        .await;
+    assert_eq!(baileys.closed().await, 401);
+    let baileys = Ground::reopened(baileys.quit().await).await;
+    assert_eq!(baileys.closed().await, 401);
+    assert!(ground.devices(CAROL).await.is_empty());
+    baileys.quit().await;
+    ground.end().await;
+}

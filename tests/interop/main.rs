@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
 
+mod account;
 mod amend;
 mod baileys;
 mod chat;

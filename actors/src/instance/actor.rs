@@ -9,6 +9,7 @@ use super::inbox::Reporter;
 use super::machine::{Exit, Input};
 use super::message::SessionMessage;
 use super::session::Session;
+use crate::CallError;
 use crate::index::ActorMeta;
 use crate::node::NodeContext;
 use crate::permit::Permits;
@@ -61,7 +62,7 @@ impl Actor for SessionActor {
             SessionMessage::Send(call) => session.send(call),
             SessionMessage::MarkRead(call) => session.mark_read(*call),
             SessionMessage::AwaitCode(call) => session.await_code(call),
-            SessionMessage::Shutdown => session.shut_down(),
+            SessionMessage::Shutdown { succeeded } => session.shut_down(succeeded),
             SessionMessage::FactsDue => {
                 let (facts, dropped) = session.reporter.collect();
                 if dropped > 0 {
@@ -81,7 +82,10 @@ impl Actor for SessionActor {
         }
         session.go_on();
         match session.exit.clone() {
-            Some(Exit::Fenced) => Err(Box::new(ActorExit::Fenced)),
+            Some(Exit::Fenced) => {
+                session.refuse_all(&CallError::Moved);
+                Err(Box::new(ActorExit::Fenced))
+            }
             Some(Exit::Retry(reason)) => Err(Box::new(ActorExit::Retry(reason))),
             Some(Exit::Panic(reason)) => Err(Box::new(ActorExit::Panic(reason))),
             Some(Exit::Done) if session.is_flushed() => {

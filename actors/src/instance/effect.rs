@@ -79,6 +79,10 @@ pub(super) struct Persist {
 }
 
 impl Persist {
+    pub fn new(node: Arc<NodeContext>, owner: Owner) -> Self {
+        Self { node, owner }
+    }
+
     /// Tries once. `Err(Some(_))` ends the session; `Err(None)` means not now, for the reason given.
     async fn attempt<T, F>(&self, write: F) -> Result<T, (String, Option<Fact>)>
     where
@@ -134,10 +138,7 @@ impl Persist {
 
 impl Session {
     pub(super) fn persist(&self) -> Persist {
-        Persist {
-            node: Arc::clone(&self.node),
-            owner: self.owner,
-        }
+        Persist::new(Arc::clone(&self.node), self.owner)
     }
 
     pub(super) fn run(&mut self, effect: Effect) {

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, SpawnErr};
+use roost_domain::instance::{AccountChange, DesiredState, InstanceState, StateChange};
 use roost_domain::slot::Slot;
-use roost_domain::{InstanceId, Owner, TenantId};
+use roost_domain::{Epoch, InstanceId, Owner, TenantId};
+use tokio::time::timeout;
 
 use super::actor::{SessionActor, SessionArguments};
+use super::effect::Persist;
 use super::message::SessionMessage;
 use crate::node::NodeContext;
 use crate::permit::Permits;
 use crate::post::Post;
 use crate::registry::{Child, Kind, Start};
+
+/// Reason of the step that an operator makes.
+const STOPPED: &str = "stopped by the operator of the gateway; connect starts it again";
 
 /// The kind of actor that runs an instance.
 pub(crate) struct InstanceKind {
@@ -75,9 +81,44 @@ impl Kind for InstanceKind {
         Ok(Child { handle, cell, join })
     }
 
-    fn ask_to_stop(&self, handle: &SessionHandle) {
+    fn ask_to_stop(&self, handle: &SessionHandle, succeeded: bool) {
         handle.permits.retire();
         // One that is gone has stopped.
-        let _ = handle.post.cast(SessionMessage::Shutdown);
+        let _ = handle.post.cast(SessionMessage::Shutdown { succeeded });
+    }
+
+    async fn stopped(&self, key: InstanceId, tenant: TenantId, epoch: Epoch) {
+        let owner = Owner {
+            tenant,
+            instance: key,
+            epoch,
+        };
+        let at = self.node.clock.now();
+        let persist = Persist::new(Arc::clone(&self.node), owner);
+        let noted = persist.until_done(|store, owner| async move {
+            // A session that failed may not have come to take ownership.
+            let row = store.activate(owner).await?;
+            let lives = matches!(
+                row.state,
+                InstanceState::Connecting
+                    | InstanceState::Pairing
+                    | InstanceState::Connected
+                    | InstanceState::Reconnecting
+            );
+            if !lives || row.desired_state != DesiredState::Running {
+                return Ok(());
+            }
+            let change = StateChange {
+                state: InstanceState::Disconnected,
+                reason: Some(STOPPED.to_owned()),
+                desired: None,
+                account: AccountChange::Keep,
+                at,
+            };
+            store.change_state(owner, change).await.map(drop)
+        });
+        if timeout(self.node.settings.control_timeout, noted).await.is_err() {
+            tracing::warn!(instance.id = %key, "the state of a session that an operator stopped could not be written");
+        }
     }
 }

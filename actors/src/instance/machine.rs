@@ -212,7 +212,7 @@ impl Machine {
                 paired,
             } => self.begin(state, desired, paired, effects),
             Input::Order { ticket, order } => self.order(ticket, order, around, effects),
-            Input::Shutdown => self.shut_down(effects),
+            Input::Shutdown { succeeded } => self.shut_down(succeeded, effects),
             Input::Written { ticket, result } => self.written(ticket, result, around, effects),
             Input::GatePassed { generation } if self.phase == Phase::Gate(generation) => {
                 self.phase = Phase::Dialing(generation);
@@ -404,13 +404,13 @@ impl Machine {
         self.phase = Phase::LoggingOut(generation, then);
     }
 
-    fn shut_down(&mut self, effects: &mut Effects) {
+    fn shut_down(&mut self, succeeded: bool, effects: &mut Effects) {
         if self.shutting_down {
             return;
         }
         self.shutting_down = true;
         let lives = matches!(self.phase, Phase::Dialing(_) | Phase::Pairing(_) | Phase::Up(..));
-        if lives && self.desired == DesiredState::Running && self.paired {
+        if succeeded && lives && self.desired == DesiredState::Running && self.paired {
             self.write(InstanceState::Reconnecting, Some(RESTARTED), effects);
         }
         match self.phase {

@@ -79,7 +79,7 @@ pub(crate) enum SessionMessage {
     Send(Box<SendCall>),
     MarkRead(Box<ReadCall>),
     AwaitCode(CodeCall),
-    Shutdown,
+    Shutdown { succeeded: bool },
     // Facts: they lie in the inbox.
     FactsDue,
     // Timers.
@@ -102,7 +102,7 @@ impl SessionMessage {
             Self::Send(_) => "send",
             Self::MarkRead(_) => "mark_read",
             Self::AwaitCode(_) => "await_code",
-            Self::Shutdown => "shutdown",
+            Self::Shutdown { .. } => "shutdown",
             Self::FactsDue => "facts_due",
             Self::LifeDue(_) => "life_due",
             Self::OutboxDue(_) => "outbox_due",

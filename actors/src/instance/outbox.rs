@@ -18,6 +18,13 @@ use tokio::time::Instant;
 use super::machine::Generation;
 use crate::backoff::Backoff;
 
+mod backlog;
+mod lane;
+
+use self::lane::{Lane, LaneId, Stage};
+
+pub(crate) use self::backlog::{Backlog, FETCH_MAX};
+
 /// A message to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Item {
@@ -41,48 +48,11 @@ pub(crate) struct Limits {
     pub backoff: Backoff,
 }
 
-/// Messages read from the store in one go, at most.
-pub(crate) const FETCH_MAX: usize = roost_domain::page::PAGE_ROWS_MAX as usize;
-
-type LaneId = u64;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// In the list of chats that can go on.
-    Ready,
-    /// Being handed to the link of this generation.
-    Sending(Generation),
-    /// On the wire; sent again when the ack does not come.
-    OnWire(Generation, Instant),
-    /// Failed for now.
-    Waiting(Instant),
-}
-
-#[derive(Debug)]
-struct Entry {
-    item: Item,
-    failures: u32,
-    was_on_wire: bool,
-}
-
-#[derive(Debug)]
-struct Lane {
-    chat: Address,
-    queue: VecDeque<Entry>,
-    stage: Stage,
-    timer: Option<Instant>,
-}
-
-impl Lane {
-    fn is_under_way(&self) -> bool {
-        matches!(self.stage, Stage::Sending(_) | Stage::OnWire(..))
-    }
-}
-
-/// Where messages wait in the store that are not held here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Backlog {
-    pub after: Option<MessageId>,
+/// A status change, and the message it ends the way of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub message: Option<MessageId>,
+    pub status: StatusChange,
 }
 
 /// See the module.
@@ -137,76 +107,6 @@ impl Outbox {
     /// Messages that are with the link and whose outcome is not known yet.
     pub fn under_way(&self) -> usize {
         self.under_way
-    }
-
-    /// Takes a message that was just accepted, or leaves it in the store when there is no room.
-    pub fn offer(&mut self, item: Item) {
-        let beyond = |after: Option<MessageId>| after.is_none_or(|after| item.id > after);
-        match self.backlog {
-            Some(backlog) if beyond(backlog.after) => {
-                if self.fetching {
-                    self.missed = Some(self.missed.map_or(item.id, |missed| missed.min(item.id)));
-                }
-                return;
-            }
-            None if self.len() >= self.limits.memory && beyond(self.last) => {
-                self.backlog = Some(Backlog { after: self.last });
-                return;
-            }
-            _ => {}
-        }
-        self.push(item);
-    }
-
-    /// Something may have been accepted without our knowing: the store is read from its beginning.
-    pub fn suspect(&mut self) {
-        self.backlog = Some(Backlog { after: None });
-    }
-
-    /// Where to read on in the store, when there is room. The answer goes to [`Self::fetched`].
-    pub fn fetch(&mut self) -> Option<(Backlog, usize)> {
-        let room = self.limits.memory.saturating_sub(self.len());
-        if self.fetching || room < self.limits.memory.div_ceil(2) {
-            return None;
-        }
-        let backlog = self.backlog?;
-        self.fetching = true;
-        self.missed = None;
-        // What is read may be held already, or finished just now.
-        let limit = room + self.len() + self.finished.len();
-        Some((backlog, limit.min(FETCH_MAX)))
-    }
-
-    /// What the store had; `limit` is how many were asked for. `None` when it could not be read.
-    pub fn fetched(&mut self, from: Backlog, limit: usize, items: Option<Vec<Item>>) {
-        self.fetching = false;
-        if let Some(items) = items {
-            let complete = items.len() < limit;
-            let reached = items.last().map(|item| item.id).or(from.after);
-            for item in items {
-                self.push(item);
-            }
-            // A suspicion that came up meanwhile stands.
-            if self.backlog == Some(from) {
-                self.backlog = match self.missed {
-                    Some(missed) if Some(missed) <= reached => Some(from),
-                    None if complete => None,
-                    _ => Some(Backlog { after: reached }),
-                };
-            }
-        }
-        self.missed = None;
-        self.finished.retain(|_, stored| !*stored);
-        self.shrink();
-    }
-
-    /// The store knows how this message ended.
-    pub fn stored(&mut self, id: MessageId) {
-        if self.fetching {
-            self.finished.entry(id).and_modify(|stored| *stored = true);
-        } else {
-            self.finished.remove(&id);
-        }
     }
 
     /// Forgets everything: the store has failed what was accepted.
@@ -370,176 +270,6 @@ impl Outbox {
             }
         }
     }
-
-    fn push(&mut self, item: Item) {
-        if self.finished.contains_key(&item.id) || !self.held.insert(item.id) {
-            return;
-        }
-        self.last = self.last.max(Some(item.id));
-        let chat = &item.outgoing.to;
-        let id = match self.lane_of.get(chat) {
-            Some(&id) => id,
-            None => {
-                let id = self.next_lane;
-                self.next_lane += 1;
-                let (stage, timer) = (Stage::Ready, None);
-                let lane = Lane {
-                    chat: chat.clone(),
-                    queue: VecDeque::new(),
-                    stage,
-                    timer,
-                };
-                self.lane_of.insert(chat.clone(), id);
-                self.lanes.insert(id, lane);
-                self.ready.push_back(id);
-                id
-            }
-        };
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
-        // Commits of calls made at the same time may come in another order than their ids. A head that
-        // was tried keeps its place.
-        let tried = usize::from(
-            lane.queue
-                .front()
-                .is_some_and(|head| self.tried.contains_key(&head.item.outgoing.whatsapp_id)),
-        );
-        let mut at = lane.queue.len();
-        while at > tried && lane.queue[at - 1].item.id > item.id {
-            at -= 1;
-        }
-        lane.queue.insert(
-            at,
-            Entry {
-                item,
-                failures: 0,
-                was_on_wire: false,
-            },
-        );
-        if at == 0 {
-            self.set_timer(id);
-        }
-    }
-
-    fn make_ready(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
-        if lane.is_under_way() {
-            self.under_way -= 1;
-        }
-        if lane.stage != Stage::Ready {
-            lane.stage = Stage::Ready;
-            self.ready.push_back(id);
-        }
-        self.set_timer(id);
-    }
-
-    fn expire(&mut self, id: LaneId, now: Moment, changes: &mut Vec<Change>) {
-        let was_on_wire = self
-            .lanes
-            .get(&id)
-            .and_then(|lane| lane.queue.front())
-            .is_some_and(|head| head.was_on_wire);
-        let reason = if was_on_wire {
-            FailureReason::NotAcknowledged
-        } else {
-            FailureReason::DeadlinePassed
-        };
-        self.finish(id, MessageStatus::Expired, Some(reason), now.wall, changes);
-    }
-
-    fn finish(
-        &mut self,
-        id: LaneId,
-        status: MessageStatus,
-        failure: Option<FailureReason>,
-        at: Timestamp,
-        changes: &mut Vec<Change>,
-    ) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
-        let Some(entry) = lane.queue.pop_front() else {
-            return;
-        };
-        let was_ready = lane.stage == Stage::Ready;
-        if lane.is_under_way() {
-            self.under_way -= 1;
-        }
-        let whatsapp_id = entry.item.outgoing.whatsapp_id.clone();
-        self.tried.remove(&whatsapp_id);
-        self.held.remove(&entry.item.id);
-        self.finished.insert(entry.item.id, false);
-        let status = change(whatsapp_id, status, failure, at);
-        changes.push(Change {
-            message: Some(entry.item.id),
-            status,
-        });
-        lane.stage = Stage::Ready;
-        let (empty, listed) = (lane.queue.is_empty(), was_ready && self.ready.contains(&id));
-        if empty {
-            self.remove_lane(id);
-        } else {
-            if !listed {
-                self.ready.push_back(id);
-            }
-            self.set_timer(id);
-        }
-    }
-
-    fn remove_lane(&mut self, id: LaneId) {
-        if let Some(lane) = self.lanes.remove(&id) {
-            self.lane_of.remove(&lane.chat);
-            if let Some(at) = lane.timer {
-                self.timers.remove(&(at, id));
-            }
-        }
-        self.shrink();
-    }
-
-    /// An idle session gives its memory back.
-    fn shrink(&mut self) {
-        const ROOM: usize = 32;
-        if self.lanes.is_empty() && self.lanes.capacity() > ROOM {
-            self.lanes = HashMap::new();
-            self.lane_of = HashMap::new();
-            self.tried = HashMap::new();
-            self.held = HashSet::new();
-            self.ready = VecDeque::new();
-        }
-        if self.finished.is_empty() && self.finished.capacity() > ROOM {
-            self.finished = HashMap::new();
-        }
-    }
-
-    fn set_timer(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get_mut(&id) else {
-            return;
-        };
-        let deadline = lane.queue.front().map(|head| head.item.deadline);
-        let wanted = match lane.stage {
-            Stage::Ready | Stage::Sending(_) => deadline,
-            Stage::OnWire(_, at) | Stage::Waiting(at) => deadline.map(|deadline| deadline.min(at)),
-        };
-        if lane.timer != wanted {
-            if let Some(at) = lane.timer.take() {
-                self.timers.remove(&(at, id));
-            }
-            if let Some(at) = wanted {
-                self.timers.insert((at, id));
-                lane.timer = wanted;
-            }
-        }
-    }
-}
-
-/// A status change, and the message it ends the way of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub message: Option<MessageId>,
-    pub status: StatusChange,
 }
 
 fn change(

@@ -100,14 +100,18 @@ impl Session {
             match &result {
                 Ok(Outcome::Done(message)) => accepted.message = Some(message.clone()),
                 Err(StoreError::Unavailable(_)) => accepted.uncertain = true,
-                Err(StoreError::Fenced) => reporter.report(Fact::Fenced),
                 Ok(Outcome::Replayed(_)) | Err(_) => {}
             }
             // Queued before it is answered: a caller who sends the next message to the same chat only
             // then finds this one ahead of it.
             reporter.report(Fact::Accepted(Box::new(accepted)));
+            let fenced = matches!(result, Err(StoreError::Fenced));
             let _ = reply.send(result.map_err(CallError::from));
             drop(ride.permit);
+            // Ends the session, and this task with it.
+            if fenced {
+                reporter.report(Fact::Fenced);
+            }
         });
     }
 

@@ -88,7 +88,9 @@ pub(super) struct PendingReply {
 pub(super) enum Drain {
     No,
     /// Nothing new begins; what is under way may end.
-    Waiting,
+    Waiting {
+        succeeded: bool,
+    },
     Done,
 }
 
@@ -227,6 +229,21 @@ impl Session {
         };
         // A caller that no longer waits has read its deadline.
         let _ = pending.reply.send(result);
+    }
+
+    /// Answers everybody whose order was not carried out.
+    pub(super) fn refuse_all(&mut self, error: &CallError) {
+        self.permits.retire();
+        // Callers that no longer wait have read their deadline.
+        for call in self.held_sends.drain(..) {
+            let _ = call.reply.send(Err(error.clone()));
+        }
+        for (_, pending) in self.replies.drain() {
+            let _ = pending.reply.send(Err(error.clone()));
+        }
+        for call in self.code_calls.drain(..) {
+            let _ = call.reply.send(Err(error.clone()));
+        }
     }
 
     pub(super) fn wrong_state(&self, detail: &str) -> CallError {
@@ -382,8 +399,11 @@ impl Session {
     /// Does what can go on now; called after everything that was handled.
     pub(super) fn go_on(&mut self) {
         while self.tasks.try_join_next().is_some() {}
-        if self.drain == Drain::Waiting && self.accepting == 0 && self.outbox.under_way() == 0 {
-            self.drained();
+        if let Drain::Waiting { succeeded } = self.drain
+            && self.accepting == 0
+            && self.outbox.under_way() == 0
+        {
+            self.drained(succeeded);
         }
         self.dispatch();
         self.fetch();
@@ -406,10 +426,10 @@ impl Session {
 
     /// Stops: at first only beginning anything new; when told again, or when nothing is under way any
     /// more, for good.
-    pub(super) fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self, succeeded: bool) {
         self.permits.retire();
         if self.drain == Drain::No {
-            self.drain = Drain::Waiting;
+            self.drain = Drain::Waiting { succeeded };
             for call in std::mem::take(&mut self.held_sends) {
                 self.send(call);
             }
@@ -417,17 +437,17 @@ impl Session {
             self.spawn(async move {
                 tokio::time::sleep(wait).await;
                 // Gone by now, at best.
-                let _ = post.cast(SessionMessage::Shutdown);
+                let _ = post.cast(SessionMessage::Shutdown { succeeded });
             });
         } else {
-            self.drained();
+            self.drained(succeeded);
         }
     }
 
-    fn drained(&mut self) {
+    fn drained(&mut self, succeeded: bool) {
         if self.drain != Drain::Done {
             self.drain = Drain::Done;
-            self.feed(Input::Shutdown);
+            self.feed(Input::Shutdown { succeeded });
         }
     }
 

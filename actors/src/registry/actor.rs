@@ -312,16 +312,29 @@ impl<K: Kind> RegistryState<K> {
         let Phase::Running { join, .. } = phase else {
             return;
         };
-        entry.meta.stopped("ending");
-        self.report_end(join, key, entry.life);
+        self.report_end(Some(join), key, entry, after);
     }
 
-    fn report_end(&self, join: JoinHandle<()>, key: K::Key, life: u64) {
+    fn report_end(&self, join: Option<JoinHandle<()>>, key: K::Key, entry: &Entry<K>, after: After) {
+        entry.meta.stopped("ending");
+        let (life, seed) = (entry.life, entry.seed.clone());
+        let noted_under = match self.node.placement.place(entry.slot) {
+            Place::Here(epoch) if after == After::Stopped => Some(epoch),
+            _ => None,
+        };
         let children = Arc::clone(&self.children);
         let stopping = self.node.stopping.clone();
         self.node.tasks.spawn(async move {
-            // However it ended, its state is dropped now.
-            let _ = join.await;
+            if let Some(join) = join {
+                // However it ended, its state is dropped now.
+                let _ = join.await;
+            }
+            if let Some(epoch) = noted_under {
+                tokio::select! {
+                    () = stopping.cancelled() => {}
+                    () = children.kind.stopped(key, seed, epoch) => {}
+                }
+            }
             // Between two lives of the registry there is nobody to tell.
             while !children.cast(RegistryMessage::ChildGone { key, life }) && !stopping.is_cancelled() {
                 tokio::time::sleep(NO_REGISTRY).await;
@@ -339,7 +352,7 @@ impl<K: Kind> RegistryState<K> {
             let Phase::Ending { after } = entry.phase else {
                 return;
             };
-            let wanted = !entry.waiters.is_empty() && matches!(after, After::Forget);
+            let wanted = !entry.waiters.is_empty() && matches!(after, After::Forget | After::Stopped);
             match after {
                 _ if closed => After::Forget,
                 _ if wanted => After::Respawn,
@@ -400,8 +413,8 @@ impl<K: Kind> RegistryState<K> {
             match (&entry.phase, operation) {
                 (Phase::Running { handle, .. }, Operation::Restart | Operation::Stop) => {
                     let restart = operation == Operation::Restart;
-                    entry.ordered = Some(if restart { After::Respawn } else { After::Forget });
-                    self.children.kind.ask_to_stop(handle);
+                    entry.ordered = Some(if restart { After::Respawn } else { After::Stopped });
+                    self.children.kind.ask_to_stop(handle, restart);
                     self.kill_later(entry_cell(&entry.phase));
                     false
                 }
@@ -410,9 +423,10 @@ impl<K: Kind> RegistryState<K> {
                     return Err(CallError::unavailable("the actor is just ending"));
                 }
                 (Phase::BacksOff { .. } | Phase::Quarantined, Operation::Stop) => {
-                    drop(table);
-                    self.forget(key, &NotRunning::Stopping);
-                    return Ok(());
+                    let after = After::Stopped;
+                    entry.phase = Phase::Ending { after };
+                    self.report_end(None, key, entry, after);
+                    false
                 }
                 (Phase::BacksOff { .. } | Phase::Quarantined, _) => {
                     entry.record = Record::default();
@@ -453,7 +467,7 @@ impl<K: Kind> RegistryState<K> {
             entry.ordered = Some(After::Forget);
             match &mut entry.phase {
                 Phase::Running { cell, .. } if kill => cell.kill(),
-                Phase::Running { handle, .. } => self.children.kind.ask_to_stop(handle),
+                Phase::Running { handle, .. } => self.children.kind.ask_to_stop(handle, true),
                 Phase::Ending { after } => *after = After::Forget,
                 Phase::Spawning => {}
                 Phase::BacksOff { .. } | Phase::Quarantined => idle.push(key),

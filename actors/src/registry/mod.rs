@@ -53,8 +53,11 @@ pub(crate) trait Kind: Send + Sync + 'static {
         supervisor: ActorCell,
     ) -> impl Future<Output = Result<Child<Self::Handle>, SpawnErr>> + Send;
 
-    /// Asks it to finish and stop by itself.
-    fn ask_to_stop(&self, handle: &Self::Handle);
+    /// Asks it to finish and stop by itself; whether a successor follows, here or on another node.
+    fn ask_to_stop(&self, handle: &Self::Handle, succeeded: bool);
+
+    /// An operator has stopped it, and nothing of it runs any more: notes that for its owner.
+    fn stopped(&self, key: Self::Key, seed: Self::Seed, epoch: Epoch) -> impl Future<Output = ()> + Send;
 }
 
 /// What a child starts with.

@@ -83,6 +83,8 @@ pub(crate) enum Slots {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Forget,
+    /// An operator stopped it: that is noted before it is forgotten.
+    Stopped,
     Respawn,
     Wait(std::time::Duration),
     Quarantine,

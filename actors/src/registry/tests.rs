@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use roost_domain::instance::{DesiredState, InstanceState};
 use roost_domain::message::MessageStatus;
+use roost_domain::page::PageRequest;
 use roost_domain::store::Messages as _;
 use roost_domain::{MessageId, Slot};
 use tokio::time::Instant;
@@ -122,6 +123,49 @@ async fn a_running_session_that_panics_connects_again_by_itself() {
     })
     .await;
     assert_eq!(node.engine.live_max(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_an_operator_stops_is_shown_as_disconnected_until_it_is_needed() {
+    let node = TestNode::start(quick()).await;
+    let id = node.connected().await;
+    let path = format!("instance/{id}");
+    node.runtime.stop_actor(&path).await.unwrap();
+    let row = node.in_state(id, InstanceState::Disconnected).await;
+    assert!(row.state_reason.unwrap().contains("operator"));
+    assert_eq!(row.desired_state, DesiredState::Running);
+    let page = PageRequest::new(None, 2);
+    let history = node.instances().history(node.tenant, id, page).await.unwrap();
+    let states: Vec<InstanceState> = history.rows.iter().map(|step| step.state).collect();
+    assert_eq!(states, [InstanceState::Disconnected, InstanceState::Connected]);
+    eventually("it is gone", async || (node.sessions() == 0).then_some(())).await;
+    node.instances().connect(node.tenant, id, None).await.unwrap();
+    node.in_state(id, InstanceState::Connected).await;
+    assert_eq!(node.engine.live_max(), 1);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_stopped_while_it_is_broken_is_shown_as_disconnected_too() {
+    let node = TestNode::start(Settings {
+        backoff_first: Duration::from_secs(60),
+        backoff_max: Duration::from_secs(60),
+        ..quick()
+    })
+    .await;
+    let id = node.connected().await;
+    node.engine.set(|script| script.panics = 1);
+    let path = format!("instance/{id}");
+    node.runtime.restart_actor(&path).await.unwrap();
+    eventually("it waits for its restart", async || {
+        let view = node.runtime.introspection().get(&path)?;
+        (view.state == "backing_off").then_some(())
+    })
+    .await;
+    node.runtime.stop_actor(&path).await.unwrap();
+    node.in_state(id, InstanceState::Disconnected).await;
+    eventually("it is gone", async || (node.sessions() == 0).then_some(())).await;
     node.stop().await;
 }
 

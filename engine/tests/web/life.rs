@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use roost_domain::engine::{LinkEnd, Outgoing};
-use roost_domain::message::Content;
+use roost_domain::engine::LinkEnd;
 use roost_domain::store::{Collection, StoreError};
 use serde_json::json;
 use tokio::runtime::Handle;
 
 use crate::support::memory::owner;
 use crate::support::proxy::{Manner, Proxy};
-use crate::world::{FRIEND, OWN, World, address};
+use crate::world::{FRIEND, OWN, World, outgoing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_connection_ends_the_link_and_the_next_one_connects() {
@@ -109,20 +108,14 @@ async fn a_second_login_of_the_device_replaces_the_first() {
 async fn a_database_that_is_away_fails_sends_and_comes_back() {
     let world = World::new().await;
     let open = world.paired().await;
-    let message = |text: &str, id: &str| Outgoing {
-        whatsapp_id: id.to_owned(),
-        to: address(FRIEND),
-        content: Content::text(text),
-        reply_to: None,
-    };
-    open.link.send(&message("before", "3EB0A1")).await.unwrap();
+    open.link.send(&outgoing("3EB0A1", "before")).await.unwrap();
     world.received(FRIEND, "before").await;
     world
         .state
         .set_trouble(Some(StoreError::Unavailable("the test says so".to_owned())));
-    let _ = open.link.send(&message("during", "3EB0A2")).await;
+    let _ = open.link.send(&outgoing("3EB0A2", "during")).await;
     world.state.set_trouble(None);
-    open.link.send(&message("during", "3EB0A2")).await.unwrap();
+    open.link.send(&outgoing("3EB0A2", "during")).await.unwrap();
     world.received(FRIEND, "during").await;
     open.link.close().await;
 }

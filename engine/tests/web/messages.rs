@@ -1,25 +1,16 @@
 //! Messages both ways.
 
-use roost_domain::engine::{LinkFact, Outgoing, ReadReceipt, SendError};
-use roost_domain::message::{Content, InboundBody, MessageStatus, Quoted, new_whatsapp_id};
+use roost_domain::engine::{LinkFact, ReadReceipt, SendError};
+use roost_domain::message::{Content, InboundBody, MessageStatus, Quoted};
 use serde_json::json;
 
-use crate::world::{FRIEND, OWN, World, address};
-
-fn outgoing(id: u128, text: &str) -> Outgoing {
-    Outgoing {
-        whatsapp_id: new_whatsapp_id(id),
-        to: address(FRIEND),
-        content: Content::text(text),
-        reply_to: None,
-    }
-}
+use crate::world::{FRIEND, OWN, World, address, outgoing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_is_sent_acknowledged_delivered_and_read() {
     let world = World::new().await;
     let open = world.paired().await;
-    let message = outgoing(1, "hello");
+    let message = outgoing("3EB0A1", "hello");
     open.link.send(&message).await.unwrap();
     let got = world.received(FRIEND, "hello").await;
     assert_eq!(got["whatsapp_id"], message.whatsapp_id);
@@ -156,7 +147,7 @@ async fn a_reply_quotes_in_both_directions() {
         .said
         .message("the question", |inbound| inbound.whatsapp_id == id)
         .await;
-    let mut answer = outgoing(7, "answer");
+    let mut answer = outgoing("3EB0A7", "answer");
     answer.reply_to = Some(Quoted {
         message_id: None,
         whatsapp_id: id.clone(),
@@ -228,7 +219,7 @@ async fn reading_is_told_to_the_sender() {
 async fn a_number_that_is_not_on_whatsapp_is_refused() {
     let world = World::new().await;
     let open = world.paired().await;
-    let mut message = outgoing(3, "anybody?");
+    let mut message = outgoing("3EB0A3", "anybody?");
     message.to = address("4915199999999");
     assert_eq!(
         open.link.send(&message).await,
@@ -244,7 +235,7 @@ async fn a_number_that_is_not_on_whatsapp_is_refused() {
     ));
     open.link.close().await;
     assert_eq!(
-        open.link.send(&outgoing(4, "too late")).await,
+        open.link.send(&outgoing("3EB0A4", "too late")).await,
         Err(SendError::NotConnected)
     );
 }
@@ -253,7 +244,7 @@ async fn a_number_that_is_not_on_whatsapp_is_refused() {
 async fn a_message_can_be_sent_again_under_its_id() {
     let world = World::new().await;
     let open = world.paired().await;
-    let message = outgoing(5, "once");
+    let message = outgoing("3EB0A5", "once");
     open.link.send(&message).await.unwrap();
     world.received(FRIEND, "once").await;
     open.link.close().await;

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use roost_domain::engine::Outgoing;
-use roost_domain::message::Content;
 use roost_domain::store::{Collection, StateOp};
 use serde_json::json;
 
 use crate::support::PATIENCE;
-use crate::world::{FRIEND, Open, World, address};
+use crate::world::{Open, World, outgoing};
 
 fn touches_session(unit: &[StateOp]) -> bool {
     unit.iter().any(|op| {
@@ -36,13 +34,7 @@ async fn units_with_session(world: &World) -> Vec<Vec<StateOp>> {
 }
 
 async fn send(open: &Open, id: &str) {
-    let message = Outgoing {
-        whatsapp_id: id.to_owned(),
-        to: address(FRIEND),
-        content: Content::text("text"),
-        reply_to: None,
-    };
-    open.link.send(&message).await.unwrap();
+    open.link.send(&outgoing(id, "text")).await.unwrap();
 }
 
 /// Repeats something until it costs one unit: a link that has just come up still stores what it

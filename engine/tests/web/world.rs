@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roost_domain::engine::{Engine, Link, LinkFact, LinkSpec};
+use roost_domain::engine::{Engine, Link, LinkFact, LinkSpec, Outgoing};
 use roost_domain::instance::{Account, PairingMethod};
+use roost_domain::message::Content;
 use roost_domain::{Address, Owner};
 use roost_engine::{WebEngine, WebEngineConfig};
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
@@ -161,6 +162,16 @@ impl Open {
                 _ => None,
             })
             .await
+    }
+}
+
+/// A text to the friend.
+pub fn outgoing(whatsapp_id: &str, text: &str) -> Outgoing {
+    Outgoing {
+        whatsapp_id: whatsapp_id.to_owned(),
+        to: address(FRIEND),
+        content: Content::text(text),
+        reply_to: None,
     }
 }
 

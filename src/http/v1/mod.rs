@@ -24,11 +24,8 @@ pub fn router() -> Router<Http> {
                 .delete(instances::delete::delete),
         )
         .route("/instances/{id}/connect", post(instances::connect::connect))
-        .route(
-            "/instances/{id}/disconnect",
-            post(instances::disconnect::disconnect),
-        )
-        .route("/instances/{id}/logout", post(instances::logout::logout))
+        .route("/instances/{id}/disconnect", post(instances::stop::disconnect))
+        .route("/instances/{id}/logout", post(instances::stop::logout))
         .route("/instances/{id}/qr", get(instances::qr::qr))
         .route(
             "/instances/{id}/pairing-code",

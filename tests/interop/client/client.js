@@ -42,7 +42,15 @@ export class Client {
         if (member === undefined) {
             throw new Error(`no socket, or it has no ${name}`);
         }
-        return typeof member === 'function' ? member(...list.map(value => this.#resolve(value))) : member;
+        if (typeof member !== 'function') {
+            return member;
+        }
+        const value = await member(...list.map(item => this.#resolve(item)));
+        if (name === 'sendMessage') {
+            // Baileys tells of it later; whoever cannot read it may ask for it sooner.
+            this.#messages.set(value.key.id, value);
+        }
+        return value;
     }
 
     // Ends the connection; the credentials stay for another `open`.

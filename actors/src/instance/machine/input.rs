@@ -32,8 +32,10 @@ pub(crate) enum Input {
         ticket: Ticket,
         order: Order,
     },
-    /// The node wants the session to end; it is to run on elsewhere or later.
-    Shutdown,
+    /// The node wants the session to end. A successor runs on, unless an operator stopped it.
+    Shutdown {
+        succeeded: bool,
+    },
     /// A step is durable, or one that was tried only once is not.
     Written {
         ticket: Option<Ticket>,

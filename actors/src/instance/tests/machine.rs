@@ -627,11 +627,19 @@ fn a_proxy_that_is_none_needs_a_person_and_a_database_that_is_away_does_not() {
 #[test]
 fn a_shutdown_closes_the_link_keeps_the_wish_and_ends() {
     let (mut bench, generation) = Bench::up();
-    let effects = bench.take(Input::Shutdown);
+    let effects = bench.take(Input::Shutdown { succeeded: true });
     let step = steps(&effects)[0];
     assert_eq!((step.state, step.desired), (InstanceState::Reconnecting, None));
     assert!(effects.contains(&Effect::Close { generation }));
     assert!(bench.machine.refuses_messages().is_some());
     assert_eq!(bench.take(Input::Closed { generation }), []);
     assert_eq!(bench.written(), [Effect::Exit(Exit::Done)]);
+}
+
+#[test]
+fn a_session_without_a_successor_leaves_what_became_of_it_to_others() {
+    let (mut bench, generation) = Bench::up();
+    let effects = bench.take(Input::Shutdown { succeeded: false });
+    assert!(steps(&effects).is_empty());
+    assert!(effects.contains(&Effect::Close { generation }));
 }

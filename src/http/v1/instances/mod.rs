@@ -3,14 +3,13 @@
 pub mod connect;
 pub mod create;
 pub mod delete;
-pub mod disconnect;
 pub mod get;
 pub mod history;
 pub mod list;
-pub mod logout;
 pub mod pairing_code;
 pub mod patch;
 pub mod qr;
+pub mod stop;
 
 use axum::Json;
 use roost_domain::Timestamp;

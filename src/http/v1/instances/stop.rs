@@ -1,4 +1,4 @@
-//! `POST /v1/instances/{id}/disconnect`
+//! `POST /v1/instances/{id}/disconnect` and `POST /v1/instances/{id}/logout`
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,6 +23,21 @@ pub async fn disconnect(
     let gateway = http.gateway()?;
     once(gateway, tenant, command.repeatable, StatusCode::OK, async {
         Ok(gateway.instances.disconnect(tenant, id).await?)
+    })
+    .await
+}
+
+/// Ends the pairing on WhatsApp's side too; to connect again a phone has to be paired anew.
+pub async fn logout(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<InstanceId>,
+    _: NoParams,
+    command: Command<Nothing>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        Ok(gateway.instances.logout(tenant, id).await?)
     })
     .await
 }

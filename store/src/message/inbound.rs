@@ -1,7 +1,7 @@
 //! Inbound facts: messages, edits, revocations, reactions, each recorded once.
 
 use roost_domain::event::{Amendment, EventType, NewEvent};
-use roost_domain::message::{Chat, Direction, Inbound, InboundBody, Message, MessageStatus, Origin, Sender};
+use roost_domain::message::{Chat, Direction, Inbound, InboundBody, Message, MessageStatus, Origin, Quoted, Sender};
 use roost_domain::store::StoreError;
 use roost_domain::{Address, MessageId, Owner, PhoneNumber};
 
@@ -22,7 +22,11 @@ impl Record {
         for inbound in &mut batch {
             inbound.whatsapp_id = storable(std::mem::take(&mut inbound.whatsapp_id));
             match &mut inbound.body {
-                InboundBody::Message { .. } => {}
+                InboundBody::Message { reply_to, .. } => {
+                    if let Some(quoted) = reply_to {
+                        quoted.whatsapp_id = storable(std::mem::take(&mut quoted.whatsapp_id));
+                    }
+                }
                 InboundBody::Edit { target, .. }
                 | InboundBody::Revoke { target }
                 | InboundBody::Reaction { target, .. } => *target = storable(std::mem::take(target)),
@@ -43,7 +47,7 @@ impl Planned for Record {
         needs.log(self.owner);
         for inbound in &self.batch {
             needs.inbound(self.owner.instance, &inbound.whatsapp_id);
-            if let Some(target) = target(&inbound.body) {
+            if let Some(target) = named(&inbound.body) {
                 needs.message(self.owner.instance, target);
             }
         }
@@ -60,9 +64,10 @@ impl Planned for Record {
     }
 }
 
-fn target(body: &InboundBody) -> Option<&str> {
+/// The WhatsApp id of the earlier message that a fact names: the one it answers or the one it amends.
+fn named(body: &InboundBody) -> Option<&str> {
     match body {
-        InboundBody::Message { .. } => None,
+        InboundBody::Message { reply_to, .. } => reply_to.as_ref().map(|quoted| quoted.whatsapp_id.as_str()),
         InboundBody::Edit { target, .. }
         | InboundBody::Revoke { target }
         | InboundBody::Reaction { target, .. } => Some(target),
@@ -169,6 +174,10 @@ fn record_message(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
         return;
     };
     let own = inbound.from_me;
+    let reply_to = reply_to.as_ref().map(|quoted| Quoted {
+        message_id: original(draft, owner, inbound, &quoted.whatsapp_id, false),
+        ..quoted.clone()
+    });
     let message = Message {
         id: draft.new_message_id(),
         tenant_id: owner.tenant,
@@ -189,7 +198,7 @@ fn record_message(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
         },
         failure: None,
         content: content.clone(),
-        reply_to: reply_to.clone(),
+        reply_to,
         created_at: inbound.sent_at,
         sent_at: own.then_some(inbound.sent_at),
         delivered_at: None,
@@ -237,7 +246,7 @@ fn record_amendment(
     draft.append(owner.tenant, NewEvent::amendment(kind, owner.instance, amendment));
 }
 
-/// The message that a fact amends: of the same chat and, where `by_author`, written by whoever amends
+/// The message that a fact names: of the same chat and, where `by_author`, written by whoever amends
 /// it. A stranger who names another's message changes nothing and is told apart by the missing id.
 fn original(
     draft: &Draft,

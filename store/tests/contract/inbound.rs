@@ -1,4 +1,4 @@
-use roost_domain::message::{Chat, Content, Direction, InboundBody, MessageStatus, Origin, Sender};
+use roost_domain::message::{Chat, Content, Direction, InboundBody, MessageStatus, Origin, Quoted, Sender};
 use roost_domain::store::Messages;
 
 use crate::fixture::{Fixture, chat};
@@ -13,6 +13,7 @@ crate::on_both!(
     a_stranger_edits_nothing,
     a_message_and_its_edit_may_come_together,
     reactions_are_events,
+    an_answer_names_the_message_it_quotes,
     hostile_ids_are_recorded_once,
 );
 
@@ -267,6 +268,44 @@ async fn reactions_are_events(f: Fixture) {
     );
     assert_eq!(data[1]["emoji"], serde_json::Value::Null);
     assert_eq!(data[2]["message_id"], serde_json::Value::Null);
+}
+
+async fn an_answer_names_the_message_it_quotes(f: Fixture) {
+    let owner = f.owner().await;
+    let message = f.accept(owner, "hello").await;
+    let answer = |id: &str, quoted: &str| {
+        f.inbound(
+            id,
+            InboundBody::Message {
+                content: Content::text("hi"),
+                reply_to: Some(Quoted {
+                    message_id: None,
+                    whatsapp_id: quoted.to_owned(),
+                    sender: None,
+                    text: Some("hello".to_owned()),
+                }),
+            },
+        )
+    };
+    let known = answer("A1", &message.whatsapp_id);
+    let mut elsewhere = answer("A2", &message.whatsapp_id);
+    elsewhere.chat = chat(2);
+    let gone = answer("A3", "gone\0");
+    f.store
+        .record_inbound(owner, vec![known, elsewhere, gone])
+        .await
+        .unwrap();
+    let mut quoted = Vec::new();
+    for id in ["A1", "A2", "A3"] {
+        let answer = f
+            .store
+            .message_by_whatsapp_id(owner.tenant, owner.instance, id)
+            .await
+            .unwrap()
+            .unwrap();
+        quoted.push(answer.reply_to.unwrap().message_id);
+    }
+    assert_eq!(quoted, [Some(message.id), None, None]);
 }
 
 async fn hostile_ids_are_recorded_once(f: Fixture) {

@@ -2,30 +2,59 @@
 //! cursors over it.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::instance::{Instance, InstanceState};
 use crate::message::{Content, Message, Sender};
 use crate::{Address, EventId, InstanceId, MessageId, TenantId, Timestamp};
 
+/// Longest name of a custom type, in characters.
+pub const CUSTOM_TYPE_CHARS_MAX: usize = 100;
+
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
         /// What kind of fact an event is, in JSON its dotted name.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum EventType { $($(#[$doc])* #[serde(rename = $text)] $name,)* }
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventType {
+            $($(#[$doc])* $name,)*
+            /// A tenant's own fact.
+            Custom(CustomType),
+        }
 
         impl EventType {
-            /// Every type.
+            /// Every type of Roost's own.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The type's name in the API and the database.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$name => $text,)*
+                    Self::Custom(custom) => &custom.0,
+                }
             }
         }
     };
+}
+
+/// Name of a tenant's own type: `custom.` and a name of small letters, digits, `_`, `-` and `.`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomType(Arc<str>);
+
+impl CustomType {
+    /// The type with this name, if it may be one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let rest = name.strip_prefix("custom.")?;
+        let valid = !rest.is_empty()
+            && name.len() <= CUSTOM_TYPE_CHARS_MAX
+            && rest
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.'))
+            && rest.split('.').all(|part| !part.is_empty());
+        valid.then(|| Self(name.into()))
+    }
 }
 
 event_types! {
@@ -55,12 +84,47 @@ event_types! {
     MessageRevoked => "message.revoked",
     /// Somebody reacted to a message, or took the reaction back.
     MessageReaction => "message.reaction",
+    /// A webhook was made.
+    WebhookCreated => "webhook.created",
+    /// Roost disabled a webhook; the reason says why.
+    WebhookDisabled => "webhook.disabled",
+    /// A webhook was deleted.
+    WebhookDeleted => "webhook.deleted",
+    /// A tenant tries whether a webhook works.
+    WebhookTest => "webhook.test",
 }
 
 impl EventType {
+    /// First parts of the names of all types.
+    pub const FAMILIES: &'static [&'static str] = &["instance", "message", "webhook", "custom"];
+
     /// The type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|kind| kind.as_str() == name)
+        Self::ALL
+            .iter()
+            .find(|kind| kind.as_str() == name)
+            .cloned()
+            .or_else(|| CustomType::from_name(name).map(Self::Custom))
+    }
+
+    /// The first part of its name.
+    pub fn family(&self) -> &str {
+        let name = self.as_str();
+        name.split_once('.').map_or(name, |(family, _)| family)
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::from_name(&name)
+            .ok_or_else(|| serde::de::Error::custom(format!("{name:?} is not an event type")))
     }
 }
 
@@ -230,9 +294,29 @@ mod tests {
 
     #[test]
     fn every_type_is_written_as_it_is_serialised() {
-        for &kind in EventType::ALL {
+        for kind in EventType::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
-            assert_eq!(EventType::from_name(kind.as_str()), Some(kind));
+            assert_eq!(EventType::from_name(kind.as_str()).as_ref(), Some(kind));
+            assert!(EventType::FAMILIES.contains(&kind.family()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_custom_type_has_a_plain_name() {
+        let kind = EventType::from_name("custom.order.paid").unwrap();
+        assert_eq!((kind.family(), kind.as_str()), ("custom", "custom.order.paid"));
+        let long = format!("custom.{}", "a".repeat(CUSTOM_TYPE_CHARS_MAX));
+        for bad in [
+            "custom",
+            "custom.",
+            "custom.A",
+            "custom.a..b",
+            "custom.a ",
+            "custom.\u{e9}",
+            "order.paid",
+            &long,
+        ] {
+            assert_eq!(EventType::from_name(bad), None, "{bad}");
         }
     }
 

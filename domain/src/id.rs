@@ -79,6 +79,7 @@ id!(/** A credential of a tenant. */ ApiKeyId, "key");
 id!(/** One WhatsApp number. */ InstanceId, "ins");
 id!(/** One WhatsApp message, in or out. WhatsApp's own id is kept apart. */ MessageId, "msg");
 id!(/** One fact in a tenant's event log. */ EventId, "evt");
+id!(/** A tenant's HTTP endpoint that gets events. */ WebhookId, "whk");
 
 #[cfg(test)]
 mod tests;

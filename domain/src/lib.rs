@@ -4,7 +4,7 @@
 //! Everything else depends on it and on nothing beside it: `actors` runs sessions against the ports
 //! [`engine`] and [`store`]; the crates `roost-engine` and `roost-store` implement them.
 //!
-//! Reading order: [`instance`], [`message`], [`event`], then the ports.
+//! Reading order: [`instance`], [`message`], [`event`], [`webhook`], then the ports.
 
 pub mod address;
 pub mod engine;
@@ -18,9 +18,10 @@ pub mod slot;
 pub mod store;
 pub mod tenant;
 pub mod time;
+pub mod webhook;
 
 pub use address::{Address, AddressError, PhoneNumber};
 pub use error::ErrorCode;
-pub use id::{ApiKeyId, EventId, InstanceId, MessageId, TenantId};
+pub use id::{ApiKeyId, EventId, InstanceId, MessageId, TenantId, WebhookId};
 pub use slot::{Epoch, Owner, Slot};
 pub use time::{Clock, Timestamp};

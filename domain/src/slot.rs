@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceId, TenantId};
+use crate::{InstanceId, TenantId, WebhookId};
 
 /// One share of the key space: the unit of ownership.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,7 +20,16 @@ impl Slot {
 
     /// The slot of an instance.
     pub fn of(instance: InstanceId) -> Self {
-        let hash = xxhash_rust::xxh3::xxh3_64(&instance.to_u128().to_be_bytes());
+        Self::of_key(instance.to_u128())
+    }
+
+    /// The slot of a webhook.
+    pub fn of_webhook(webhook: WebhookId) -> Self {
+        Self::of_key(webhook.to_u128())
+    }
+
+    fn of_key(key: u128) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_64(&key.to_be_bytes());
         // The remainder is below COUNT, so it fits.
         Self((hash % u64::from(Self::COUNT)) as u16)
     }

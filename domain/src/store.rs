@@ -16,6 +16,7 @@ use crate::instance::{HistoryEntry, Instance, InstancePatch, NewInstance, StateC
 use crate::message::{FailureReason, Inbound, Message, MessageFilter, NewMessage, StatusChange};
 use crate::page::{Page, PageRequest};
 use crate::tenant::{ApiKey, Tenant};
+pub use crate::webhook::store::Webhooks;
 use crate::{Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
 
 /// Why the store could not do something.
@@ -373,11 +374,11 @@ pub trait Node: Send + Sync {
 
 /// Everything together, as the composition hands it around.
 pub trait Store:
-    Tenants + Instances + Messages + EventLog + Replies + LinkState + Node + Send + Sync
+    Tenants + Instances + Messages + EventLog + Replies + LinkState + Webhooks + Node + Send + Sync
 {
 }
 
 impl<T> Store for T where
-    T: Tenants + Instances + Messages + EventLog + Replies + LinkState + Node + Send + Sync
+    T: Tenants + Instances + Messages + EventLog + Replies + LinkState + Webhooks + Node + Send + Sync
 {
 }

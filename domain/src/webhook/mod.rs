@@ -5,6 +5,7 @@
 
 pub mod client;
 mod pattern;
+mod shape;
 pub mod store;
 #[cfg(test)]
 mod tests;

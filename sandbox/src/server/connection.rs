@@ -73,7 +73,10 @@ impl From<SocketError> for Ending {
 pub(super) async fn serve(service: Arc<Service>, mut place: Place, stream: TcpStream, read: Bytes) {
     let remote = stream.peer_addr().ok();
     let mut socket = Socket::new(stream, &service.config);
-    let ending = match socket.take(&mut read.to_vec()) {
+    let taken = socket.take(&mut read.to_vec());
+    // However few they are, they lie in a buffer of the HTTP server, which is 8 KiB.
+    drop(read);
+    let ending = match taken {
         Ok(()) => run(&service, &mut place, &mut socket, remote).await,
         Err(error) => error.into(),
     };

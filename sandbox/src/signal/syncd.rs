@@ -103,8 +103,8 @@ pub struct Entry {
 pub struct Replica {
     version: u64,
     hash: LtHash,
-    /// By the MAC of the index.
-    entries: BTreeMap<[u8; MAC_BYTES], Entry>,
+    /// By the MAC of the index. Boxed, because the map makes room for eleven where there is one.
+    entries: BTreeMap<[u8; MAC_BYTES], Box<Entry>>,
 }
 
 impl Default for Replica {
@@ -123,7 +123,7 @@ impl Replica {
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.values().map(Box::as_ref)
     }
 
     /// Checks a patch and applies it; one that fails leaves the replica as it was. Mutations that were
@@ -289,7 +289,7 @@ struct Draft<'a> {
     version: u64,
     hash: LtHash,
     /// New entries; `None` is an entry that was removed.
-    changed: HashMap<[u8; MAC_BYTES], Option<Entry>>,
+    changed: HashMap<[u8; MAC_BYTES], Option<Box<Entry>>>,
 }
 
 impl Draft<'_> {
@@ -376,14 +376,14 @@ struct Opened {
 }
 
 impl Opened {
-    fn entry(&self, record: &SyncdRecord, since: u64) -> Entry {
-        Entry {
+    fn entry(&self, record: &SyncdRecord, since: u64) -> Box<Entry> {
+        Box::new(Entry {
             since,
             index: self.change.index.clone(),
             value: self.change.value.clone(),
             value_mac: self.value_mac,
             record: record.clone(),
-        }
+        })
     }
 }
 

@@ -277,6 +277,46 @@ async fn read_receipts_reach_the_author_and_the_own_companions() {
     assert_eq!((status, body["code"].as_str()), (404, Some("message_not_found")));
 }
 
+/// The phone and the companion of the peer confirm the same message in the same words.
+#[tokio::test]
+async fn an_acknowledgement_settles_one_of_two_receipts_that_look_alike() {
+    let stage = stage().await;
+    let mut ada = Companion::paired(&stage, ADA).await;
+    let mut bob = Companion::paired(&stage, BOB).await;
+    let mut at_ada = ada.open(&stage).await;
+    let mut at_bob = bob.open(&stage).await;
+    let bob_jid = bob.jid.to_string();
+    let message = ada
+        .message(&mut at_ada, BOB_JID, &[BOB_JID, &bob_jid], "M1", "twice")
+        .await;
+    at_ada.send(&message).await;
+    let received = at_bob.expect(is_text).await;
+    bob.receipt(&mut at_bob, &received, None).await;
+    let is_receipt = |node: &Node| node.tag == "receipt" && node.is("id", "M1");
+    let first = at_ada.expect(is_receipt).await;
+    let second = at_ada.expect(is_receipt).await;
+    let words = |node: &Node| ["id", "from", "type"].map(|name| node.get(name).map(str::to_owned));
+    assert_eq!(words(&first), words(&second));
+
+    let ack = Node::new("ack")
+        .attr("class", "receipt")
+        .attr("id", "M1")
+        .attr("to", BOB_JID);
+    at_ada.send(&ack).await;
+    // Stanzas are handled in order: once this is answered, the acknowledgement was.
+    at_ada.query("get", "w:p", Node::new("ping")).await;
+    drop(at_ada);
+    eventually(|| async { (stage.stat("connected").await == 1).then_some(()) }).await;
+
+    let mut at_ada = ada.connect(&stage).await;
+    let again = at_ada.expect(is_receipt).await;
+    assert_eq!(words(&again), words(&first));
+    at_ada.send(&ack).await;
+    let mark = at_ada.expect(|node| node.find("offline").is_some()).await;
+    assert_eq!(mark.find("offline").unwrap().get("count"), Some("1"));
+    eventually(|| async { (stage.stat("queued").await == 0).then_some(()) }).await;
+}
+
 #[tokio::test]
 async fn messages_that_cannot_be_routed_are_refused_by_their_ack() {
     let stage = stage().await;

@@ -61,7 +61,8 @@ pub(super) struct AppState {
     /// The last one is written with.
     keys: Vec<AppStateKey>,
     keyring: Keyring,
-    mirrors: BTreeMap<String, Mirror>,
+    /// Boxed, because the map makes room for eleven where there is one.
+    mirrors: BTreeMap<String, Box<Mirror>>,
 }
 
 /// One collection, up to the last patch that was good.

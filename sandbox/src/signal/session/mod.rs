@@ -112,6 +112,8 @@ impl Session {
 
     /// Puts `state` in use and archives the former one.
     pub(super) fn install(&mut self, state: State) {
+        // Most sessions never have a second state; a deque would make room for four.
+        self.states.reserve_exact(1);
         self.states.push_front(state);
         self.states.truncate(ARCHIVED_STATES_MAX + 1);
     }

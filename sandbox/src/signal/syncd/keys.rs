@@ -33,14 +33,15 @@ impl Keys {
 /// The keys a device knows, by id, and the one it writes with.
 #[derive(Clone, Default)]
 pub struct Keyring {
-    keys: HashMap<Vec<u8>, Keys>,
+    /// Boxed, because the map makes room for several where there is one.
+    keys: HashMap<Vec<u8>, Box<Keys>>,
     current: Vec<u8>,
 }
 
 impl Keyring {
     /// Adds a key, which is written with from now on.
     pub fn add(&mut self, id: &[u8], shared: &[u8; 32]) {
-        self.keys.insert(id.to_vec(), Keys::expand(shared));
+        self.keys.insert(id.to_vec(), Box::new(Keys::expand(shared)));
         self.current = id.to_vec();
     }
 

@@ -14,7 +14,7 @@ use crate::testing::{TestNode, quick};
 
 fn event(seq: i64, kind: EventType) -> Arc<Event> {
     let instance = InstanceId::from_parts(1, 1);
-    let new = NewEvent::code(kind, instance, "code", Timestamp::from_unix_ms(0));
+    let new = NewEvent::code(kind.clone(), instance, "code", Timestamp::from_unix_ms(0));
     Arc::new(Event {
         id: EventId::from_parts(1, 1),
         kind,

@@ -305,11 +305,11 @@ impl Fixture {
         events
     }
 
-    pub async fn kinds(&self, tenant: TenantId) -> Vec<&'static str> {
+    pub async fn kinds(&self, tenant: TenantId) -> Vec<String> {
         self.log(tenant)
             .await
             .iter()
-            .map(|event| event.kind.as_str())
+            .map(|event| event.kind.to_string())
             .collect()
     }
 }

@@ -41,6 +41,8 @@ const STREAMS_END_TIMEOUT: Duration = Duration::from_secs(3);
 /// A node whose listener answers, and that has not started.
 pub struct Listening {
     config: Config,
+    /// Certificates to trust beside the configured ones, in PEM.
+    trusted_pem: String,
     address: SocketAddr,
     http: Http,
     server: JoinHandle<()>,
@@ -101,6 +103,7 @@ impl Listening {
         });
         Ok(Self {
             config,
+            trusted_pem: String::new(),
             address,
             http,
             server,
@@ -121,10 +124,16 @@ impl Listening {
         &mut self.config
     }
 
+    /// Has the engine trust these certificates, in PEM, beside the configured ones.
+    pub fn trust(&mut self, pem: String) {
+        self.trusted_pem = pem;
+    }
+
     /// Starts everything else.
     pub async fn start(self) -> anyhow::Result<App> {
         let Self {
             config,
+            trusted_pem,
             address,
             http,
             server,
@@ -143,7 +152,7 @@ impl Listening {
             Arc::clone(&entropy),
         )
         .await?;
-        let engine = part::engine(&config, &store, &clock, &entropy)?;
+        let engine = part::engine(&config, &trusted_pem, &store, &clock, &entropy)?;
         let placement = LocalPlacement::start(store.as_ref(), NODE)
             .await
             .context("the node cannot register in the database")?;

@@ -103,19 +103,23 @@ pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<St
     })
 }
 
-/// The engine.
+/// The engine. It trusts `trusted_pem` beside what the configuration names.
 pub fn engine(
     config: &Config,
+    trusted_pem: &str,
     store: &Arc<SqlStore>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
 ) -> anyhow::Result<WebEngine> {
     let whatsapp = &config.whatsapp;
-    let extra_roots_pem = match &whatsapp.extra_roots_file {
+    let mut extra_roots_pem = match &whatsapp.extra_roots_file {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("whatsapp.extra_roots_file {} cannot be read", path.display()))?,
         None => String::new(),
     };
+    // A file may end without a line break.
+    extra_roots_pem.push('\n');
+    extra_roots_pem.push_str(trusted_pem);
     let defaults = WebEngineConfig::default();
     let settings = WebEngineConfig {
         endpoint: whatsapp.url.to_string(),

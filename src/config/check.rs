@@ -162,5 +162,10 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "sandbox.listen",
         "must be a loopback address: the sandbox has no keys",
     );
+    need(
+        config.sandbox.media_listen.ip().is_loopback(),
+        "sandbox.media_listen",
+        "must be a loopback address, as sandbox.listen",
+    );
     wrong
 }

@@ -291,6 +291,8 @@ pub struct Log {
 pub struct Sandbox {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where it serves media.
+    pub media_listen: SocketAddr,
 }
 
 impl Data {

@@ -288,6 +288,8 @@ fn the_sandbox_shows_the_same_keys_after_a_restart() {
             "sandbox",
             "--sandbox-listen",
             "127.0.0.1:0",
+            "--media-listen",
+            "127.0.0.1:0",
             "--ready-file",
             ready.to_str().unwrap(),
         ];
@@ -316,4 +318,35 @@ fn the_sandbox_shows_the_same_keys_after_a_restart() {
         (&first["api_key"], &first["operator_key"]),
         (&second["api_key"], &second["operator_key"])
     );
+}
+
+#[test]
+#[cfg(feature = "sandbox")]
+fn a_sandbox_that_cannot_start_says_which_option_to_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let nowhere = folder.path().join("missing/ca.pem");
+    let nowhere = nowhere.to_str().unwrap();
+    let refused = [
+        (
+            ["--sandbox-listen", &taken, "--media-listen", "127.0.0.1:0"],
+            ["cannot listen on", "--sandbox-listen"],
+        ),
+        (
+            ["--sandbox-listen", "127.0.0.1:0", "--media-listen", &taken],
+            ["cannot serve media on", "--media-listen"],
+        ),
+    ];
+    for (options, parts) in refused {
+        let arguments = [&["sandbox"], &options[..]].concat();
+        fails(&run(folder.path(), &arguments), 1, &parts);
+    }
+    for option in [["--ca-file", nowhere], ["--media-name", "ö.example"]] {
+        let ports = ["--sandbox-listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0"];
+        let arguments = [&["sandbox"], &ports[..], &option[..]].concat();
+        let output = run(folder.path(), &arguments);
+        fails(&output, 1, &["the sandbox's media service cannot start", option[0]]);
+        assert!(!err(&output).contains("cannot listen"), "{}", err(&output));
+    }
 }

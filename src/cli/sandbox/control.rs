@@ -36,10 +36,35 @@ impl Control {
     pub(super) async fn make_phone(&self, phone_number: &str, name: &str, echo: bool) -> anyhow::Result<()> {
         let body = json!({"phone_number": phone_number, "name": name, "echo": echo});
         let url = format!("{}/sandbox/v1/accounts", self.base);
+        let answer = self.patiently(|| self.client.post(&url).json(&body)).await?;
+        // 409: it is there from an earlier start.
+        let status = answer.status();
+        anyhow::ensure!(
+            status.is_success() || status == reqwest::StatusCode::CONFLICT,
+            "the sandbox at {} refused to make a phone: {status}",
+            self.base
+        );
+        Ok(())
+    }
+
+    /// The certificate that vouches for its media service, in PEM. Waits as [`Self::make_phone`] does.
+    pub(super) async fn ca_pem(&self) -> anyhow::Result<String> {
+        let url = format!("{}/sandbox/v1/ca.pem", self.base);
+        let answer = self.patiently(|| self.client.get(&url)).await?;
+        let answer = answer.error_for_status();
+        let answer = answer.context("the sandbox has no certificate to trust for media")?;
+        Ok(answer.text().await?)
+    }
+
+    /// Asks until there is an answer.
+    async fn patiently(
+        &self,
+        request: impl Fn() -> reqwest::RequestBuilder,
+    ) -> anyhow::Result<reqwest::Response> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let answer = loop {
-            match self.client.post(&url).json(&body).send().await {
-                Ok(answer) => break answer,
+        loop {
+            match request().send().await {
+                Ok(answer) => return Ok(answer),
                 Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
                 Err(error) => {
                     return Err(error).with_context(|| {
@@ -50,14 +75,6 @@ impl Control {
                     });
                 }
             }
-        };
-        // 409: it is there from an earlier start.
-        let status = answer.status();
-        anyhow::ensure!(
-            status.is_success() || status == reqwest::StatusCode::CONFLICT,
-            "the sandbox at {} refused to make a phone: {status}",
-            self.base
-        );
-        Ok(())
+        }
     }
 }

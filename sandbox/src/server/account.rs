@@ -93,9 +93,21 @@ pub(super) struct KeyIndex {
 #[derive(Default)]
 pub(super) struct Collection {
     pub patches: Vec<Bytes>,
+    /// Of all patches.
+    bytes: usize,
 }
 
 impl Collection {
+    fn push(&mut self, patch: Bytes) {
+        self.bytes += patch.len();
+        self.patches.push(patch);
+    }
+
+    /// What the collections of one account take together.
+    pub(super) fn bytes_of(collections: &HashMap<String, Self>) -> usize {
+        collections.values().map(|collection| collection.bytes).sum()
+    }
+
     pub(super) fn version(&self) -> u64 {
         self.patches.len() as u64
     }
@@ -178,7 +190,7 @@ impl Account {
         for row in saved.take(Table::Patch, 0) {
             let patch: ByteBuf = row.value()?;
             let collection = collections.entry(row.name.into()).or_default();
-            collection.patches.push(patch.into_vec().into());
+            collection.push(patch.into_vec().into());
         }
         *lock(&account.collections) = collections;
         for row in saved.take_all(Table::Watcher) {
@@ -411,7 +423,7 @@ impl Account {
         let version = collection.version() + 1;
         self.shelf
             .keep(|rows| rows.put(Table::Patch, version, name, serde_bytes::Bytes::new(&patch)));
-        collection.patches.push(patch);
+        collection.push(patch);
         version
     }
 

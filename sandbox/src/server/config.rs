@@ -17,7 +17,8 @@ pub struct SandboxConfig {
     pub links_max: usize,
     /// Those among them whose client has not logged in: handshakes and pairings.
     pub unauthenticated_links_max: usize,
-    /// Open HTTP connections, those about to become a WebSocket included.
+    /// Open HTTP connections, those about to become a WebSocket included. When there are more, those
+    /// go first whose clients have kept the sandbox waiting longest.
     pub http_connections_max: usize,
     pub accounts_max: usize,
     pub companions_per_account_max: usize,
@@ -45,6 +46,9 @@ pub struct SandboxConfig {
     pub phone_inbox_bytes_max: usize,
     /// Decrypted messages one virtual phone remembers; the oldest are forgotten.
     pub phone_messages_max: usize,
+    /// What they may take together, and again those it sent, and the files it knows; the latest one is
+    /// remembered whatever it takes.
+    pub phone_messages_bytes_max: usize,
     /// Groups in the sandbox, ended ones not counted.
     pub groups_max: usize,
     pub groups_per_account_max: usize,
@@ -60,6 +64,8 @@ pub struct SandboxConfig {
     pub history_inline_bytes_max: usize,
     /// App-state patches kept per collection.
     pub patches_max: usize,
+    /// All app-state patches of one account.
+    pub app_state_bytes_max: usize,
     /// From so many patches on, a companion that has nothing of a collection gets a snapshot of it.
     pub app_state_snapshot_min: usize,
     /// Rules of one virtual phone.
@@ -133,6 +139,7 @@ impl Default for SandboxConfig {
             phone_inbox_max: 10_000,
             phone_inbox_bytes_max: 16 << 20,
             phone_messages_max: 10_000,
+            phone_messages_bytes_max: 64 << 20,
             groups_max: 20_000,
             groups_per_account_max: 2_000,
             group_members_max: 1_024,
@@ -142,6 +149,7 @@ impl Default for SandboxConfig {
             history_messages_max: 5_000,
             history_inline_bytes_max: 64 << 10,
             patches_max: 10_000,
+            app_state_bytes_max: 32 << 20,
             app_state_snapshot_min: 500,
             rules_max: 100,
             answers_due_max: 1_000,

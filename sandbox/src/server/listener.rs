@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::connection;
 use super::control;
 use super::control::problem::{Problem, ProblemCode};
 use super::place::Place;
+use super::seat::{Awaited, Seat, Seats};
 use super::service::Service;
 
 /// hyper's smallest allowed buffer is 8 KiB.
@@ -24,7 +27,7 @@ const HTTP_BUFFER_BYTES: usize = 16 << 10;
 
 /// Accepts connections until the sandbox stops.
 pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
-    let permits = Arc::new(Semaphore::new(service.config.http_connections_max));
+    let seats = Seats::new(service.config.http_connections_max);
     let router = control::router(service.clone()).route(
         "/ws/chat",
         axum::routing::get(upgrade).with_state(service.clone()),
@@ -32,27 +35,25 @@ pub(super) async fn run(service: Arc<Service>, listener: TcpListener) {
     loop {
         let accepted = tokio::select! {
             () = service.stop.cancelled() => return,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &seats) => accepted,
         };
-        let Some((stream, permit)) = accepted else {
+        let Some((stream, seat)) = accepted else {
             continue;
         };
+        if seat.is_displacing {
+            service.counters.connections_displaced.one();
+        }
         let (router, service) = (router.clone(), service.clone());
         let worker = service.clone();
         service.tasks.spawn(async move {
-            serve(&worker, stream, router).await;
-            drop(permit);
+            serve(&worker, stream, router, Arc::new(seat)).await;
         });
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> Option<(TcpStream, Seat)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, permit)),
+        Ok((stream, _)) => Some((stream, seats.take().await?)),
         Err(error) => {
             // Usually too many open files: wait until some are closed.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -62,16 +63,27 @@ async fn accept(
     }
 }
 
-async fn serve(service: &Service, stream: TcpStream, router: axum::Router) {
+async fn serve(service: &Service, stream: TcpStream, router: axum::Router, seat: Arc<Seat>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
+    let (router, holder) = (TowerToHyperService::new(router), seat.clone());
+    let answer = service_fn(move |request: hyper::Request<Incoming>| {
+        let request = request.map(|body| Body::new(Awaited::new(body, holder.clone())));
+        let (answer, seat) = (router.call(request), holder.clone());
+        async move {
+            let answer = answer.await;
+            // What is left is the client's: to read the answer, and to ask again.
+            seat.await_client();
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(service.config.handshake_timeout)
         .max_buf_size(HTTP_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -80,6 +92,7 @@ async fn serve(service: &Service, stream: TcpStream, router: axum::Router) {
                 tracing::debug!(%error, "an http connection failed");
             }
         }
+        () = seat.lost() => tracing::debug!("a slow http connection made room for another one"),
         () = service.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(connection::STOP_TIMEOUT, connection).await;

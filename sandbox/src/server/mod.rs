@@ -29,6 +29,7 @@ mod registration;
 mod role;
 mod rule;
 mod scenario;
+mod seat;
 mod service;
 mod session;
 mod socket;

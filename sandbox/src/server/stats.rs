@@ -43,12 +43,16 @@ counters! {
     messages_refused,
     /// Messages of which no copy reached the receiver, who blocks the sender.
     messages_swallowed,
+    /// Decrypted messages that phones forgot to make room for later ones.
+    messages_forgotten,
     receipts_routed,
     retry_receipts,
     /// Receipts, notifications, presences and copies of group messages dropped because a queue was full.
     dropped,
     /// Queries without an answer of their own; they got an empty result.
     unknown_queries,
+    /// HTTP connections that lost their place to another one while their client kept silent.
+    connections_displaced,
     /// Connections closed because of what the client sent.
     protocol_errors,
     /// Media files uploaded to the media service and fetched from it.

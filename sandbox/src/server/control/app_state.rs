@@ -58,7 +58,9 @@ pub(super) async fn write(
     let _unit = service.journal.unit();
     match app_state::write(&service, &account, &action, None) {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(error @ WriteError::Full(_)) => Err(Problem::new(ProblemCode::CollectionFull, error.to_string())),
+        Err(error @ (WriteError::Full(_) | WriteError::NoRoom(_))) => {
+            Err(Problem::new(ProblemCode::CollectionFull, error.to_string()))
+        }
         Err(error) => Err(Problem::new(ProblemCode::CollectionBroken, error.to_string())),
     }
 }

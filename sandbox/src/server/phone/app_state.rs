@@ -87,6 +87,8 @@ pub(in crate::server) enum WriteError {
     Broken { collection: &'static str, fault: Fault },
     #[error("collection {0} holds its limit of patches")]
     Full(&'static str),
+    #[error("the app state of the account would take over {0} bytes")]
+    NoRoom(usize),
     #[error("the phone's own patch is not usable: {0}")]
     Unusable(#[from] SyncdError),
 }
@@ -212,6 +214,7 @@ pub(in crate::server) fn write(
     let name = action.collection();
     let change = action.change();
     let mut collections = lock(&account.collections);
+    let used = Collection::bytes_of(&collections);
     let collection = collections.entry(name.to_owned()).or_default();
     read(&service.media, account, name, collection);
     if collection.patches.len() >= service.config.patches_max {
@@ -231,7 +234,12 @@ pub(in crate::server) fn write(
         replica.compose(name, std::slice::from_ref(&change), &state.keyring)?
     };
     let next = collection.version() + 1;
-    account.add_patch(collection, name, SyncdPatchVersion::stamp(patch, next).into());
+    let patch = SyncdPatchVersion::stamp(patch, next);
+    let bytes_max = service.config.app_state_bytes_max;
+    if used + patch.len() > bytes_max {
+        return Err(WriteError::NoRoom(bytes_max));
+    }
+    account.add_patch(collection, name, patch.into());
     read(&service.media, account, name, collection);
     drop(collections);
     announce(service, account, except, name, next);

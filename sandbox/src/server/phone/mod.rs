@@ -58,7 +58,7 @@ use super::rule;
 use super::service::Service;
 use super::stanza::message::Sender;
 use super::sync::lock;
-use crate::signal::proto::Message;
+use crate::signal::proto::{Message, ProtoMessage};
 use crate::signal::{Bundle, KeyPair};
 use crate::wire::node::Node;
 
@@ -95,17 +95,24 @@ struct State {
     shelf: Shelf,
 }
 
+impl State {
+    fn new(signal: Endpoint, shelf: Shelf, config: &SandboxConfig) -> Self {
+        let (entries_max, bytes_max) = (config.phone_messages_max, config.phone_messages_bytes_max);
+        Self {
+            signal,
+            notebook: Notebook::new(entries_max, bytes_max, shelf.clone()),
+            sent: Memory::new(entries_max, bytes_max, sent::Sent::weight),
+            media: Memory::new(entries_max, bytes_max, |message| message.encoded_len()),
+            ballots: Ballots::new(shelf.clone()),
+            retries: Memory::new(entries_max, bytes_max, |_| 0),
+            shelf,
+        }
+    }
+}
+
 impl VirtualPhone {
     pub(super) fn generate(config: &SandboxConfig, echo: bool) -> Self {
-        let state = State {
-            signal: Endpoint::generate(),
-            notebook: Notebook::new(config.phone_messages_max, Shelf::none()),
-            sent: Memory::new(config.phone_messages_max),
-            media: Memory::new(config.phone_messages_max),
-            ballots: Ballots::new(Shelf::none()),
-            retries: Memory::new(config.phone_messages_max),
-            shelf: Shelf::none(),
-        };
+        let state = State::new(Endpoint::generate(), Shelf::none(), config);
         Self::of(state, echo, AppState::generate(), config)
     }
 
@@ -131,15 +138,7 @@ impl VirtualPhone {
         shelf: Shelf,
         config: &SandboxConfig,
     ) -> Result<Self, PersistError> {
-        let mut state = State {
-            signal: Endpoint::restore(saved, shelf.clone())?,
-            notebook: Notebook::new(config.phone_messages_max, shelf.clone()),
-            sent: Memory::new(config.phone_messages_max),
-            media: Memory::new(config.phone_messages_max),
-            ballots: Ballots::new(shelf.clone()),
-            retries: Memory::new(config.phone_messages_max),
-            shelf,
-        };
+        let mut state = State::new(Endpoint::restore(saved, shelf.clone())?, shelf, config);
         state.notebook.restore(saved)?;
         state.restore_sent(saved)?;
         state.restore_media(saved)?;

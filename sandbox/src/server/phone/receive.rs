@@ -217,7 +217,8 @@ impl State {
         if let Some(detail) = &mut note.content {
             self.ballots.open(&sender.account, message.innermost(), detail);
         }
-        self.notebook.write(note.clone());
+        let forgotten = self.notebook.write(note.clone());
+        service.counters.messages_forgotten.add(forgotten);
         self.remember_medium(id, message);
         Some(note)
     }

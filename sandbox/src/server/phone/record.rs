@@ -48,6 +48,18 @@ pub struct Recorded {
     pub(super) raw: Vec<u8>,
 }
 
+/// What a message takes beside its content.
+const ENTRY_BYTES: usize = 512;
+
+impl Recorded {
+    /// About what it takes: the content once as it came, and once as it is shown.
+    fn weight(&self) -> usize {
+        let shown = self.content.as_ref().map_or(0, |_| self.raw.len());
+        let text = self.text.as_ref().map_or(0, String::len);
+        ENTRY_BYTES + self.whatsapp_id.len() + self.raw.len() + shown + text
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -107,6 +119,8 @@ pub enum Direction {
 pub(super) struct Notebook {
     messages: VecDeque<Recorded>,
     messages_max: usize,
+    bytes: usize,
+    bytes_max: usize,
     written: u64,
     seen: Marks,
     shelf: Shelf,
@@ -116,11 +130,13 @@ pub(super) struct Notebook {
 const SEEN_FACTOR: usize = 4;
 
 impl Notebook {
-    pub(super) fn new(messages_max: usize, shelf: Shelf) -> Self {
+    pub(super) fn new(messages_max: usize, bytes_max: usize, shelf: Shelf) -> Self {
         let seen_max = messages_max.saturating_mul(SEEN_FACTOR);
         Self {
             messages: VecDeque::new(),
             messages_max,
+            bytes: 0,
+            bytes_max,
             written: 0,
             seen: Marks::new(seen_max, Table::Seen, shelf.clone()),
             shelf,
@@ -135,6 +151,7 @@ impl Notebook {
     pub(super) fn restore(&mut self, saved: &mut SavedAccount) -> Result<(), PersistError> {
         let messages = saved.values::<Recorded>(Table::Message, 0)?;
         self.messages = messages.into_iter().map(|(_, message)| message).collect();
+        self.bytes = self.messages.iter().map(Recorded::weight).sum();
         self.written = self.messages.back().map_or(0, |message| message.number);
         self.seen.restore(saved, 0)
     }
@@ -149,18 +166,25 @@ impl Notebook {
         self.seen.insert(mark_of(sender.into(), id))
     }
 
-    pub(super) fn write(&mut self, mut message: Recorded) {
+    /// Notes a message. Returns how many older ones were forgotten for it.
+    pub(super) fn write(&mut self, mut message: Recorded) -> u64 {
         self.written += 1;
         message.number = self.written;
         self.shelf
             .keep(|rows| rows.put(Table::Message, message.number, "", &message));
-        while self.messages.len() >= self.messages_max
+        let weight = message.weight();
+        let mut forgotten = 0;
+        while (self.messages.len() >= self.messages_max || self.bytes + weight > self.bytes_max)
             && let Some(oldest) = self.messages.pop_front()
         {
+            self.bytes -= oldest.weight();
+            forgotten += 1;
             self.shelf
                 .keep(|rows| rows.delete(Table::Message, oldest.number, ""));
         }
+        self.bytes += weight;
         self.messages.push_back(message);
+        forgotten
     }
 
     /// The phone number of who wrote a received message, and the chat it came in.
@@ -199,11 +223,20 @@ impl Notebook {
 
 /// A bounded map by message id: the oldest entries are forgotten.
 pub(super) struct Memory<T> {
-    entries: HashMap<Box<str>, T>,
+    entries: HashMap<Box<str>, Weighed<T>>,
     order: VecDeque<Box<str>>,
     entries_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+    /// What an entry takes.
+    weigh: fn(&T) -> usize,
     /// The position of the oldest entry; the others follow it.
     first: u64,
+}
+
+struct Weighed<T> {
+    value: T,
+    bytes: usize,
 }
 
 /// Where an entry was put, and which ones were forgotten for it.
@@ -213,37 +246,42 @@ pub(super) struct Placed {
 }
 
 impl<T> Memory<T> {
-    pub(super) fn new(entries_max: usize) -> Self {
+    pub(super) fn new(entries_max: usize, bytes_max: usize, weigh: fn(&T) -> usize) -> Self {
         Self {
             entries: HashMap::new(),
             order: VecDeque::new(),
             entries_max,
+            bytes: 0,
+            bytes_max,
+            weigh,
             first: 1,
         }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&T> {
-        self.entries.get(key)
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// All entries, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         let keys = self.order.iter();
-        keys.filter_map(|key| Some((&**key, self.entries.get(key)?)))
+        keys.filter_map(|key| Some((&**key, self.get(key)?)))
     }
 
-    /// Adds an entry, or replaces it where it is; then there is no place to tell.
+    /// Adds an entry, or replaces it where it is; then there is no place to tell. The latest entry is
+    /// kept whatever it takes.
     pub(super) fn set(&mut self, key: &str, value: T) -> Option<Placed> {
-        if self.entries.insert(key.into(), value).is_some() {
+        if self.insert(key.into(), value) {
             return None;
         }
         let at = self.first + self.order.len() as u64;
         self.order.push_back(key.into());
         let first = self.first;
-        while self.order.len() > self.entries_max
+        while (self.order.len() > self.entries_max || self.bytes > self.bytes_max)
+            && self.order.len() > 1
             && let Some(oldest) = self.order.pop_front()
         {
-            self.entries.remove(&oldest);
+            self.bytes -= self.entries.remove(&oldest).map_or(0, |entry| entry.bytes);
             self.first += 1;
         }
         let forgotten = first..self.first;
@@ -256,6 +294,15 @@ impl<T> Memory<T> {
             self.first = at;
         }
         self.order.push_back(key.clone());
-        self.entries.insert(key, value);
+        self.insert(key, value);
+    }
+
+    /// Returns whether there was an entry under this key.
+    fn insert(&mut self, key: Box<str>, value: T) -> bool {
+        let bytes = (self.weigh)(&value);
+        self.bytes += bytes;
+        let former = self.entries.insert(key, Weighed { value, bytes });
+        self.bytes -= former.as_ref().map_or(0, |former| former.bytes);
+        former.is_some()
     }
 }

@@ -19,6 +19,13 @@ pub(super) struct Sent {
     pub at_s: u64,
 }
 
+impl Sent {
+    /// About what it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.outgoing.message.encoded_len()
+    }
+}
+
 /// A sent message as it is kept.
 #[derive(Serialize, Deserialize)]
 struct SentRow {

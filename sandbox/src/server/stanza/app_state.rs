@@ -1,7 +1,7 @@
 //! App state: versioned lists of opaque patches per collection, shared by an account's devices.
 
 use super::{iq_error, iq_result, notify_companions};
-use crate::server::account::Account;
+use crate::server::account::{Account, Collection};
 use crate::server::phone;
 use crate::server::service::Service;
 use crate::server::session::Session;
@@ -46,6 +46,7 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     if !collections.contains_key(name) && collections.len() >= COLLECTIONS_MAX {
         return refused("400", "bad-request");
     }
+    let used = Collection::bytes_of(&collections);
     let collection = collections.entry(name.to_owned()).or_default();
     let answer = Node::new("collection").attr("name", name.to_owned());
     let Some(patch) = asked.find("patch").and_then(Node::data) else {
@@ -72,8 +73,11 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
     if collection.patches.len() >= service.config.patches_max {
         return refused("507", "collection-full");
     }
-    let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1).into();
-    let next = session.account.add_patch(collection, name, stamped);
+    let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1);
+    if used + stamped.len() > service.config.app_state_bytes_max {
+        return refused("507", "app-state-full");
+    }
+    let next = session.account.add_patch(collection, name, stamped.into());
     phone::app_state::read(&service.media, &session.account, name, collection);
     drop(collections);
     announce(service, &session.account, Some(session.device.id), name, next);

@@ -104,3 +104,36 @@ async fn a_crowd_of_strangers_takes_only_the_places_of_strangers() {
     eventually(|| async { (stage.stat("links").await == 0).then_some(()) }).await;
     Companion::new().register(&stage).await;
 }
+
+#[tokio::test]
+async fn slow_clients_displace_each_other_and_nobody_else() {
+    const SEATS: usize = 16;
+    let stage = Stage::with(SandboxConfig {
+        http_connections_max: SEATS,
+        // Nobody goes because his time is over.
+        handshake_timeout: Duration::from_secs(3_600),
+        ..SandboxConfig::default()
+    })
+    .await;
+    let pair = Pair::start(&stage).await;
+    let mut slow = Vec::new();
+    for turn in 0..3 * SEATS {
+        let mut raw = Raw::connect(&stage).await;
+        // Some say nothing, some half a head, some a head and half a body, some do not read.
+        let said: &[u8] = match turn % 4 {
+            0 => b"",
+            1 => b"GET /sandbox/v1/stats HTTP/1.1\r\nHost: sand",
+            2 => b"POST /sandbox/v1/accounts HTTP/1.1\r\nHost: sandbox\r\nContent-Length: 50\r\n\r\n{",
+            _ => b"GET /sandbox/v1/stats HTTP/1.1\r\nHost: sandbox\r\n\r\n",
+        };
+        raw.write(said).await;
+        slow.push(raw);
+        let (status, _) = stage.get("/accounts").await;
+        assert_eq!(status, 200, "a client that gets on with it finds a seat");
+    }
+    Companion::new().register(&stage).await;
+    assert!(stage.stat("connections_displaced").await >= 2 * SEATS as u64 - 2);
+    // The first of them are gone, though their time was not over.
+    assert_eq!(slow[0].ended().await, Ended::Cut);
+    pair.finish().await;
+}

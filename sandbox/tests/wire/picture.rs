@@ -253,3 +253,50 @@ async fn members_set_and_see_the_picture_of_a_group_and_are_told() {
         .await;
     assert_eq!(told.get("from"), Some(&*jid));
 }
+
+#[tokio::test]
+async fn a_phone_sets_and_removes_the_picture_of_a_group_and_members_are_told() {
+    let mut stage = Stage::process();
+    for number in [ADA, BOB, group::EVE] {
+        stage.account(number, false).await;
+    }
+    let mut bob = Member::new(&stage, BOB).await;
+    let jid = stage.group(&[ADA, BOB], "pn").await;
+    let path = format!("/groups/{jid}/picture");
+    assert_eq!(stage.get(&path).await.1["code"], "media_not_found");
+    let (status, set) = stage.put_bytes(&path, jpeg(b"band")).await;
+    assert_eq!(status, 200, "{set}");
+    let told = news(&mut bob.wire).await;
+    assert_eq!(
+        (told.get("from"), told.get("participant")),
+        (Some(&*jid), Some(ADA_JID))
+    );
+    let change = told.find("set").unwrap();
+    assert_eq!(change.get("id"), set["id"].as_str());
+    assert_eq!((change.get("jid"), change.get("author")), (Some(&*jid), Some(ADA_JID)));
+    assert_eq!(stage.get(&format!("/groups/{jid}")).await.1["picture_id"], set["id"]);
+
+    // The rights are those of the wire.
+    let (status, problem) = stage.put_bytes(&format!("{path}?by={}", group::EVE), jpeg(b"x")).await;
+    assert_eq!((status, &problem["code"]), (403, &json!("group_forbidden")));
+    let (status, problem) = stage.put_bytes(&path, b"text".to_vec()).await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_body")));
+    let (status, problem) = stage.put_bytes("/groups/1@g.us/picture", jpeg(b"x")).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("group_not_found")));
+    let (status, _) = stage.patch(&format!("/groups/{jid}"), json!({"locked": true})).await;
+    assert_eq!(status, 200);
+    let (status, problem) = stage.delete(&format!("{path}?by={BOB}")).await;
+    assert_eq!((status, &problem["code"]), (403, &json!("group_forbidden")));
+
+    stage.kill();
+    stage.restart();
+    assert_eq!(stage.get_bytes(&path).await, (200, jpeg(b"band")));
+    let mut wire = bob.companion.connect(&stage).await;
+    assert_eq!(stage.delete(&path).await.0, 204);
+    let told = wire
+        .expect(|node| node.is("type", "picture") && node.find("delete").is_some())
+        .await;
+    assert_eq!(told.get("from"), Some(&*jid));
+    assert_eq!(stage.get(&path).await.0, 404);
+    assert_eq!(stage.delete(&path).await.0, 204, "there is nothing left to remove");
+}

@@ -50,7 +50,7 @@ pub(super) fn router(service: Arc<Service>) -> Router {
         .merge(app_state::routes())
         .merge(evidence::routes())
         .merge(fault::routes())
-        .merge(group::routes())
+        .merge(group::routes(&service.config))
         .merge(identity::routes())
         .merge(media::routes(&service.config))
         .merge(picture::routes(&service.config))

@@ -1,7 +1,5 @@
 //! An account's profile picture, as its phone sets it.
 
-use axum::routing::get;
-use axum::{Json, Router};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -9,29 +7,61 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
 use serde::Serialize;
 
 use super::Shared;
+use super::group;
 use super::media;
 use super::problem::{Problem, ProblemCode};
 use crate::server::config::SandboxConfig;
 use crate::server::media::StoreError;
-use crate::server::picture::PictureError;
+use crate::server::picture::{Picture, PictureError};
 use crate::server::service::Service;
 use crate::server::stanza::picture::announce;
 
 pub(super) fn routes(config: &SandboxConfig) -> Router<Arc<Service>> {
-    let body_bytes_max = config.body_bytes_max.max(config.picture_bytes_max);
     let picture = get(show).put(set).delete(remove);
-    Router::new().route(
-        "/accounts/{phone}/picture",
-        picture.layer(DefaultBodyLimit::max(body_bytes_max)),
-    )
+    Router::new().route("/accounts/{phone}/picture", with_room(picture, config))
 }
 
 #[derive(Serialize)]
 pub(super) struct PictureView {
     id: String,
+}
+
+impl PictureView {
+    pub(super) fn of(picture: Picture) -> Self {
+        Self {
+            id: picture.id.to_string(),
+        }
+    }
+}
+
+/// Lets the body of `methods` be as long as a picture.
+pub(super) fn with_room(
+    methods: MethodRouter<Arc<Service>>,
+    config: &SandboxConfig,
+) -> MethodRouter<Arc<Service>> {
+    let body_bytes_max = config.body_bytes_max.max(config.picture_bytes_max);
+    methods.layer(DefaultBodyLimit::max(body_bytes_max))
+}
+
+/// The body, which is a picture.
+pub(super) fn whole(jpeg: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    jpeg.map_err(|_| Problem::new(ProblemCode::BodyTooLarge, "the body is over the sandbox's limit"))
+}
+
+pub(super) fn problem(error: PictureError) -> Problem {
+    let code = match &error {
+        PictureError::Group(error) => return group::problem(error),
+        PictureError::NotJpeg | PictureError::TooLarge(_) => ProblemCode::InvalidBody,
+        PictureError::Store(StoreError::Full) => ProblemCode::MediaStoreFull,
+        // A phone sets its own picture.
+        PictureError::Store(_) | PictureError::NotOwn | PictureError::Hidden => ProblemCode::Internal,
+    };
+    Problem::new(code, error.to_string())
 }
 
 /// Sets the picture to the JPEG in the body.
@@ -41,8 +71,7 @@ pub(super) async fn set(
     jpeg: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PictureView>, Problem> {
     let account = super::account(&service, &phone)?;
-    let jpeg =
-        jpeg.map_err(|_| Problem::new(ProblemCode::BodyTooLarge, "the body is over the sandbox's limit"))?;
+    let jpeg = whole(jpeg)?;
     let bytes_max = service.config.picture_bytes_max;
     let picture = media::in_background(&service, move |service| {
         let _unit = service.journal.unit();
@@ -52,20 +81,8 @@ pub(super) async fn set(
         announce(service, &account, None, Some(picture));
         Ok(picture)
     });
-    let picture = picture.await?.map_err(|error: PictureError| {
-        let code = match &error {
-            PictureError::NotJpeg | PictureError::TooLarge(_) => ProblemCode::InvalidBody,
-            PictureError::Store(StoreError::Full) => ProblemCode::MediaStoreFull,
-            // A phone sets its own picture.
-            PictureError::Store(_) | PictureError::NotOwn | PictureError::Hidden | PictureError::Group(_) => {
-                ProblemCode::Internal
-            }
-        };
-        Problem::new(code, error.to_string())
-    })?;
-    Ok(Json(PictureView {
-        id: picture.id.to_string(),
-    }))
+    let picture = picture.await?.map_err(problem)?;
+    Ok(Json(PictureView::of(picture)))
 }
 
 /// The picture as a JPEG.

@@ -16,8 +16,8 @@ pub(in crate::server) fn picture(group: &Group, by: &Account) -> Result<Option<P
     state.role(by).map(|_| state.picture)
 }
 
-/// Sets the picture, or removes it when there are no bytes, and tells the members. Blocks on the file
-/// of the picture, if there is one.
+/// Sets the picture as a device of `by`, 0 being the phone, or removes it when there are no bytes, and
+/// tells the members' other devices. Blocks on the file of the picture, if there is one.
 pub(in crate::server) fn set_picture(
     service: &Service,
     group: &Group,

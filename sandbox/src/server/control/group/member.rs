@@ -71,7 +71,7 @@ pub(in crate::server::control) async fn change_participants(
     };
     let _unit = service.journal.unit();
     let outcomes = group::change_members(&service, &group, &by, change, targets);
-    Ok(Outcomes::of(outcomes.map_err(problem)?))
+    Ok(Outcomes::of(outcomes.map_err(|error| problem(&error))?))
 }
 
 #[derive(Deserialize)]
@@ -90,7 +90,7 @@ fn invite(service: &Service, id: &str, by: &By, reset: bool) -> Result<Json<Invi
     let group = find(service, id)?;
     let by = actor(service, &group, by.by.as_ref())?;
     let _unit = service.journal.unit();
-    let code = group::invite_code(service, &group, &by, reset).map_err(problem)?;
+    let code = group::invite_code(service, &group, &by, reset).map_err(|error| problem(&error))?;
     let link = format!("{INVITE_LINK}{code}");
     Ok(Json(InviteView { code, link }))
 }
@@ -133,7 +133,7 @@ pub(in crate::server::control) async fn join(
     let account = account(&service, &body.phone, "/phone")?;
     let code = body.code.strip_prefix(INVITE_LINK).unwrap_or(&body.code);
     let _unit = service.journal.unit();
-    let (group, joined) = group::join(&service, &account, code).map_err(problem)?;
+    let (group, joined) = group::join(&service, &account, code).map_err(|error| problem(&error))?;
     Ok(Json(JoinedView {
         group_id: group.jid(),
         result: match joined {
@@ -157,7 +157,7 @@ pub(in crate::server::control) async fn leave(
     let group = find(&service, &id)?;
     let account = account(&service, &body.phone, "/phone")?;
     let _unit = service.journal.unit();
-    group::leave(&service, &group, &account).map_err(problem)?;
+    group::leave(&service, &group, &account).map_err(|error| problem(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -188,5 +188,5 @@ pub(in crate::server::control) async fn decide(
     let approve = body.action == Decision::Approve;
     let _unit = service.journal.unit();
     let outcomes = group::decide(&service, &group, &by, approve, targets);
-    Ok(Outcomes::of(outcomes.map_err(problem)?))
+    Ok(Outcomes::of(outcomes.map_err(|error| problem(&error))?))
 }

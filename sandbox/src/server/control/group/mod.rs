@@ -1,6 +1,7 @@
 //! Groups: make them, show them, change them, in the name of any account.
 
 mod member;
+mod picture;
 
 use std::sync::Arc;
 
@@ -17,14 +18,16 @@ use super::body::{Body, Params};
 use super::problem::{Problem, ProblemCode};
 use super::{Shared, phone_number};
 use crate::server::account::Account;
+use crate::server::config::SandboxConfig;
 use crate::server::group::{self, Group, GroupError, MemberAdd, NewGroup, Role, Setting, Target, Toggle};
 use crate::server::service::Service;
 use crate::wire::jid::Domain;
 
 const LIST_MAX: usize = 1_000;
 
-pub(super) fn routes() -> Router<Arc<Service>> {
+pub(super) fn routes(config: &SandboxConfig) -> Router<Arc<Service>> {
     Router::new()
+        .merge(picture::routes(config))
         .route("/groups", get(list).post(create))
         .route("/groups/join", post(join))
         .route("/groups/{id}", get(show).patch(change_settings))
@@ -49,6 +52,8 @@ pub(super) struct GroupView {
     group_id: String,
     subject: String,
     description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture_id: Option<String>,
     addressing: Addressing,
     creator: String,
     created_at: u64,
@@ -72,7 +77,7 @@ struct ParticipantView {
 
 impl GroupView {
     fn of(group: &Group) -> Result<Self, Problem> {
-        let state = group.state().map_err(problem)?;
+        let state = group.state().map_err(|error| problem(&error))?;
         let participants = state.members.iter().map(|member| ParticipantView {
             phone_number: member.account.pn.to_string(),
             lid: member.account.lid().to_string(),
@@ -84,6 +89,7 @@ impl GroupView {
             group_id: group.jid(),
             subject: state.subject.text.clone(),
             description: description.map(|description| description.body.text.clone()),
+            picture_id: state.picture.map(|picture| picture.id.to_string()),
             addressing: match group.addressing {
                 Domain::Lid => Addressing::Lid,
                 _ => Addressing::Pn,
@@ -101,7 +107,7 @@ impl GroupView {
     }
 }
 
-fn problem(error: GroupError) -> Problem {
+pub(super) fn problem(error: &GroupError) -> Problem {
     let code = match error {
         GroupError::NotFound => ProblemCode::GroupNotFound,
         GroupError::NotMember | GroupError::NotAdmin | GroupError::NoInvite => ProblemCode::GroupForbidden,
@@ -120,7 +126,7 @@ fn problem(error: GroupError) -> Problem {
 pub(super) fn find(service: &Service, id: &str) -> Result<Arc<Group>, Problem> {
     let user = id.strip_suffix("@g.us").unwrap_or(id);
     let group = service.groups.get(user);
-    group.ok_or_else(|| problem(GroupError::NotFound))
+    group.ok_or_else(|| problem(&GroupError::NotFound))
 }
 
 fn account(service: &Service, number: &str, pointer: &'static str) -> Result<Arc<Account>, Problem> {
@@ -205,7 +211,7 @@ pub(super) async fn create(
     new.approval = body.approval;
     new.member_add = body.member_add_mode.unwrap_or(new.member_add);
     let _unit = service.journal.unit();
-    let (group, _) = group::create(&service, &creator, new, targets).map_err(problem)?;
+    let (group, _) = group::create(&service, &creator, new, targets).map_err(|error| problem(&error))?;
     Ok((StatusCode::CREATED, Json(GroupView::of(&group)?)))
 }
 
@@ -269,7 +275,7 @@ impl SettingsBody {
     fn settings(self, group: &Group) -> Result<Vec<Setting>, Problem> {
         let previous = group
             .state()
-            .map_err(problem)?
+            .map_err(|error| problem(&error))?
             .description
             .as_ref()
             .map(|description| description.id.clone());
@@ -302,7 +308,7 @@ pub(super) async fn change_settings(
     let by = actor(&service, &group, body.by.as_ref())?;
     let _unit = service.journal.unit();
     for setting in body.settings(&group)? {
-        group::apply(&service, &group, &by, setting).map_err(problem)?;
+        group::apply(&service, &group, &by, setting).map_err(|error| problem(&error))?;
     }
     Ok(Json(GroupView::of(&group)?))
 }

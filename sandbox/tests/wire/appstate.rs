@@ -28,7 +28,7 @@ async fn stage() -> Stage {
 }
 
 /// Asks for a collection from `version` on, or adds a patch to it.
-async fn sync(wire: &mut Wire, name: &str, version: u64, patch: Option<Vec<u8>>) -> Node {
+pub async fn sync(wire: &mut Wire, name: &str, version: u64, patch: Option<Vec<u8>>) -> Node {
     let collection = Node::new("collection")
         .attr("name", name.to_owned())
         .attr("version", version.to_string())
@@ -468,46 +468,4 @@ async fn the_phone_reads_a_patch_whose_changes_are_in_an_external_blob() {
         (&Value::Null, 1)
     );
     assert_eq!(seen["entries"][0]["action"], "pin");
-}
-
-#[tokio::test]
-async fn app_state_of_an_account_has_a_limit_in_bytes() {
-    let stage = Stage::with(SandboxConfig {
-        app_state_bytes_max: 4_096,
-        ..SandboxConfig::default()
-    })
-    .await;
-    stage.account(ADA, false).await;
-    stage.account(BOB, false).await;
-    let mut ada = Companion::paired(&stage, ADA).await;
-    let mut wire = ada.open(&stage).await;
-    let large = SyncdPatch {
-        patch_mac: Some(vec![7; 3_000]),
-        ..SyncdPatch::default()
-    };
-    let large = large.encode_to_vec();
-    let answer = sync(&mut wire, "regular", 0, Some(large.clone())).await;
-    assert_eq!(answer.get("version"), Some("1"), "{answer:?}");
-    // All collections count together, and what is refused changes nothing.
-    let answer = sync(&mut wire, "regular_high", 0, Some(large.clone())).await;
-    let error = answer.find("error").unwrap();
-    assert_eq!(
-        (answer.get("type"), error.get("code"), error.get("text")),
-        (Some("error"), Some("507"), Some("app-state-full"))
-    );
-    assert!(sync(&mut wire, "regular_high", 0, None).await.is("version", "0"));
-    let mut chats = 0;
-    let refused = loop {
-        let body = json!({"action": "pin", "chat": format!("1555{chats:07}"), "pinned": true});
-        let (status, body) = stage.post(&format!("/accounts/{ADA}/app-state"), body).await;
-        if status != 204 {
-            break (status, body["code"].as_str().unwrap().to_owned());
-        }
-        chats += 1;
-        assert!(chats < 100);
-    };
-    assert_eq!(refused, (503, "collection_full".to_owned()));
-    // Nobody else is concerned.
-    let body = json!({"action": "pin", "chat": ADA, "pinned": true});
-    assert_eq!(stage.post(&format!("/accounts/{BOB}/app-state"), body).await.0, 204);
 }

@@ -5,6 +5,7 @@
 mod appstate;
 mod bundle;
 mod client;
+mod connection;
 mod control;
 mod device;
 mod fault;
@@ -18,6 +19,7 @@ mod history;
 mod hostile;
 mod kinds;
 mod ledger;
+mod limit;
 mod media;
 mod member;
 mod message;

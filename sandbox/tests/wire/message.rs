@@ -1,6 +1,5 @@
 //! Messages, receipts, the offline queue and resends.
 
-use roost_sandbox::server::SandboxConfig;
 use roost_sandbox::wire::node::Node;
 use serde_json::json;
 
@@ -374,44 +373,4 @@ async fn a_sender_that_misses_a_device_is_told_the_right_hash() {
             .get("phash")
             .is_some_and(|hash| hash.starts_with("2:"))
     );
-}
-
-#[tokio::test]
-async fn a_phone_forgets_the_oldest_texts_when_they_take_too_much() {
-    let stage = Stage::with(SandboxConfig {
-        phone_messages_bytes_max: 30_000,
-        ..SandboxConfig::default()
-    })
-    .await;
-    stage.account(ADA, false).await;
-    stage.account(BOB, false).await;
-    let mut ada = Companion::paired(&stage, ADA).await;
-    let mut wire = ada.open(&stage).await;
-    let text = "x".repeat(5_000);
-    let mut last = Vec::new();
-    for number in 1..=10 {
-        let id = format!("M{number}");
-        let message = ada.message(&mut wire, BOB_JID, &[BOB_JID], &id, &text).await;
-        wire.send(&message).await;
-        wire.expect_ack(&id).await;
-        last = eventually(|| async {
-            let (_, body) = stage.get(&format!("/accounts/{BOB}/messages")).await;
-            let messages = body["data"].as_array().unwrap().clone();
-            let is_there = messages.last().is_some_and(|last| last["whatsapp_id"] == *id);
-            is_there.then_some(messages)
-        })
-        .await;
-    }
-    let ids: Vec<_> = last.iter().map(|note| note["whatsapp_id"].clone()).collect();
-    assert_eq!(ids, ["M9", "M10"], "the latest are remembered, in order");
-    assert_eq!(stage.stat("messages_forgotten").await, 8);
-    // One that alone takes more than there is room for is remembered until the next.
-    let large = ada.message(&mut wire, BOB_JID, &[BOB_JID], "M11", &"y".repeat(40_000)).await;
-    wire.send(&large).await;
-    eventually(|| async {
-        let (_, body) = stage.get(&format!("/accounts/{BOB}/messages")).await;
-        let messages = body["data"].as_array().unwrap();
-        (messages.len() == 1 && messages[0]["whatsapp_id"] == "M11").then_some(())
-    })
-    .await;
 }

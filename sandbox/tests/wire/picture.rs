@@ -273,17 +273,27 @@ async fn a_phone_sets_and_removes_the_picture_of_a_group_and_members_are_told() 
     );
     let change = told.find("set").unwrap();
     assert_eq!(change.get("id"), set["id"].as_str());
-    assert_eq!((change.get("jid"), change.get("author")), (Some(&*jid), Some(ADA_JID)));
-    assert_eq!(stage.get(&format!("/groups/{jid}")).await.1["picture_id"], set["id"]);
+    assert_eq!(
+        (change.get("jid"), change.get("author")),
+        (Some(&*jid), Some(ADA_JID))
+    );
+    assert_eq!(
+        stage.get(&format!("/groups/{jid}")).await.1["picture_id"],
+        set["id"]
+    );
 
     // The rights are those of the wire.
-    let (status, problem) = stage.put_bytes(&format!("{path}?by={}", group::EVE), jpeg(b"x")).await;
+    let (status, problem) = stage
+        .put_bytes(&format!("{path}?by={}", group::EVE), jpeg(b"x"))
+        .await;
     assert_eq!((status, &problem["code"]), (403, &json!("group_forbidden")));
     let (status, problem) = stage.put_bytes(&path, b"text".to_vec()).await;
     assert_eq!((status, &problem["code"]), (400, &json!("invalid_body")));
     let (status, problem) = stage.put_bytes("/groups/1@g.us/picture", jpeg(b"x")).await;
     assert_eq!((status, &problem["code"]), (404, &json!("group_not_found")));
-    let (status, _) = stage.patch(&format!("/groups/{jid}"), json!({"locked": true})).await;
+    let (status, _) = stage
+        .patch(&format!("/groups/{jid}"), json!({"locked": true}))
+        .await;
     assert_eq!(status, 200);
     let (status, problem) = stage.delete(&format!("{path}?by={BOB}")).await;
     assert_eq!((status, &problem["code"]), (403, &json!("group_forbidden")));
@@ -298,5 +308,9 @@ async fn a_phone_sets_and_removes_the_picture_of_a_group_and_members_are_told() 
         .await;
     assert_eq!(told.get("from"), Some(&*jid));
     assert_eq!(stage.get(&path).await.0, 404);
-    assert_eq!(stage.delete(&path).await.0, 204, "there is nothing left to remove");
+    assert_eq!(
+        stage.delete(&path).await.0,
+        204,
+        "there is nothing left to remove"
+    );
 }

@@ -19,9 +19,9 @@ pub use adv::{
     AdvSignedKeyIndexList,
 };
 pub use e2e::{
-    AudioMessage, ContextInfo, DeviceListMetadata, DeviceSentMessage, DocumentMessage, ExtendedTextMessage,
-    FutureProofMessage, ImageMessage, Message, MessageContextInfo, MessageKey, ProtocolMessage, ProtocolType,
-    ReactionMessage, SenderKeyDistributionMessage, StickerMessage, VideoMessage,
+    ContextInfo, DeviceListMetadata, DeviceSentMessage, ExtendedTextMessage, FutureProofMessage, Message,
+    MessageContextInfo, MessageKey, ProtocolMessage, ProtocolType, ReactionMessage,
+    SenderKeyDistributionMessage,
 };
 pub use history::{
     Conversation, HistorySync, HistorySyncMsg, HistorySyncNotification, HistorySyncType,
@@ -34,7 +34,10 @@ pub use kind::{
     PollEncValue, PollOption, PollUpdateMessage, PollVoteMessage, SingleSelectReply,
     TemplateButtonReplyMessage,
 };
-pub use media::{MediaRetryNotification, MediaRetryResult, ServerErrorReceipt};
+pub use media::{
+    AudioMessage, DocumentMessage, ImageMessage, MediaRetryNotification, MediaRetryResult,
+    ServerErrorReceipt, StickerMessage, VideoMessage,
+};
 pub use peer_data::{
     HistorySyncOnDemand, PeerDataOperation, PeerDataOperationRequest, PeerDataOperationResponse,
     PeerDataOperationResult, PlaceholderMessageResend, PlaceholderMessageResendResponse,

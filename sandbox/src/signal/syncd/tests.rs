@@ -1,7 +1,7 @@
 //! Facts about patches and snapshots.
 
 use super::*;
-use crate::signal::proto::{ChatFlagAction, SyncdPatchVersion};
+use crate::signal::proto::{ChatFlagAction, SyncdBlob, SyncdPatchVersion};
 
 fn keyring() -> Keyring {
     let mut keyring = Keyring::default();

@@ -7,6 +7,7 @@ use super::account::Account;
 use super::group;
 use super::link::stream_error;
 use super::service::{CreateError, Service};
+use super::stanza::error::StanzaError;
 use super::stanza::profile::notify_watchers;
 use super::stanza::{device_hash, presence};
 use crate::wire::jid::Domain;
@@ -31,7 +32,10 @@ fn unlink_all(account: &Account) {
     for device in account.devices() {
         account.remove_device(device.id);
         if let Some(link) = device.link() {
-            link.end_with(&stream_error(Some("401"), Some("device_removed")));
+            link.end_with(&stream_error(
+                Some(StanzaError::DeviceRemoved),
+                Some(StanzaError::DeviceRemoved.text()),
+            ));
         }
     }
 }

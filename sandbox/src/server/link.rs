@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::config::SandboxConfig;
 use super::outbox::Outbox;
+use super::stanza::error::StanzaError;
 use crate::wire::node::Node;
 
 #[derive(Debug)]
@@ -71,8 +72,8 @@ impl Link {
 }
 
 /// `<stream:error>` with a code, and the conflict that explains it.
-pub(super) fn stream_error(code: Option<&'static str>, conflict: Option<&'static str>) -> Node {
+pub(super) fn stream_error(error: Option<StanzaError>, conflict: Option<&'static str>) -> Node {
     Node::new("stream:error")
-        .attr_opt("code", code)
+        .attr_opt("code", error.map(StanzaError::code))
         .child_opt(conflict.map(|kind| Node::new("conflict").attr("type", kind)))
 }

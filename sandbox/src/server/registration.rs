@@ -14,6 +14,7 @@ use super::account::Account;
 use super::device::{About, Device, DeviceRow};
 use super::link::{Link, stream_error};
 use super::service::Service;
+use super::stanza::error::StanzaError;
 use super::stanza::{self, iq_error, iq_result};
 use super::sync::{lock, now_s};
 use crate::signal::keys::{typed, xeddsa_verify};
@@ -189,7 +190,7 @@ impl Registration {
             match request.get("stage") {
                 Some("companion_hello") => self.link.send(&self.companion_hello(service, id, request)),
                 Some("companion_finish") => self.companion_finish(service, id, request),
-                _ => self.link.send(&iq_error(id, 400, "bad-request")),
+                _ => self.link.send(&iq_error(id, StanzaError::BadRequest)),
             }
         } else if matches!(node.get("type"), Some("get" | "set")) {
             self.link.send(&iq_result(id));
@@ -209,7 +210,7 @@ impl Registration {
     /// The companion's answer to pair-success: now it is linked, and has to log in.
     fn accept(&self, service: &Service, id: &str, answer: Option<&[u8]>) {
         let Some(offer) = lock(&self.progress).offer.take_if(|offer| offer.query == id) else {
-            self.link.send(&iq_error(id, 400, "bad-request"));
+            self.link.send(&iq_error(id, StanzaError::BadRequest));
             return;
         };
         let proof = adv::accept_companion(
@@ -219,7 +220,7 @@ impl Registration {
         );
         let Ok(proof) = proof else {
             offer.account.withdraw_promise(offer.device);
-            self.link.send(&iq_error(id, 401, "signature-mismatch"));
+            self.link.send(&iq_error(id, StanzaError::SignatureMismatch));
             let _ = offer.done.send(Err(PairingError::Rejected));
             return;
         };
@@ -238,7 +239,8 @@ impl Registration {
         offer.account.add_device(Arc::new(device));
         service.counters.pairings.one();
         stanza::announce_devices(service, &offer.account, "add", offer.device);
-        self.link.end_with(&stream_error(Some("515"), None));
+        self.link
+            .end_with(&stream_error(Some(StanzaError::Restart), None));
         let _ = offer.done.send(Ok(offer.device));
     }
 
@@ -305,11 +307,11 @@ impl Registration {
             .and_then(Jid::parse)
             .and_then(|jid| service.account(&jid));
         let Some(account) = account else {
-            return iq_error(id, 404, "item-not-found");
+            return iq_error(id, StanzaError::NotFound);
         };
         let wrapped = request.find("link_code_pairing_wrapped_companion_ephemeral_pub");
         let Some(wrapped_ephemeral) = wrapped.and_then(Node::data_array::<WRAPPED_KEY_BYTES>) else {
-            return iq_error(id, 400, "bad-request");
+            return iq_error(id, StanzaError::BadRequest);
         };
         let reference = reference("3@");
         let pn = account.pn.clone();
@@ -340,7 +342,7 @@ impl Registration {
             ..
         }) = code
         else {
-            return self.link.send(&iq_error(id, 404, "item-not-found"));
+            return self.link.send(&iq_error(id, StanzaError::NotFound));
         };
         let bundle = request
             .find("link_code_pairing_wrapped_key_bundle")
@@ -357,7 +359,7 @@ impl Registration {
         let secret = match secret {
             Ok(secret) => secret,
             Err(error) => {
-                self.link.send(&iq_error(id, 400, "bad-request"));
+                self.link.send(&iq_error(id, StanzaError::BadRequest));
                 let _ = done.send(Err(error));
                 return;
             }

@@ -9,6 +9,7 @@ use super::link::Link;
 use super::registration::{Candidate, Registration};
 use super::service::Service;
 use super::session::Session;
+use super::stanza::error::StanzaError;
 use crate::wire::node::Node;
 use crate::wire::proto::ClientPayload;
 
@@ -96,9 +97,10 @@ impl Role {
             .clone()
             .zip(device.filter(|device| device.noise_key == key));
         let Some((account, device)) = known else {
-            let failure = Node::new("failure").attr("reason", "401");
+            let reason = StanzaError::DeviceRemoved.code();
+            let failure = Node::new("failure").attr("reason", reason);
             link.end_with(&failure.attr("location", "sandbox"));
-            return refused("401");
+            return refused(reason);
         };
         if let Some(cut) = service.faults.at_login(Who::new(&account.pn, device.id)) {
             cut.apply(link);

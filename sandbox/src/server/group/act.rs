@@ -9,6 +9,7 @@ use super::{
 };
 use crate::server::account::Account;
 use crate::server::service::Service;
+use crate::server::stanza::error::StanzaError;
 use crate::server::sync::now_s;
 use crate::wire::jid::Domain;
 use crate::wire::node::Node;
@@ -51,7 +52,7 @@ pub(in crate::server) struct Target {
 pub(in crate::server) struct Outcome {
     pub named: String,
     pub account: Option<Arc<Account>>,
-    pub error: Option<u16>,
+    pub error: Option<StanzaError>,
 }
 
 /// What is done to members.
@@ -201,7 +202,7 @@ pub(super) fn welcome(
     notice::to(service, group, &accounts, by, &created);
 }
 
-fn outcome(target: Target, error: Option<u16>) -> Outcome {
+fn outcome(target: Target, error: Option<StanzaError>) -> Outcome {
     Outcome {
         named: target.named,
         account: target.account,
@@ -211,15 +212,17 @@ fn outcome(target: Target, error: Option<u16>) -> Outcome {
 
 fn add(service: &Service, group: &Group, state: &mut State, by: &Account, target: Target) -> Outcome {
     let error = match &target.account {
-        None => Some(404),
+        None => Some(StanzaError::NotFound),
         // It lets only some others add it.
-        Some(account) if state.member(account).is_none() && !account.shows("groupadd", by) => Some(403),
+        Some(account) if state.member(account).is_none() && !account.shows("groupadd", by) => {
+            Some(StanzaError::Forbidden)
+        }
         Some(account) => admit(service, group, state, account)
             .err()
             .map(|error| match error {
-                GroupError::AlreadyMember => 409,
-                GroupError::Full => 419,
-                _ => 403,
+                GroupError::AlreadyMember => StanzaError::Conflict,
+                GroupError::Full => StanzaError::GroupFull,
+                _ => StanzaError::Forbidden,
             }),
     };
     outcome(target, error)
@@ -252,12 +255,12 @@ pub(super) fn admit(
 fn remove(service: &Service, group: &Group, state: &mut State, target: Target) -> Outcome {
     let role = target.account.as_ref().map(|account| state.role(account));
     let error = match (role, &target.account) {
-        (Some(Ok(Role::Superadmin)), _) => Some(403),
+        (Some(Ok(Role::Superadmin)), _) => Some(StanzaError::Forbidden),
         (Some(Ok(_)), Some(account)) => {
             depart(service, group, state, account);
             None
         }
-        _ => Some(404),
+        _ => Some(StanzaError::NotFound),
     };
     outcome(target, error)
 }
@@ -276,8 +279,8 @@ fn set_role(state: &mut State, target: Target, change: Change) -> Outcome {
         .as_ref()
         .and_then(|account| state.member_mut(account));
     let error = match (member.map(|member| &mut member.role), change) {
-        (None, _) => Some(404),
-        (Some(Role::Superadmin), Change::Demote) => Some(403),
+        (None, _) => Some(StanzaError::NotFound),
+        (Some(Role::Superadmin), Change::Demote) => Some(StanzaError::Forbidden),
         (Some(Role::Superadmin), _) => None,
         (Some(role), Change::Promote) => {
             *role = Role::Admin;

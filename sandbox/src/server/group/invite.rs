@@ -8,6 +8,7 @@ use super::{
 };
 use crate::server::account::Account;
 use crate::server::service::Service;
+use crate::server::stanza::error::StanzaError;
 use crate::server::sync::now_s;
 use crate::wire::node::Node;
 
@@ -146,15 +147,15 @@ pub(in crate::server) fn decide(
         };
         let account = target.account.filter(|account| asked(account.raw_id));
         let error = match &account {
-            None => Some(404),
+            None => Some(StanzaError::NotFound),
             Some(account) if approve => match admit(service, group, &mut state, account) {
                 Ok(()) => {
                     let (account, role) = (account.clone(), Role::Member);
                     let_in.push(Member { account, role });
                     None
                 }
-                Err(GroupError::Full) => Some(419),
-                Err(_) => Some(403),
+                Err(GroupError::Full) => Some(StanzaError::GroupFull),
+                Err(_) => Some(StanzaError::Forbidden),
             },
             Some(account) => {
                 state

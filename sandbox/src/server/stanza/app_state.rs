@@ -1,5 +1,6 @@
 //! App state: versioned lists of opaque patches per collection, shared by an account's devices.
 
+use super::error::StanzaError;
 use super::{iq_error, iq_result, notify_companions};
 use crate::server::account::{Account, Collection};
 use crate::server::phone;
@@ -17,10 +18,10 @@ const PATCHES_PER_ANSWER: usize = 100;
 
 pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node) -> Node {
     let Some(sync) = node.find("sync") else {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     };
     if sync.children().len() > COLLECTIONS_MAX {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     }
     let collections = sync
         .find_all("collection")
@@ -30,21 +31,21 @@ pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node
 
 fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node {
     let name = asked.get("name").unwrap_or_default();
-    let refused = |code: &'static str, text: &'static str| {
+    let refused = |error: StanzaError| {
         Node::new("collection")
             .attr("name", name.to_owned())
             .attr("type", "error")
-            .child(Node::new("error").attr("code", code).attr("text", text))
+            .child(error.node())
     };
     if name.is_empty() || name.len() > COLLECTION_NAME_BYTES_MAX {
-        return refused("400", "bad-request");
+        return refused(StanzaError::BadRequest);
     }
     let Ok(version) = asked.get("version").unwrap_or("0").parse::<u64>() else {
-        return refused("400", "bad-request");
+        return refused(StanzaError::BadRequest);
     };
     let mut collections = lock(&session.account.collections);
     if !collections.contains_key(name) && collections.len() >= COLLECTIONS_MAX {
-        return refused("400", "bad-request");
+        return refused(StanzaError::BadRequest);
     }
     let used = Collection::bytes_of(&collections);
     let collection = collections.entry(name.to_owned()).or_default();
@@ -62,20 +63,18 @@ fn answer_collection(service: &Service, session: &Session, asked: &Node) -> Node
         return with_patches(answer, &collection.patches, version);
     };
     if SyncdPatchVersion::decode(patch).is_err() {
-        return refused("400", "bad-request");
+        return refused(StanzaError::BadRequest);
     }
     if version != collection.version() {
-        let conflict = answer
-            .attr("type", "error")
-            .child(Node::new("error").attr("code", "409").attr("text", "conflict"));
+        let conflict = answer.attr("type", "error").child(StanzaError::Conflict.node());
         return with_patches(conflict, &collection.patches, version);
     }
     if collection.patches.len() >= service.config.patches_max {
-        return refused("507", "collection-full");
+        return refused(StanzaError::CollectionFull);
     }
     let stamped = SyncdPatchVersion::stamp(patch.to_vec(), version + 1);
     if used + stamped.len() > service.config.app_state_bytes_max {
-        return refused("507", "app-state-full");
+        return refused(StanzaError::AppStateFull);
     }
     let next = session.account.add_patch(collection, name, stamped.into());
     phone::app_state::read(&service.media, &session.account, name, collection);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error::StanzaError;
 use super::{iq_error, iq_result};
 use crate::server::account::Account;
 use crate::server::group::{
@@ -32,22 +33,22 @@ impl From<GroupError> for Failure {
 
 impl Failure {
     fn answer(&self, id: &str) -> Node {
-        let (code, text) = match self {
-            Self::Malformed => (400, "bad-request"),
-            Self::Unsupported => (501, "feature-not-implemented"),
+        let error = match self {
+            Self::Malformed => StanzaError::BadRequest,
+            Self::Unsupported => StanzaError::NotImplemented,
             Self::Group(error) => match error {
-                GroupError::AlreadyMember => (304, "already-exists"),
-                GroupError::NoInvite => (401, "not-authorized"),
-                GroupError::NotMember | GroupError::NotAdmin => (403, "forbidden"),
-                GroupError::NotFound => (404, "item-not-found"),
-                GroupError::Unacceptable(_) | GroupError::UnknownInvite => (406, "not-acceptable"),
-                GroupError::Outdated => (409, "conflict"),
-                GroupError::FormerInvite => (410, "gone"),
-                GroupError::Full => (419, "resource-limit"),
-                GroupError::TooMany => (500, "resource-limit"),
+                GroupError::AlreadyMember => StanzaError::AlreadyExists,
+                GroupError::NoInvite => StanzaError::NotAuthorized,
+                GroupError::NotMember | GroupError::NotAdmin => StanzaError::Forbidden,
+                GroupError::NotFound => StanzaError::NotFound,
+                GroupError::Unacceptable(_) | GroupError::UnknownInvite => StanzaError::NotAcceptable,
+                GroupError::Outdated => StanzaError::Conflict,
+                GroupError::FormerInvite => StanzaError::Gone,
+                GroupError::Full => StanzaError::GroupFull,
+                GroupError::TooMany => StanzaError::TooManyGroups,
             },
         };
-        iq_error(id, code, text)
+        iq_error(id, error)
     }
 }
 
@@ -214,17 +215,17 @@ impl Call<'_> {
                 .and_then(Jid::parse)
                 .filter(|jid| jid.domain == Domain::Group)
                 .ok_or(Failure::Malformed)?;
-            let failed = |code| {
+            let failed = |error: StanzaError| {
                 Ok(Node::new("group")
                     .attr("id", jid.user.clone())
-                    .attr("error", code))
+                    .attr("error", error.code()))
             };
             let Some(group) = self.service.groups.get(&jid.user) else {
-                return failed("404");
+                return failed(StanzaError::NotFound);
             };
             match group.state() {
-                Err(_) => failed("404"),
-                Ok(state) if state.role(self.account).is_err() => failed("403"),
+                Err(_) => failed(StanzaError::NotFound),
+                Ok(state) if state.role(self.account).is_err() => failed(StanzaError::Forbidden),
                 Ok(state) => Ok(group::group_node(&group, &state)),
             }
         });
@@ -242,15 +243,15 @@ impl Call<'_> {
             let answer = Node::new("group").attr("id", id.to_owned());
             Ok(match left {
                 Ok(()) => answer,
-                Err(GroupError::NotFound) => answer.attr("error", "404"),
-                Err(_) => answer.attr("error", "403"),
+                Err(GroupError::NotFound) => answer.attr("error", StanzaError::NotFound.code()),
+                Err(_) => answer.attr("error", StanzaError::Forbidden.code()),
             })
         });
         let left = left.collect::<Result<Vec<_>, Failure>>()?;
         match left.as_slice() {
             [] => Err(Failure::Malformed),
-            [one] if one.is("error", "404") => Err(GroupError::NotFound.into()),
-            [one] if one.is("error", "403") => Err(GroupError::NotMember.into()),
+            [one] if one.is("error", StanzaError::NotFound.code()) => Err(GroupError::NotFound.into()),
+            [one] if one.is("error", StanzaError::Forbidden.code()) => Err(GroupError::NotMember.into()),
             _ => Ok(Some(Node::new("leave").with_children(left))),
         }
     }
@@ -332,7 +333,7 @@ fn outcome_node(group: &Group, outcome: group::Outcome) -> Node {
         }
         None => Node::new("participant"),
     };
-    let code = outcome.error.map(|code| code.to_string());
+    let code = outcome.error.map(StanzaError::code);
     node.attr("jid", outcome.named).attr_opt("error", code)
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error::StanzaError;
 use super::{ID_BYTES_MAX, app_state, group, iq_error, iq_result, picture, prekey, profile, unlink, usync};
 use crate::server::link::stream_error;
 use crate::server::media::Holder;
@@ -26,7 +27,7 @@ pub(in crate::server) fn handle(service: &Arc<Service>, session: &Session, node:
         Some("get" | "set") => answer(service, session, id, namespace, node),
         // Answers to the service's own queries need none.
         Some("result" | "error") => return,
-        _ => iq_error(id, 400, "bad-request"),
+        _ => iq_error(id, StanzaError::BadRequest),
     };
     session.link.send(&answer);
 }
@@ -92,8 +93,8 @@ fn linked_devices(service: &Service, session: &Session, id: &str, node: &Node) {
             session.link.send(&iq_result(id));
             unlink(service, account, device);
         }
-        Some(_) => session.link.send(&iq_error(id, 404, "item-not-found")),
-        None => session.link.send(&iq_error(id, 400, "bad-request")),
+        Some(_) => session.link.send(&iq_error(id, StanzaError::NotFound)),
+        None => session.link.send(&iq_error(id, StanzaError::BadRequest)),
     }
 }
 

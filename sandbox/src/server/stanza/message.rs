@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::error::StanzaError;
 use super::iq::domain_of;
 use super::{ID_BYTES_MAX, participant_hash};
 use crate::server::account::Account;
@@ -49,11 +50,11 @@ pub(in crate::server) enum Refusal {
 impl Refusal {
     pub(in crate::server) fn code(self) -> Text {
         match self {
-            Self::Malformed => "400".into(),
-            Self::Forbidden => "403".into(),
-            Self::NoSuchUser => "404".into(),
-            Self::Unsupported => "501".into(),
-            Self::QueueFull => "503".into(),
+            Self::Malformed => StanzaError::BadRequest.code().into(),
+            Self::Forbidden => StanzaError::Forbidden.code().into(),
+            Self::NoSuchUser => StanzaError::NotFound.code().into(),
+            Self::Unsupported => StanzaError::NotImplemented.code().into(),
+            Self::QueueFull => StanzaError::Unavailable.code().into(),
             Self::Fault(code) => code.to_string().into(),
         }
     }

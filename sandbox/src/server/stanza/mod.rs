@@ -1,6 +1,7 @@
 //! What the service answers to each kind of stanza, and the pieces stanzas are built from.
 
 pub(super) mod app_state;
+pub(super) mod error;
 mod group;
 pub(super) mod iq;
 pub(super) mod message;
@@ -12,6 +13,7 @@ pub(super) mod receipt;
 pub(super) mod usync;
 
 use bytes::Bytes;
+use error::StanzaError;
 
 use super::account::Account;
 use super::link::stream_error;
@@ -29,12 +31,8 @@ pub(super) fn iq_result(id: &str) -> Node {
     iq_from_server(id.to_owned(), "result").attr("t", now_s().to_string())
 }
 
-pub(super) fn iq_error(id: &str, code: u16, text: &'static str) -> Node {
-    iq_from_server(id.to_owned(), "error").child(
-        Node::new("error")
-            .attr("code", code.to_string())
-            .attr("text", text),
-    )
+pub(super) fn iq_error(id: &str, error: StanzaError) -> Node {
+    iq_from_server(id.to_owned(), "error").child(error.node())
 }
 
 pub(super) fn iq_from_server(id: String, kind: &'static str) -> Node {
@@ -124,7 +122,10 @@ pub(super) fn unlink(service: &Service, account: &Account, device: u16) {
     };
     if let Some(link) = removed.link() {
         link.because("unlinked");
-        link.end_with(&stream_error(Some("401"), Some("device_removed")));
+        link.end_with(&stream_error(
+            Some(StanzaError::DeviceRemoved),
+            Some(StanzaError::DeviceRemoved.text()),
+        ));
     }
     announce_devices(service, account, "remove", device);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error::StanzaError;
 use super::profile::notify_watchers;
 use super::{iq_error, iq_result};
 use crate::server::account::Account;
@@ -70,13 +71,13 @@ impl Owner {
 
 pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node) -> Node {
     let Some(owner) = Owner::of(service, session, node.get("target")) else {
-        return iq_error(id, 404, "item-not-found");
+        return iq_error(id, StanzaError::NotFound);
     };
     let asked = node.find("picture");
     let answered = if node.is("type", "get") {
         owner.picture(session).map(|picture| match picture {
             Some(picture) => get(service, picture, id, asked),
-            None => iq_error(id, 404, "item-not-found"),
+            None => iq_error(id, StanzaError::NotFound),
         })
     } else {
         let jpeg = asked.and_then(Node::data).filter(|jpeg| !jpeg.is_empty());
@@ -90,17 +91,17 @@ pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node
 
 fn refused(id: &str, error: &PictureError) -> Node {
     match error {
-        PictureError::NotJpeg => iq_error(id, 406, "not-acceptable"),
-        PictureError::TooLarge(_) => iq_error(id, 413, "request-too-large"),
-        PictureError::NotOwn => iq_error(id, 403, "forbidden"),
-        PictureError::Group(GroupError::NotFound) => iq_error(id, 404, "item-not-found"),
+        PictureError::NotJpeg => iq_error(id, StanzaError::NotAcceptable),
+        PictureError::TooLarge(_) => iq_error(id, StanzaError::TooLarge),
+        PictureError::NotOwn => iq_error(id, StanzaError::Forbidden),
+        PictureError::Group(GroupError::NotFound) => iq_error(id, StanzaError::NotFound),
         PictureError::Hidden | PictureError::Group(GroupError::NotMember) => {
-            iq_error(id, 401, "not-authorized")
+            iq_error(id, StanzaError::NotAuthorized)
         }
-        PictureError::Group(_) => iq_error(id, 403, "forbidden"),
+        PictureError::Group(_) => iq_error(id, StanzaError::Forbidden),
         PictureError::Store(error) => {
             tracing::warn!(error = error.to_string(), "a picture could not be stored");
-            iq_error(id, 500, "internal-server-error")
+            iq_error(id, StanzaError::Internal)
         }
     }
 }
@@ -127,7 +128,7 @@ fn get(service: &Service, picture: Picture, id: &str, asked: Option<&Node>) -> N
     };
     match found {
         Some(shown) => iq_result(id).child(shown),
-        None => iq_error(id, 404, "item-not-found"),
+        None => iq_error(id, StanzaError::NotFound),
     }
 }
 

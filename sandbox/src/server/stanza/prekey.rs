@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
 
+use super::error::StanzaError;
 use super::{iq_error, iq_result};
 use crate::server::account::Account;
 use crate::server::device::{Device, PREKEYS_LOW, PREKEYS_MAX};
@@ -40,7 +41,7 @@ pub(super) fn answer(service: &Arc<Service>, session: &Session, id: &str, node: 
     if stored.is_some() {
         iq_result(id)
     } else {
-        iq_error(id, 406, "not-acceptable")
+        iq_error(id, StanzaError::NotAcceptable)
     }
 }
 
@@ -109,7 +110,7 @@ fn digest(device: &Device) -> Node {
 
 fn bundles(service: &Arc<Service>, session: &Session, id: &str, request: &Node) -> Node {
     if request.children().len() > USERS_MAX {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     }
     let users = request.find_all("user").map(|user| {
         let jid = user.get("jid").unwrap_or_default();
@@ -119,11 +120,7 @@ fn bundles(service: &Arc<Service>, session: &Session, id: &str, request: &Node) 
                 service.faults.at_bundle(session.who(), &mut fetched.bundle);
                 answer.with_children(fetched.into_nodes())
             }
-            None => answer.child(
-                Node::new("error")
-                    .attr("code", "404")
-                    .attr("text", "item-not-found"),
-            ),
+            None => answer.child(StanzaError::NotFound.node()),
         }
     });
     iq_result(id).child(Node::new("list").with_children(users.collect()))

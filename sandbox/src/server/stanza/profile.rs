@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::error::StanzaError;
 use super::{iq_error, iq_result, notify_companions};
 use crate::server::account::Account;
 use crate::server::profile::{CATEGORIES, Category};
@@ -42,7 +43,7 @@ pub(super) fn privacy(service: &Service, session: &Session, id: &str, node: &Nod
     };
     let changes: Option<Vec<_>> = privacy.find_all("category").take(ITEMS_MAX).map(change).collect();
     let Some(changes) = changes.filter(|changes| !changes.is_empty()) else {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     };
     let mut changed = Vec::new();
     for (category, value, node) in changes {
@@ -77,7 +78,7 @@ fn change(node: &Node) -> Option<(&'static Category, &str, &Node)> {
 /// Lists whom a setting excludes.
 fn excluded(service: &Service, session: &Session, id: &str, list: &Node) -> Node {
     let Some(category) = list.get("name").and_then(Category::find) else {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     };
     let excluded: Vec<_> = lock(&session.account.profile).excluded(category).collect();
     let hash = list_hash(excluded.iter().copied());
@@ -104,12 +105,12 @@ pub(super) fn blocklist(service: &Service, session: &Session, id: &str, node: &N
         let is_blocked = match item.get("action") {
             Some("block") => true,
             Some("unblock") => false,
-            _ => return iq_error(id, 400, "bad-request"),
+            _ => return iq_error(id, StanzaError::BadRequest),
         };
         match named(service, item) {
             Some(other) if other.raw_id != account.raw_id => changes.push((other, is_blocked)),
-            Some(_) => return iq_error(id, 400, "bad-request"),
-            None => return iq_error(id, 404, "item-not-found"),
+            Some(_) => return iq_error(id, StanzaError::BadRequest),
+            None => return iq_error(id, StanzaError::NotFound),
         }
     }
     block(service, account, Some(session.device.id), &changes, now_s());
@@ -192,7 +193,7 @@ pub(super) fn set_about(service: &Service, session: &Session, id: &str, node: &N
             change_about(service, &session.account, text, Some(session.device.id));
             iq_result(id)
         }
-        None => iq_error(id, 400, "bad-request"),
+        None => iq_error(id, StanzaError::BadRequest),
     }
 }
 
@@ -216,7 +217,7 @@ pub(super) fn timer(service: &Service, session: &Session, id: &str, node: &Node)
         .and_then(|timer| timer.get("duration")?.parse::<u32>().ok())
         .filter(|duration| *duration <= TIMER_S_MAX);
     let Some(duration) = duration else {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     };
     session.account.change_profile(|profile| {
         profile.timer_s = duration;
@@ -246,7 +247,7 @@ pub(super) fn timer_node(account: &Account) -> Node {
 /// The about text as `viewer` sees it.
 pub(super) fn about_node(account: &Account, viewer: &Account) -> Node {
     if !account.shows("status", viewer) {
-        return Node::new("status").attr("code", "401");
+        return Node::new("status").attr("code", StanzaError::NotAuthorized.code());
     }
     let profile = lock(&account.profile);
     let node = Node::new("status").attr("t", profile.about_at_s.to_string());
@@ -260,7 +261,7 @@ pub(super) fn about_node(account: &Account, viewer: &Account) -> Node {
 /// Answers for a business profile: accounts of the sandbox are no businesses.
 pub(super) fn business(id: &str, node: &Node) -> Node {
     if node.find("business_profile").is_none() {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     }
     iq_result(id).child(Node::new("business_profile").attr("v", "244"))
 }

@@ -1,5 +1,6 @@
 //! Questions about users: their devices, their other address, whether they exist.
 
+use super::error::StanzaError;
 use super::iq::domain_of;
 use super::{device_hash, iq_error, iq_result, key_index_list, profile};
 use crate::server::account::Account;
@@ -14,12 +15,12 @@ const PROTOCOLS_MAX: usize = 16;
 
 pub(super) fn answer(service: &Service, session: &Session, id: &str, node: &Node) -> Node {
     let Some(query) = node.find("usync") else {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     };
     let protocols = query.find("query").map(Node::children).unwrap_or_default();
     let users = query.find("list").map(Node::children).unwrap_or_default();
     if protocols.is_empty() || protocols.len() > PROTOCOLS_MAX || users.len() > USERS_MAX {
-        return iq_error(id, 400, "bad-request");
+        return iq_error(id, StanzaError::BadRequest);
     }
     let results = protocols
         .iter()
@@ -94,9 +95,7 @@ fn unknown(protocol: &Node) -> Node {
 }
 
 fn not_found() -> Node {
-    Node::new("error")
-        .attr("code", "404")
-        .attr("text", "item-not-found")
+    StanzaError::NotFound.node()
 }
 
 fn devices(account: &Account) -> Node {

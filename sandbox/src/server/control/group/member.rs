@@ -11,6 +11,7 @@ use super::super::problem::Problem;
 use super::{account, actor, find, problem, targets};
 use crate::server::group::{self, Change, Joined, Outcome};
 use crate::server::service::Service;
+use crate::server::stanza::error::StanzaError;
 
 const INVITE_LINK: &str = "https://chat.whatsapp.com/";
 
@@ -30,7 +31,7 @@ impl Outcomes {
     fn of(outcomes: Vec<Outcome>) -> Json<Self> {
         let participants = outcomes.into_iter().map(|outcome| OutcomeView {
             phone_number: outcome.named,
-            error: outcome.error,
+            error: outcome.error.map(StanzaError::number),
         });
         Json(Self {
             participants: participants.collect(),

@@ -346,7 +346,11 @@ fn a_sandbox_that_cannot_start_says_which_option_to_change() {
         let ports = ["--sandbox-listen", "127.0.0.1:0", "--media-listen", "127.0.0.1:0"];
         let arguments = [&["sandbox"], &ports[..], &option[..]].concat();
         let output = run(folder.path(), &arguments);
-        fails(&output, 1, &["the sandbox's media service cannot start", option[0]]);
+        fails(
+            &output,
+            1,
+            &["the sandbox's media service cannot start", option[0]],
+        );
         assert!(!err(&output).contains("cannot listen"), "{}", err(&output));
     }
 }

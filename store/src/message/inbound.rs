@@ -1,7 +1,9 @@
 //! Inbound facts: messages, edits, revocations, reactions, each recorded once.
 
 use roost_domain::event::{Amendment, EventType, NewEvent};
-use roost_domain::message::{Chat, Direction, Inbound, InboundBody, Message, MessageStatus, Origin, Quoted, Sender};
+use roost_domain::message::{
+    Chat, Direction, Inbound, InboundBody, Message, MessageStatus, Origin, Quoted, Sender,
+};
 use roost_domain::store::StoreError;
 use roost_domain::{Address, MessageId, Owner, PhoneNumber};
 

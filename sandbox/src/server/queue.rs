@@ -64,8 +64,7 @@ pub(super) enum Offer {
 
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Boxed: an empty map keeps its room for eleven.
-    entries: BTreeMap<u64, Box<Entry>>,
+    entries: BTreeMap<u64, Entry>,
     by_id: HashMap<(Class, Box<str>), Vec<u64>>,
     settled: Marks,
     next: u64,
@@ -183,7 +182,7 @@ impl Queue {
             .or_default()
             .push(number);
         self.bytes += entry.node.weight();
-        self.entries.insert(number, Box::new(entry));
+        self.entries.insert(number, entry);
     }
 
     /// Removes stanzas with this id for which `matches` holds, and remembers messages among them
@@ -235,6 +234,6 @@ impl Queue {
         self.entries
             .range(from..)
             .take(count)
-            .map(|(number, entry)| (*number, &**entry))
+            .map(|(number, entry)| (*number, entry))
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -44,8 +45,18 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // For a person: all causes in one line, and no backtrace.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
         .with_writer(std::io::stderr)
@@ -65,7 +76,9 @@ async fn main() -> anyhow::Result<()> {
         history_inline_bytes_max: options.history_inline_max,
         ..SandboxConfig::default()
     };
-    let sandbox = Sandbox::start(config).await.map_err(explain)?;
+    let media_listen = config.media_listen;
+    let started = Sandbox::start(config).await;
+    let sandbox = started.map_err(|error| explain(error, media_listen))?;
     warn_if_open(sandbox.addr());
     // A reader that has gone away is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&sandbox, options.data_dir.as_deref()).as_bytes());
@@ -90,10 +103,14 @@ fn allow_files() {
 }
 
 /// Adds what to do about it.
-fn explain(error: SandboxError) -> anyhow::Error {
+fn explain(error: SandboxError, media_listen: SocketAddr) -> anyhow::Error {
     let advice = match &error {
+        SandboxError::Listen { address, .. } if *address == media_listen => {
+            "the sandbox cannot serve media; choose another address with --media-listen, or stop the process \
+             that has it"
+        }
         SandboxError::Listen { .. } => {
-            "the sandbox cannot start; choose another address with --listen or --media-listen"
+            "the sandbox cannot start; choose another address with --listen, or stop the process that has it"
         }
         SandboxError::Media(_) => {
             "the sandbox cannot start; look at --media-name, --ca-file and the folder of --data-dir"
@@ -122,13 +139,18 @@ fn greeting(sandbox: &SandboxHandle, data_dir: Option<&Path>) -> String {
   media is at          {media}, to be trusted with {url}/sandbox/v1/ca.pem
   {state}
 
-Create a phone, let it scan a client's QR text, and have it send:
+Create two phones, and have one write to the other:
   curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000001\",\"name\":\"Ada\"}}'
   curl -s {url}/sandbox/v1/accounts -d '{{\"phone_number\":\"15550000002\",\"name\":\"Bob\",\"echo\":true}}'
-  curl -s {url}/sandbox/v1/accounts/15550000001/scan -d '{{\"code\":\"<QR text>\"}}'
   curl -s {url}/sandbox/v1/accounts/15550000002/messages -d '{{\"to\":\"15550000001\",\"text\":\"Hello\"}}'
-  curl -s {url}/sandbox/v1/accounts/15550000002/messages
-  curl -s {url}/sandbox/v1/stats
+  curl -s {url}/sandbox/v1/accounts/15550000001/messages
+
+Link your client to the first one, by the QR text it shows or the code it asks for:
+  curl -s {url}/sandbox/v1/accounts/15550000001/scan -d '{{\"code\":\"<QR text>\"}}'
+  curl -s {url}/sandbox/v1/accounts/15550000001/link-code -d '{{\"code\":\"<code>\"}}'
+  curl -s {url}/sandbox/v1/accounts/15550000001/devices
+
+All other calls: docs/sandbox.md
 "
     )
 }

@@ -226,3 +226,29 @@ async fn a_stopped_sandbox_frees_its_port() {
     })
     .await;
 }
+
+#[test]
+fn the_program_says_in_one_line_why_it_cannot_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (options, advice) in [
+        (["--listen", &taken, "--media-listen", "127.0.0.1:0"], "--listen"),
+        (
+            ["--listen", "127.0.0.1:0", "--media-listen", &taken],
+            "--media-listen",
+        ),
+    ] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_roost-sandbox"))
+            .args(options)
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.starts_with("error: ") && said.contains(&format!(" {advice},")),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}

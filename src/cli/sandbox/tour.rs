@@ -53,6 +53,7 @@ Try it in another terminal:
   # watch everything that happens, from the beginning
   api -N -H 'Accept: text/event-stream' "$API/v1/events?after=0"
 
+More to try, on the same sandbox: docs/sandbox.md (groups, media, faults, scenarios, clients of your own).
 Stop it with Ctrl-C. Everything comes back with the same --data-dir: no instance needs a new scan.
 
 "#

@@ -69,7 +69,11 @@ pub(super) fn router(service: Arc<Service>) -> Router {
     };
     Router::new()
         .nest("/sandbox/v1", api)
-        .fallback(|| async { Problem::new(ProblemCode::NotFound, "there is nothing at this path") })
+        .fallback(|| async {
+            let detail = "there is nothing at this path; the control API is below /sandbox/v1 (try \
+                          /sandbox/v1/stats), and clients connect to /ws/chat";
+            Problem::new(ProblemCode::NotFound, detail)
+        })
         .layer(DefaultBodyLimit::max(limit))
         .with_state(service)
 }

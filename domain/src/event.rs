@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::instance::{Instance, InstanceState};
 use crate::message::{Content, Message, Sender};
+use crate::webhook::EventPattern;
 use crate::{Address, EventId, InstanceId, MessageId, TenantId, Timestamp};
 
 /// Longest name of a custom type, in characters.
@@ -271,8 +272,8 @@ fn raw(data: &impl Serialize) -> Box<RawValue> {
 /// Which events to read; an empty list does not restrict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only these types.
-    pub types: Vec<EventType>,
+    /// Only these types and families.
+    pub types: Vec<EventPattern>,
     /// Only these instances.
     pub instances: Vec<InstanceId>,
 }
@@ -280,7 +281,7 @@ pub struct EventFilter {
 impl EventFilter {
     /// Whether the event passes.
     pub fn matches(&self, event: &Event) -> bool {
-        (self.types.is_empty() || self.types.contains(&event.kind))
+        (self.types.is_empty() || self.types.iter().any(|pattern| pattern.matches(&event.kind)))
             && (self.instances.is_empty()
                 || event
                     .instance_id
@@ -345,11 +346,13 @@ mod tests {
             ..EventFilter::default()
         };
         assert!(!other.matches(&event));
-        let wanted = EventFilter {
-            types: vec![EventType::InstanceQr],
-            instances: vec![instance],
-        };
-        assert!(wanted.matches(&event));
+        for pattern in ["instance.qr", "instance.*", "*"] {
+            let wanted = EventFilter {
+                types: vec![pattern.parse().unwrap()],
+                instances: vec![instance],
+            };
+            assert!(wanted.matches(&event), "{pattern}");
+        }
         assert_eq!(
             serde_json::to_value(&event).unwrap()["data"],
             serde_json::json!({"code": "code", "expires_at": "1970-01-01T00:00:00.000Z"})

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use roost_domain::event::{Event, EventFilter, EventType, NewEvent};
 use roost_domain::page::PAGE_ROWS_MAX;
 use roost_domain::store::{EventBatch, EventLog, StoreError};
+use roost_domain::webhook::EventPattern;
 use roost_domain::{Owner, TenantId};
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ static FILTERED: Statement = Statement::with_rows(
         "SELECT ",
         columns!(),
         " FROM event AS e WHERE e.tenant_id = $1 AND e.seq > $2 AND e.seq <= $3 \
-         AND ($5 = 0 OR e.type IN (SELECT r.value FROM {rows} AS r WHERE r.kind = 1)) \
+         AND ($5 = 0 OR e.type IN (SELECT r.value FROM {rows} AS r WHERE r.kind = 1) \
+              OR EXISTS (SELECT 1 FROM {rows} AS r WHERE r.kind = 3 AND substr(e.type, 1, length(r.value)) = r.value)) \
          AND ($6 = 0 OR e.instance_id IN (SELECT r.value FROM {rows} AS r WHERE r.kind = 2)) \
          ORDER BY e.seq LIMIT $4"
     ),
@@ -168,7 +170,7 @@ impl EventLog for SqlStore {
                 .int(end)
                 .int(i64::from(limit));
             let args = args
-                .int(i64::from(!filter.types.is_empty()))
+                .int(i64::from(restricts(&filter.types)))
                 .int(i64::from(!filter.instances.is_empty()));
             (
                 self.reader()
@@ -195,11 +197,19 @@ impl EventLog for SqlStore {
     }
 }
 
+fn restricts(types: &[EventPattern]) -> bool {
+    !types.is_empty() && !types.contains(&EventPattern::All)
+}
+
 impl SqlStore {
     fn filter_rows(&self, filter: &EventFilter) -> Rows {
         let mut rows = FILTERED.rows(self.reader().dialect());
-        for kind in &filter.types {
-            rows.int(1).id(kind).end();
+        for pattern in &filter.types {
+            match pattern {
+                EventPattern::Exact(kind) => rows.int(1).id(kind).end(),
+                EventPattern::Family(family) => rows.int(3).text(&format!("{family}.")).end(),
+                EventPattern::All => {}
+            }
         }
         for instance in &filter.instances {
             rows.int(2).id(instance).end();

@@ -132,7 +132,7 @@ async fn a_filter_passes_its_own_and_the_cursor_moves_over_the_rest() {
         [Some(second)]
     );
     stream.set_filter(EventFilter {
-        types: vec![EventType::InstanceDeleted],
+        types: vec![EventType::InstanceDeleted.into()],
         ..EventFilter::default()
     });
     node.instances().delete(node.tenant, first).await.unwrap();

@@ -34,6 +34,13 @@ impl EventPattern {
     }
 }
 
+/// This type.
+impl From<EventType> for EventPattern {
+    fn from(kind: EventType) -> Self {
+        Self::Exact(kind)
+    }
+}
+
 impl FromStr for EventPattern {
     type Err = PatternError;
 

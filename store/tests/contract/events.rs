@@ -120,7 +120,7 @@ async fn a_filter_passes_over_what_it_does_not_want(f: Fixture) {
         }
         found.len()
     };
-    let received = vec![EventType::MessageReceived];
+    let received = vec![EventType::MessageReceived.into()];
     assert_eq!(
         read(EventFilter {
             types: received.clone(),
@@ -147,12 +147,23 @@ async fn a_filter_passes_over_what_it_does_not_want(f: Fixture) {
     );
     assert_eq!(
         read(EventFilter {
-            types: received,
+            types: received.clone(),
             instances: vec![one.instance, two.instance]
         })
         .await,
         1
     );
+    let family = |name: &str| vec![name.parse().unwrap()];
+    for (types, count) in [
+        (family("message.*"), 1),
+        (family("custom.*"), 0),
+        (family("instance.*"), 2705),
+        ([family("message.*"), family("instance.created")].concat(), 3),
+        ([family("*"), received].concat(), 2706),
+    ] {
+        let instances = vec![];
+        assert_eq!(read(EventFilter { types, instances }).await, count);
+    }
 }
 
 async fn a_sweep_removes_old_events_and_messages(f: Fixture) {

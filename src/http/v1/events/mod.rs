@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use roost_domain::event::{EventFilter, EventType};
+use roost_domain::webhook::EventPattern;
 use roost_domain::{InstanceId, TenantId};
 
 use crate::http::auth::Tenant;
@@ -34,7 +35,7 @@ pub async fn read(
     mut params: Params,
 ) -> Answer<Response> {
     let filter = EventFilter {
-        types: params.list("types", FILTER_MAX, event_type),
+        types: params.list("types", FILTER_MAX, pattern),
         instances: params.list("instance_id", FILTER_MAX, str::parse::<InstanceId>),
     };
     match accept::choose(&headers, &[SSE, JSON])? {
@@ -43,10 +44,13 @@ pub async fn read(
     }
 }
 
-fn event_type(name: &str) -> Result<EventType, String> {
-    EventType::from_name(name).ok_or_else(|| {
+fn pattern(text: &str) -> Result<EventPattern, String> {
+    text.parse().map_err(|_| {
         let known: Vec<_> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
-        format!("expected some of {}", known.join(", "))
+        format!(
+            "expected custom.<name>, a family such as message.*, or some of {}",
+            known.join(", ")
+        )
     })
 }
 

@@ -11,7 +11,8 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use roost_actors::{StreamError, Subscription};
-use roost_domain::event::{Event, EventFilter, EventType};
+use roost_domain::event::{Event, EventFilter};
+use roost_domain::webhook::EventPattern;
 use roost_domain::{ErrorCode, InstanceId, TenantId};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -36,9 +37,9 @@ const WRITE_BUFFER_BYTES: usize = 32 * 1024;
 pub(super) enum Order {
     /// Sends events that pass, from a place in the log on.
     Subscribe {
-        /// Only these types; none restricts.
+        /// Only these types and families; none restricts.
         #[serde(default)]
-        types: Vec<EventType>,
+        types: Vec<EventPattern>,
         /// Only these instances; none restricts.
         #[serde(default)]
         instance_ids: Vec<InstanceId>,
@@ -52,7 +53,7 @@ pub(super) enum Order {
 enum Frame<'a> {
     Subscribed {
         after: i64,
-        types: &'a [EventType],
+        types: &'a [EventPattern],
         instance_ids: &'a [InstanceId],
     },
     Event {

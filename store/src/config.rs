@@ -63,6 +63,8 @@ pub struct StoreConfig {
     pub busy_timeout: Duration,
     /// How long one transaction may take on PostgreSQL before its connection is given up.
     pub transaction_timeout: Duration,
+    /// How long a delivery that an endpoint has taken stays in its webhook's list.
+    pub delivery_retention: Duration,
 }
 
 impl StoreConfig {
@@ -78,6 +80,7 @@ impl StoreConfig {
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(1),
             transaction_timeout: Duration::from_secs(15),
+            delivery_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }
 

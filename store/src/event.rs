@@ -22,6 +22,7 @@ macro_rules! columns {
         "e.tenant_id, e.seq, e.id, e.instance_id, e.chat, e.type, e.payload, e.created_at"
     };
 }
+pub(crate) use columns;
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
     "INSERT {lite:OR ROLLBACK }INTO event (tenant_id, seq, id, instance_id, chat, type, payload, created_at) \
@@ -82,7 +83,7 @@ pub(crate) fn insert_row(rows: &mut Rows, event: &Event) {
         .end();
 }
 
-fn from_row(row: &Row) -> Result<Arc<Event>, StoreError> {
+pub(crate) fn from_row(row: &Row) -> Result<Arc<Event>, StoreError> {
     let data = RawValue::from_string(row.text(6)?)
         .map_err(|_| StoreError::Corrupt("an event's payload is not JSON".to_owned()))?;
     Ok(Arc::new(Event {

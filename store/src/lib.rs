@@ -22,6 +22,7 @@ mod schema;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod webhook;
 mod writer;
 
 pub use config::{StoreConfig, Synchronous, WriterLimits};

@@ -8,6 +8,7 @@ use roost_domain::{Epoch, MessageId, Timestamp};
 
 use crate::SqlStore;
 use crate::database::{Failure, Statement};
+use crate::webhook::{ExpireDeliveries, ExpireEvents};
 use crate::writer::Transaction;
 use crate::writer::unit::Direct;
 
@@ -29,12 +30,14 @@ static HEARTBEAT: Statement = Statement::new(
 enum Until {
     Now,
     Retention,
+    /// The retention of deliveries that were taken.
+    DeliveryRetention,
     /// The retention, as a message id: ids sort by time.
     RetentionId,
 }
 
 /// What a sweep removes.
-static SWEEPS: [(Statement, Until); 5] = [
+static SWEEPS: [(Statement, Until); 6] = [
     (
         Statement::new(
             "DELETE FROM link_state WHERE (instance_id, collection, key) IN (SELECT s.instance_id, s.collection, \
@@ -51,13 +54,6 @@ static SWEEPS: [(Statement, Until); 5] = [
         Until::Now,
     ),
     (
-        Statement::new(
-            "DELETE FROM event WHERE (tenant_id, seq) IN (SELECT e.tenant_id, e.seq FROM event AS e \
-             WHERE e.created_at < $1 ORDER BY e.created_at, e.tenant_id, e.seq LIMIT $2)",
-        ),
-        Until::Retention,
-    ),
-    (
         // An accepted message is never swept: it has its own deadline.
         Statement::new(
             "DELETE FROM message WHERE id IN (SELECT m.id FROM message AS m \
@@ -71,6 +67,20 @@ static SWEEPS: [(Statement, Until); 5] = [
              a.whatsapp_id, a.chat, a.sender FROM amendment AS a WHERE a.at < $1 ORDER BY a.at LIMIT $2)",
         ),
         Until::Retention,
+    ),
+    (
+        Statement::new(
+            "DELETE FROM delivery WHERE (webhook_id, seq) IN (SELECT d.webhook_id, d.seq FROM delivery AS d \
+             WHERE d.status = 'dead' AND d.updated_at < $1 ORDER BY d.updated_at LIMIT $2)",
+        ),
+        Until::Retention,
+    ),
+    (
+        Statement::new(
+            "DELETE FROM delivery WHERE (webhook_id, seq) IN (SELECT d.webhook_id, d.seq FROM delivery AS d \
+             WHERE d.status = 'delivered' AND d.updated_at < $1 ORDER BY d.updated_at LIMIT $2)",
+        ),
+        Until::DeliveryRetention,
     ),
 ];
 
@@ -109,6 +119,7 @@ struct Sweep {
     until: &'static Until,
     now: Timestamp,
     oldest: Timestamp,
+    oldest_delivery: Timestamp,
 }
 
 #[async_trait]
@@ -119,6 +130,7 @@ impl Direct for Sweep {
         let args = match self.until {
             Until::Now => transaction.args().int(self.now.unix_ms()),
             Until::Retention => transaction.args().int(self.oldest.unix_ms()),
+            Until::DeliveryRetention => transaction.args().int(self.oldest_delivery.unix_ms()),
             Until::RetentionId => {
                 let ms = u64::try_from(self.oldest.unix_ms()).unwrap_or(0);
                 transaction.args().text(MessageId::from_parts(ms, 0))
@@ -141,9 +153,9 @@ impl Node for SqlStore {
     }
 
     async fn sweep(&self, now: Timestamp, retention: Duration) -> Result<u64, StoreError> {
-        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let oldest = Timestamp::from_unix_ms(now.unix_ms().saturating_sub(retention_ms));
-        let mut total = 0;
+        let oldest = before(now, retention);
+        let oldest_delivery = before(now, self.delivery_retention().min(retention));
+        let mut total = self.expire(oldest).await?;
         for (statement, until) in &SWEEPS {
             for _ in 0..SWEEP_STATEMENTS {
                 let removed = self
@@ -153,6 +165,7 @@ impl Node for SqlStore {
                         until,
                         now,
                         oldest,
+                        oldest_delivery,
                     })
                     .await?;
                 total += removed;
@@ -163,4 +176,33 @@ impl Node for SqlStore {
         }
         Ok(total)
     }
+}
+
+impl SqlStore {
+    /// Removes events that have had their time, after those that wait for them were told.
+    async fn expire(&self, oldest_kept: Timestamp) -> Result<u64, StoreError> {
+        for _ in 0..SWEEP_STATEMENTS {
+            let expire = ExpireDeliveries {
+                oldest_kept,
+                rows: SWEEP_ROWS,
+            };
+            if self.writer().direct(expire).await? < SWEEP_ROWS.unsigned_abs() {
+                break;
+            }
+        }
+        let mut total = 0;
+        for _ in 0..SWEEP_STATEMENTS {
+            let (removed, more) = self.writer().direct(ExpireEvents { oldest_kept }).await?;
+            total += removed;
+            if !more {
+                break;
+            }
+        }
+        Ok(total)
+    }
+}
+
+fn before(now: Timestamp, time: Duration) -> Timestamp {
+    let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_ms(now.unix_ms().saturating_sub(ms))
 }

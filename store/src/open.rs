@@ -99,6 +99,7 @@ pub struct SqlStore {
     writer: Writer,
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
+    delivery_retention: Duration,
 }
 
 impl SqlStore {
@@ -134,6 +135,7 @@ impl SqlStore {
             writer,
             keyring,
             clock,
+            delivery_retention: config.delivery_retention,
         })
     }
 
@@ -153,6 +155,10 @@ impl SqlStore {
 
     pub(crate) fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    pub(crate) fn delivery_retention(&self) -> Duration {
+        self.delivery_retention
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -6,12 +6,20 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use crate::database::{Args, Connection, Dialect, Statement};
 
 /// Version, name, and text for SQLite and PostgreSQL.
-const MIGRATIONS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "spine",
-    include_str!("../../migrations/sqlite/0001_spine.sql"),
-    include_str!("../../migrations/postgres/0001_spine.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "spine",
+        include_str!("../../migrations/sqlite/0001_spine.sql"),
+        include_str!("../../migrations/postgres/0001_spine.sql"),
+    ),
+    (
+        2,
+        "webhooks",
+        include_str!("../../migrations/sqlite/0002_webhooks.sql"),
+        include_str!("../../migrations/postgres/0002_webhooks.sql"),
+    ),
+];
 
 /// A migration in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]

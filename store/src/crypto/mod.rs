@@ -2,8 +2,8 @@
 //!
 //! Every key comes from the master key by HKDF-SHA256. A tenant's key is derived with the random salt
 //! in its row: without the row the key is gone for good, which is how a tenant's secrets are
-//! destroyed. Rows of an instance get a key of their own derived from the tenant's, so that no key
-//! ever sees so many random nonces that two could meet.
+//! destroyed. Rows of an instance and of a webhook get a key of their own derived from the tenant's, so
+//! that no key ever sees so many random nonces that two could meet.
 //!
 //! A ciphertext is `version (1) | key id (4) | nonce (12) | AES-256-GCM text and tag`. The row's
 //! identity is the associated data: a value copied to another row does not open.
@@ -17,7 +17,7 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use roost_domain::store::StoreError;
 use roost_domain::time::Entropy;
-use roost_domain::{InstanceId, TenantId};
+use roost_domain::{InstanceId, TenantId, WebhookId};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -115,7 +115,7 @@ impl Keyring {
     }
 }
 
-/// A tenant's key, from which those of its instances are derived.
+/// A tenant's key, from which those of its instances and webhooks are derived.
 pub(crate) struct TenantKey {
     tenant: TenantId,
     derive: Hkdf<Sha256>,
@@ -125,38 +125,47 @@ pub(crate) struct TenantKey {
 
 impl TenantKey {
     /// The key for the rows of an instance.
-    pub(crate) fn instance(&self, instance: InstanceId) -> InstanceKey<'_> {
+    pub(crate) fn instance(&self, instance: InstanceId) -> ResourceKey<'_> {
+        self.resource(b"instance", instance.to_u128())
+    }
+
+    /// The key for the rows of a webhook.
+    pub(crate) fn webhook(&self, webhook: WebhookId) -> ResourceKey<'_> {
+        self.resource(b"webhook", webhook.to_u128())
+    }
+
+    fn resource(&self, kind: &[u8], id: u128) -> ResourceKey<'_> {
         let mut key = Zeroizing::new([0; 32]);
-        expand(
-            &self.derive,
-            &[b"instance", &instance.to_u128().to_be_bytes()],
-            &mut *key,
-        );
-        InstanceKey {
+        expand(&self.derive, &[kind, &id.to_be_bytes()], &mut *key);
+        ResourceKey {
             of: self,
-            instance,
+            id,
             cipher: Aes256Gcm::new((&*key).into()),
         }
     }
 }
 
-/// Seals and opens values of one instance.
-pub(crate) struct InstanceKey<'a> {
+/// Seals and opens values of one instance or one webhook.
+pub(crate) struct ResourceKey<'a> {
     of: &'a TenantKey,
-    instance: InstanceId,
+    id: u128,
     cipher: Aes256Gcm,
 }
 
-/// What row a value belongs to, within its instance.
+/// What row a value belongs to, within its instance or webhook.
 #[derive(Clone, Copy)]
 pub(crate) enum Place<'a> {
     /// A row of the link state.
     LinkState { collection: i16, key: &'a str },
     /// The proxy in the instance's own row.
     Proxy,
+    /// The headers in the webhook's own row.
+    WebhookHeaders,
+    /// A row of the webhook's secrets.
+    WebhookSecret { number: i64 },
 }
 
-impl InstanceKey<'_> {
+impl ResourceKey<'_> {
     pub(crate) fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
         let mut sealed = Vec::with_capacity(HEADER_BYTES + plain.len() + 16);
         sealed.push(VERSION);
@@ -201,7 +210,7 @@ impl InstanceKey<'_> {
     fn identity(&self, place: Place<'_>) -> Vec<u8> {
         let mut identity = Vec::with_capacity(96);
         identity.extend_from_slice(&self.of.tenant.to_u128().to_be_bytes());
-        identity.extend_from_slice(&self.instance.to_u128().to_be_bytes());
+        identity.extend_from_slice(&self.id.to_be_bytes());
         match place {
             Place::LinkState { collection, key } => {
                 identity.push(b'l');
@@ -209,6 +218,11 @@ impl InstanceKey<'_> {
                 identity.extend_from_slice(key.as_bytes());
             }
             Place::Proxy => identity.push(b'p'),
+            Place::WebhookHeaders => identity.push(b'h'),
+            Place::WebhookSecret { number } => {
+                identity.push(b's');
+                identity.extend_from_slice(&number.to_be_bytes());
+            }
         }
         identity
     }

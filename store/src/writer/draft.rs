@@ -12,6 +12,7 @@ use roost_domain::{Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
 
 use super::ids::Ids;
 use crate::link_state::LinkDraft;
+use crate::webhook::{HookDraft, HookNeeds};
 
 /// Rows that units are going to read.
 #[derive(Default)]
@@ -29,6 +30,7 @@ pub(crate) struct Needs {
     pub(super) messages: BTreeSet<(InstanceId, String)>,
     /// WhatsApp ids of inbound facts that may be there already.
     pub(super) inbound: BTreeSet<(InstanceId, String)>,
+    pub(crate) hooks: HookNeeds,
 }
 
 impl Needs {
@@ -47,6 +49,11 @@ impl Needs {
     pub(crate) fn instance(&mut self, owner: Owner) {
         self.instances.insert(owner.instance);
         self.log(owner);
+    }
+
+    /// Whose an instance is.
+    pub(crate) fn tenant_of(&mut self, instance: InstanceId) {
+        self.owned.insert(instance);
     }
 
     /// A tenant's log.
@@ -132,6 +139,7 @@ pub(crate) struct Draft {
     pub(super) amendments: Vec<(TenantId, InboundKey, Timestamp)>,
     pub(super) events: Vec<Arc<Event>>,
     pub(crate) link: LinkDraft,
+    pub(crate) hooks: HookDraft,
 }
 
 impl Draft {
@@ -151,6 +159,7 @@ impl Draft {
             amendments: Vec::new(),
             events: Vec::new(),
             link: LinkDraft::default(),
+            hooks: HookDraft::default(),
         }
     }
 
@@ -174,6 +183,14 @@ impl Draft {
             Ok(())
         } else {
             Err(StoreError::NotFound)
+        }
+    }
+
+    /// Whether the instance is the tenant's.
+    pub(crate) fn check_instance(&self, tenant: TenantId, instance: InstanceId) -> Result<(), StoreError> {
+        match self.instances.get(&instance) {
+            Some(slot) if slot.tenant == tenant => Ok(()),
+            _ => Err(StoreError::NotFound),
         }
     }
 
@@ -217,6 +234,11 @@ impl Draft {
 
     /// Appends an event to a tenant's log. Returns its `seq`.
     pub(crate) fn append(&mut self, tenant: TenantId, new: NewEvent) -> i64 {
+        self.append_event(tenant, new).seq
+    }
+
+    /// Appends an event to a tenant's log. Returns it.
+    pub(crate) fn append_event(&mut self, tenant: TenantId, new: NewEvent) -> Arc<Event> {
         let id = self.ids.event(self.now);
         // Units check their owner or tenant first, and both come with the log.
         let log = self.logs.entry(tenant).or_insert(LogSlot {
@@ -225,18 +247,18 @@ impl Draft {
         });
         log.last_seq += 1;
         log.grown = true;
-        let seq = log.last_seq;
-        self.events.push(Arc::new(Event {
+        let event = Arc::new(Event {
             id,
             kind: new.kind,
-            seq,
+            seq: log.last_seq,
             timestamp: self.now,
             tenant_id: tenant,
             instance_id: new.instance_id,
             chat: new.chat,
             data: new.data,
-        }));
-        seq
+        });
+        self.events.push(Arc::clone(&event));
+        event
     }
 
     pub(crate) fn last_seq(&self, tenant: TenantId) -> i64 {

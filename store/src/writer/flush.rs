@@ -62,6 +62,7 @@ impl Draft {
         self.flush_messages(transaction).await?;
         self.flush_amendments(transaction).await?;
         self.flush_replies(transaction).await?;
+        std::mem::take(&mut self.hooks).flush(transaction).await?;
         self.flush_events(transaction).await
     }
 

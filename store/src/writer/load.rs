@@ -55,6 +55,7 @@ impl Draft {
         draft.load_replies(transaction, &needs).await?;
         draft.load_messages(transaction, &needs).await?;
         draft.load_inbound(transaction, &needs).await?;
+        draft.hooks.load(transaction, &needs.hooks).await?;
         Ok(draft)
     }
 

@@ -68,7 +68,14 @@ async fn an_instance_pairs_connects_sends_and_receives_and_all_of_it_is_on_the_s
     link.observer.inbound(vec![inbound("IN1", "hi")]).await.unwrap();
     let mut seen = Vec::new();
     while seen.last() != Some(&EventType::MessageReceived) {
-        seen.extend(stream.next(100).await.unwrap().iter().map(|event| event.kind.clone()));
+        seen.extend(
+            stream
+                .next(100)
+                .await
+                .unwrap()
+                .iter()
+                .map(|event| event.kind.clone()),
+        );
     }
     assert_eq!(
         seen,

@@ -1,0 +1,243 @@
+//! Webhooks and their deliveries: rows and the port.
+//!
+//! `write` is what tenants do to webhooks, `settle` what deliverers report, `redrive` deliveries that
+//! begin anew, `publish` a tenant's own events, `read` every list, `expire` the end of retention.
+//! Headers and secrets are sealed with the webhook's key.
+
+mod attempt;
+mod expire;
+mod publish;
+mod read;
+mod redrive;
+mod row;
+mod settle;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use roost_domain::event::{Event, NewEvent};
+use roost_domain::page::{Page, PageRequest};
+use roost_domain::store::{Idempotency, Outcome, StoreError, Webhooks};
+use roost_domain::webhook::store::{
+    DeliveryCounts, DeliveryDetail, DeliveryFilter, Parked, Replay, ReplayScope, Settlement, WebhookDuty,
+    WebhookPatch,
+};
+use roost_domain::webhook::{Delivery, DeliveryId, Webhook, WebhookOwner, WebhookSecret};
+use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
+
+use crate::SqlStore;
+use crate::database::Statement;
+
+pub(crate) use expire::{ExpireDeliveries, ExpireEvents};
+pub(crate) use settle::{HookDraft, HookNeeds};
+
+/// Secrets that still sign, the current one first.
+static SECRETS: Statement = Statement::new(
+    "SELECT s.number, s.value, s.expires_at FROM webhook_secret AS s \
+     WHERE s.webhook_id = $1 AND (s.expires_at IS NULL OR s.expires_at > $2) ORDER BY s.number DESC",
+);
+
+/// Replays that are not done, oldest first.
+static REPLAYS: Statement = Statement::new(
+    "SELECT p.number, p.next_seq, p.to_seq, p.scope FROM webhook_replay AS p \
+     WHERE p.webhook_id = $1 ORDER BY p.number",
+);
+
+#[async_trait]
+impl Webhooks for SqlStore {
+    async fn create_webhook(
+        &self,
+        webhook: Webhook,
+        secret: WebhookSecret,
+        max: u64,
+        idempotency: Option<(Idempotency, String)>,
+    ) -> Result<Outcome<Webhook>, StoreError> {
+        let (idempotency, reply) = idempotency.unzip();
+        let create = write::Create {
+            webhook,
+            secret,
+            max,
+            idempotency,
+            reply: reply.unwrap_or_default(),
+        };
+        self.writer().direct(create).await
+    }
+
+    async fn webhook(&self, tenant: TenantId, id: WebhookId) -> Result<Webhook, StoreError> {
+        Ok(self.webhook_row(tenant, id).await?.webhook)
+    }
+
+    async fn webhooks(
+        &self,
+        tenant: TenantId,
+        page: PageRequest<WebhookId>,
+    ) -> Result<Page<Webhook, WebhookId>, StoreError> {
+        self.webhook_page(tenant, page).await
+    }
+
+    async fn patch_webhook(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        patch: WebhookPatch,
+        at: Timestamp,
+    ) -> Result<Webhook, StoreError> {
+        let patch = write::Patch {
+            tenant,
+            id,
+            patch,
+            at,
+        };
+        self.writer().direct(patch).await
+    }
+
+    async fn delete_webhook(&self, tenant: TenantId, id: WebhookId) -> Result<(), StoreError> {
+        self.writer().direct(write::Delete { tenant, id }).await?;
+        // The webhook is gone from here on; what a crash leaves of its deliveries the sweep removes.
+        while self.writer().direct(write::DeleteDeliveries { id }).await? {}
+        Ok(())
+    }
+
+    async fn webhook_secrets(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+    ) -> Result<Vec<WebhookSecret>, StoreError> {
+        self.webhook_row(tenant, id).await?;
+        self.secrets(tenant, id).await
+    }
+
+    async fn rotate_webhook_secret(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        secret: WebhookSecret,
+        overlap_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let rotate = write::Rotate {
+            tenant,
+            id,
+            secret,
+            overlap_until,
+        };
+        self.writer().direct(rotate).await
+    }
+
+    async fn enabled_webhooks(
+        &self,
+        page: PageRequest<WebhookId>,
+    ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
+        self.enabled_page(page).await
+    }
+
+    async fn activate_webhook(&self, owner: WebhookOwner) -> Result<WebhookDuty, StoreError> {
+        self.writer().direct(write::Activate { owner }).await
+    }
+
+    async fn webhook_duty(&self, owner: WebhookOwner) -> Result<WebhookDuty, StoreError> {
+        self.duty(owner).await
+    }
+
+    async fn parked(&self, owner: WebhookOwner, after: i64, limit: u32) -> Result<Vec<Parked>, StoreError> {
+        self.parked_after(owner, after, limit).await
+    }
+
+    async fn settle(&self, owner: WebhookOwner, settlement: Settlement) -> Result<(), StoreError> {
+        let settle = settle::Settle { owner, settlement };
+        if settle.is_rare() {
+            self.writer().direct(settle::SettleRare(settle)).await
+        } else {
+            self.writer().planned(settle).await
+        }
+    }
+
+    async fn redrive(
+        &self,
+        owner: WebhookOwner,
+        seqs: Vec<i64>,
+        at: Timestamp,
+    ) -> Result<Vec<Parked>, StoreError> {
+        self.writer().direct(redrive::Redrive { owner, seqs, at }).await
+    }
+
+    async fn add_replay(
+        &self,
+        owner: WebhookOwner,
+        from_seq: i64,
+        to_seq: i64,
+        scope: ReplayScope,
+    ) -> Result<Replay, StoreError> {
+        let add = write::AddReplay {
+            owner,
+            from_seq,
+            to_seq,
+            scope,
+        };
+        self.writer().direct(add).await
+    }
+
+    async fn dead_letters(
+        &self,
+        owner: WebhookOwner,
+        from_seq: i64,
+        to_seq: i64,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.dead_between(owner, from_seq, to_seq, limit).await
+    }
+
+    async fn deliveries(
+        &self,
+        tenant: TenantId,
+        webhook: WebhookId,
+        filter: &DeliveryFilter,
+        page: PageRequest<i64>,
+    ) -> Result<Page<Delivery, i64>, StoreError> {
+        self.delivery_page(tenant, webhook, filter, page).await
+    }
+
+    async fn delivery(&self, tenant: TenantId, id: DeliveryId) -> Result<DeliveryDetail, StoreError> {
+        self.delivery_detail(tenant, id).await
+    }
+
+    async fn delivery_counts(
+        &self,
+        tenant: TenantId,
+        webhook: WebhookId,
+    ) -> Result<DeliveryCounts, StoreError> {
+        self.webhook_row(tenant, webhook).await?;
+        self.counts(webhook).await
+    }
+
+    async fn publish(
+        &self,
+        tenant: TenantId,
+        event: NewEvent,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Outcome<Arc<Event>>, StoreError> {
+        let publish = publish::Publish {
+            tenant,
+            event,
+            idempotency,
+        };
+        self.writer().planned(publish).await
+    }
+
+    async fn events_at(&self, tenant: TenantId, seqs: &[i64]) -> Result<Vec<Arc<Event>>, StoreError> {
+        self.events_by_seq(tenant, seqs).await
+    }
+
+    async fn event_seqs(&self, tenant: TenantId, ids: &[EventId]) -> Result<Vec<i64>, StoreError> {
+        self.seqs_of_events(tenant, ids).await
+    }
+
+    async fn event_range(
+        &self,
+        tenant: TenantId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        self.seqs_between(tenant, from, to).await
+    }
+}

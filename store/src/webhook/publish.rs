@@ -1,0 +1,47 @@
+//! A tenant's own events.
+
+use std::sync::Arc;
+
+use roost_domain::TenantId;
+use roost_domain::event::{Event, NewEvent};
+use roost_domain::store::{Idempotency, Outcome, StoreError};
+
+use crate::writer::draft::{Draft, Needs};
+use crate::writer::unit::Planned;
+
+/// Appends one event to its tenant's log.
+pub(super) struct Publish {
+    pub(super) tenant: TenantId,
+    pub(super) event: NewEvent,
+    pub(super) idempotency: Option<Idempotency>,
+}
+
+impl Planned for Publish {
+    type Output = Outcome<Arc<Event>>;
+
+    fn needs(&self, needs: &mut Needs) {
+        needs.tenant(self.tenant);
+        if let Some(instance) = self.event.instance_id {
+            needs.tenant_of(instance);
+        }
+        if let Some(idempotency) = &self.idempotency {
+            needs.reply(self.tenant, &idempotency.key);
+        }
+    }
+
+    fn plan(&self, draft: &mut Draft) -> Result<Outcome<Arc<Event>>, StoreError> {
+        draft.check_tenant(self.tenant)?;
+        if let Some(instance) = self.event.instance_id {
+            draft.check_instance(self.tenant, instance)?;
+        }
+        if let Some(replay) = draft.reply(self.tenant, &self.idempotency)? {
+            return Ok(Outcome::Replayed(replay));
+        }
+        let event = draft.append_event(self.tenant, self.event.clone());
+        // An event's shape has text keys: JSON can always write it.
+        draft.keep_reply(self.tenant, &self.idempotency, || {
+            serde_json::to_string(&*event).unwrap_or_default()
+        });
+        Ok(Outcome::Done(event))
+    }
+}

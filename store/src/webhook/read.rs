@@ -1,0 +1,411 @@
+//! Lists and single rows of webhooks and deliveries, and places in the log.
+
+use std::sync::Arc;
+
+use roost_domain::event::{Event, EventType};
+use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
+use roost_domain::store::StoreError;
+use roost_domain::webhook::store::{DeliveryCounts, DeliveryDetail, DeliveryFilter, Parked, WebhookDuty};
+use roost_domain::webhook::{
+    DeadReason, Delivery, DeliveryId, DeliveryStatus, Webhook, WebhookOwner, WebhookSecret,
+};
+use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
+
+use super::row::{self, WebhookRow};
+use super::{REPLAYS, SECRETS, attempt};
+use crate::SqlStore;
+use crate::database::{Column, Row, Statement};
+use crate::event;
+
+/// Rows that one filtered list looks at.
+const LOOKS_MAX: i64 = 10_000;
+/// Up to where rows are counted.
+const COUNT_MAX: i64 = 10_000;
+
+static BY_ID: Statement = Statement::new(concat!(
+    "SELECT ",
+    row::columns!(),
+    " FROM webhook AS w JOIN tenant AS t ON t.id = w.tenant_id WHERE w.id = $1 AND w.tenant_id = $2"
+));
+
+static PAGE: Statement = Statement::new(concat!(
+    "SELECT ",
+    row::columns!(),
+    " FROM webhook AS w JOIN tenant AS t ON t.id = w.tenant_id WHERE w.tenant_id = $1 AND w.id > $2 \
+     ORDER BY w.id LIMIT $3"
+));
+
+static ENABLED: Statement = Statement::new(
+    "SELECT w.id, w.tenant_id FROM webhook AS w WHERE w.state = 'enabled' AND w.id > $1 ORDER BY w.id LIMIT $2",
+);
+
+static PARKED: Statement = Statement::new(
+    "SELECT d.seq, d.order_key, d.attempt_count, d.round, d.next_attempt_at FROM delivery AS d \
+     WHERE d.webhook_id = $1 AND d.seq > $2 AND d.status = 'pending' AND d.status <> 'delivered' \
+     ORDER BY d.seq LIMIT $3",
+);
+
+static DEAD: Statement = Statement::new(
+    "SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq >= $2 AND d.seq <= $3 \
+     AND d.status = 'dead' AND d.status <> 'delivered' ORDER BY d.seq LIMIT $4",
+);
+
+macro_rules! delivery_columns {
+    () => {
+        "d.webhook_id, d.seq, d.event_id, d.event_type, d.instance_id, d.chat, d.status, d.dead_reason, \
+         d.attempt_count, d.next_attempt_at, d.created_at, d.updated_at"
+    };
+}
+
+/// The list of the few that wait or are dead has an index of its own.
+static LOOK_END: Statement = Statement::new(
+    "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 \
+     ORDER BY d.seq DESC LIMIT $3) AS s",
+);
+
+static OPEN_LOOK_END: Statement = Statement::new(
+    "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 \
+     AND d.status = $4 AND d.status <> 'delivered' ORDER BY d.seq DESC LIMIT $3) AS s",
+);
+
+macro_rules! delivery_list {
+    ($open:literal) => {
+        concat!(
+            "SELECT ",
+            delivery_columns!(),
+            " FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 AND d.seq >= $3 ",
+            $open,
+            "AND ($5 = '' OR d.status = $5) AND ($6 = '' OR d.event_type = $6) \
+             AND ($7 = '' OR d.instance_id = $7) AND ($8 = '' OR d.chat = $8) \
+             AND d.event_at >= $9 AND d.event_at < $10 ORDER BY d.seq DESC LIMIT $4"
+        )
+    };
+}
+
+static DELIVERIES: Statement = Statement::new(delivery_list!(""));
+static OPEN_DELIVERIES: Statement = Statement::new(delivery_list!("AND d.status <> 'delivered' "));
+
+static DELIVERY: Statement = Statement::new(concat!(
+    "SELECT ",
+    delivery_columns!(),
+    ", d.attempts FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq = $2 AND d.tenant_id = $3"
+));
+
+static COUNT: Statement = Statement::new(
+    "SELECT count(*) FROM (SELECT 1 FROM delivery AS d WHERE d.webhook_id = $1 AND d.status = $2 \
+     AND d.status <> 'delivered' LIMIT $3) AS s",
+);
+
+static OLDEST: Statement = Statement::new(
+    "SELECT d.event_at FROM delivery AS d WHERE d.webhook_id = $1 AND d.status = 'pending' \
+     AND d.status <> 'delivered' ORDER BY d.seq LIMIT 1",
+);
+
+static EVENTS_AT: Statement = Statement::with_rows(
+    concat!(
+        "SELECT ",
+        event::columns!(),
+        " FROM {rows} AS r JOIN event AS e ON e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
+    ),
+    &[Column::Int("seq")],
+);
+
+static EVENT_SEQS: Statement = Statement::with_rows(
+    "SELECT e.seq FROM {rows} AS r JOIN event AS e ON e.id = r.id WHERE e.tenant_id = $1 ORDER BY e.seq",
+    &[Column::Text("id")],
+);
+
+static ENDS: Statement = Statement::new(
+    "SELECT (SELECT min(e.seq) FROM event AS e WHERE e.tenant_id = $1), \
+     (SELECT max(e.seq) FROM event AS e WHERE e.tenant_id = $1)",
+);
+
+static FROM_SEQ: Statement = Statement::new(
+    "SELECT e.seq, e.created_at FROM event AS e WHERE e.tenant_id = $1 AND e.seq >= $2 ORDER BY e.seq LIMIT 1",
+);
+
+/// A pending delivery from its place, order key, attempts, round and due time.
+pub(super) fn parked_row(row: &Row) -> Result<Parked, StoreError> {
+    Ok(Parked {
+        seq: row.int(0)?,
+        order_key: row.opt_text(1)?.unwrap_or_default(),
+        attempts: count(row.int(2)?),
+        round: count(row.int(3)?),
+        next_attempt_at: row.opt_time(4)?,
+    })
+}
+
+fn count(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn delivery(row: &Row) -> Result<Delivery, StoreError> {
+    Ok(Delivery {
+        id: DeliveryId {
+            webhook: row.parse(0)?,
+            seq: row.int(1)?,
+        },
+        event_id: row.parse(2)?,
+        event_type: row.name(3, EventType::from_name)?,
+        instance_id: row.opt_parse(4)?,
+        chat: row.opt_parse(5)?,
+        status: row.name(6, DeliveryStatus::from_name)?,
+        dead_reason: match row.opt_str(7)? {
+            None => None,
+            Some(_) => Some(row.name(7, DeadReason::from_name)?),
+        },
+        attempts: count(row.int(8)?),
+        next_attempt_at: row.opt_time(9)?,
+        created_at: row.time(10)?,
+        updated_at: row.time(11)?,
+    })
+}
+
+impl SqlStore {
+    pub(super) async fn webhook_row(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+    ) -> Result<WebhookRow, StoreError> {
+        let args = self.reader().args().text(id).text(tenant);
+        let row = self.reader().fetch_one(&BY_ID, args).await?;
+        WebhookRow::read(&row.ok_or(StoreError::NotFound)?, self.keyring())
+    }
+
+    pub(super) async fn webhook_page(
+        &self,
+        tenant: TenantId,
+        page: PageRequest<WebhookId>,
+    ) -> Result<Page<Webhook, WebhookId>, StoreError> {
+        let after = page.after.map(|id| id.to_string()).unwrap_or_default();
+        let args = self.reader().args().text(tenant).text(after);
+        let args = args.int(i64::from(page.limit) + 1);
+        let rows = self.reader().fetch(&PAGE, args).await?;
+        let webhooks: Result<Vec<_>, _> = rows
+            .iter()
+            .map(|row| WebhookRow::read(row, self.keyring()).map(|row| row.webhook))
+            .collect();
+        Ok(Page::from_rows(webhooks?, page.limit, |webhook| webhook.id))
+    }
+
+    pub(super) async fn enabled_page(
+        &self,
+        page: PageRequest<WebhookId>,
+    ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
+        let after = page.after.map(|id| id.to_string()).unwrap_or_default();
+        let args = self.reader().args().text(after).int(i64::from(page.limit) + 1);
+        let rows = self.reader().fetch(&ENABLED, args).await?;
+        let found: Result<Vec<_>, StoreError> = rows
+            .iter()
+            .map(|row| Ok((row.parse(0)?, row.parse(1)?)))
+            .collect();
+        Ok(Page::from_rows(found?, page.limit, |found| found.0))
+    }
+
+    pub(super) async fn secrets(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+    ) -> Result<Vec<WebhookSecret>, StoreError> {
+        let key = self.tenant_key(tenant).await?;
+        let now = self.clock().now().unix_ms();
+        let args = self.reader().args().text(id).int(now);
+        let rows = self.reader().fetch(&SECRETS, args).await?;
+        rows.iter().map(|row| row::secret(row, id, &key)).collect()
+    }
+
+    pub(super) async fn duty(&self, owner: WebhookOwner) -> Result<WebhookDuty, StoreError> {
+        let row = self.webhook_row(owner.tenant, owner.webhook).await?;
+        row.check(owner)?;
+        let secrets = self.secrets(owner.tenant, owner.webhook).await?;
+        let args = self.reader().args().text(owner.webhook);
+        let rows = self.reader().fetch(&REPLAYS, args).await?;
+        let replays: Result<Vec<_>, _> = rows.iter().map(row::replay).collect();
+        Ok(row.duty(secrets, replays?))
+    }
+
+    pub(super) async fn parked_after(
+        &self,
+        owner: WebhookOwner,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Parked>, StoreError> {
+        self.webhook_row(owner.tenant, owner.webhook)
+            .await?
+            .check(owner)?;
+        let args = self.reader().args().text(owner.webhook).int(after);
+        let rows = self.reader().fetch(&PARKED, args.int(i64::from(limit))).await?;
+        rows.iter().map(parked_row).collect()
+    }
+
+    pub(super) async fn dead_between(
+        &self,
+        owner: WebhookOwner,
+        from_seq: i64,
+        to_seq: i64,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        self.webhook_row(owner.tenant, owner.webhook)
+            .await?
+            .check(owner)?;
+        let args = self.reader().args().text(owner.webhook).int(from_seq).int(to_seq);
+        let rows = self.reader().fetch(&DEAD, args.int(i64::from(limit))).await?;
+        rows.iter().map(|row| row.int(0)).collect()
+    }
+
+    /// A page may be short and still have a next one, where a filter let little of what it looked at
+    /// pass.
+    pub(super) async fn delivery_page(
+        &self,
+        tenant: TenantId,
+        webhook: WebhookId,
+        filter: &DeliveryFilter,
+        page: PageRequest<i64>,
+    ) -> Result<Page<Delivery, i64>, StoreError> {
+        self.webhook_row(tenant, webhook).await?;
+        let before = page.after.unwrap_or(i64::MAX);
+        let open = filter
+            .status
+            .filter(|status| *status != DeliveryStatus::Delivered);
+        let args = self.reader().args().text(webhook).int(before).int(LOOKS_MAX);
+        let (end, list, args) = match open {
+            Some(status) => (&OPEN_LOOK_END, &OPEN_DELIVERIES, args.text(status.as_str())),
+            None => (&LOOK_END, &DELIVERIES, args),
+        };
+        let looked = self.reader().fetch_one(end, args).await?;
+        let looked = looked.ok_or(StoreError::NotFound)?;
+        let Some(end) = looked.opt_int(0)? else {
+            return Ok(Page {
+                rows: Vec::new(),
+                next: None,
+            });
+        };
+        let more = looked.int(1)? >= LOOKS_MAX;
+        let args = self.reader().args().text(webhook).int(before).int(end);
+        let args = args
+            .int(i64::from(page.limit) + 1)
+            .text(filter.status.map_or("", DeliveryStatus::as_str))
+            .text(filter.event_type.as_ref().map_or("", EventType::as_str));
+        let args = args
+            .text(filter.instance.map(|id| id.to_string()).unwrap_or_default())
+            .text(filter.chat.as_ref().map(ToString::to_string).unwrap_or_default())
+            .int(filter.since.map_or(i64::MIN, Timestamp::unix_ms))
+            .int(filter.until.map_or(i64::MAX, Timestamp::unix_ms));
+        let rows = self.reader().fetch(list, args).await?;
+        let rows: Result<Vec<_>, _> = rows.iter().map(delivery).collect();
+        let mut found = Page::from_rows(rows?, page.limit, |delivery| delivery.id.seq);
+        if found.next.is_none() && more {
+            found.next = Some(end);
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn delivery_detail(
+        &self,
+        tenant: TenantId,
+        id: DeliveryId,
+    ) -> Result<DeliveryDetail, StoreError> {
+        let args = self.reader().args().text(id.webhook).int(id.seq).text(tenant);
+        let row = self.reader().fetch_one(&DELIVERY, args).await?;
+        let row = row.ok_or(StoreError::NotFound)?;
+        Ok(DeliveryDetail {
+            delivery: delivery(&row)?,
+            attempts: attempt::read(row.str(12)?)?,
+            event: self.events_by_seq(tenant, &[id.seq]).await?.pop(),
+        })
+    }
+
+    pub(super) async fn counts(&self, webhook: WebhookId) -> Result<DeliveryCounts, StoreError> {
+        let args = self.reader().args().text(webhook);
+        let oldest = self.reader().fetch_one(&OLDEST, args).await?;
+        Ok(DeliveryCounts {
+            pending: self.count(webhook, DeliveryStatus::Pending).await?,
+            dead: self.count(webhook, DeliveryStatus::Dead).await?,
+            oldest_pending: oldest.map(|row| row.time(0)).transpose()?,
+        })
+    }
+
+    async fn count(&self, webhook: WebhookId, status: DeliveryStatus) -> Result<u64, StoreError> {
+        let args = self.reader().args().text(webhook).text(status.as_str());
+        let row = self.reader().fetch_one(&COUNT, args.int(COUNT_MAX)).await?;
+        let count = row.map_or(Ok(0), |row| row.int(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    pub(super) async fn events_by_seq(
+        &self,
+        tenant: TenantId,
+        seqs: &[i64],
+    ) -> Result<Vec<Arc<Event>>, StoreError> {
+        let mut events = Vec::with_capacity(seqs.len());
+        for part in seqs.chunks(PAGE_ROWS_MAX as usize) {
+            let mut rows = EVENTS_AT.rows(self.reader().dialect());
+            for seq in part {
+                rows.int(*seq).end();
+            }
+            let args = self.reader().args().text(tenant).rows(rows);
+            for row in self.reader().fetch(&EVENTS_AT, args).await? {
+                events.push(event::from_row(&row)?);
+            }
+        }
+        Ok(events)
+    }
+
+    pub(super) async fn seqs_of_events(
+        &self,
+        tenant: TenantId,
+        ids: &[EventId],
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut seqs = Vec::with_capacity(ids.len());
+        for part in ids.chunks(PAGE_ROWS_MAX as usize) {
+            let mut rows = EVENT_SEQS.rows(self.reader().dialect());
+            for id in part {
+                rows.id(id).end();
+            }
+            let args = self.reader().args().text(tenant).rows(rows);
+            for row in self.reader().fetch(&EVENT_SEQS, args).await? {
+                seqs.push(row.int(0)?);
+            }
+        }
+        Ok(seqs)
+    }
+
+    pub(super) async fn seqs_between(
+        &self,
+        tenant: TenantId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<(i64, i64)>, StoreError> {
+        let ends = self
+            .reader()
+            .fetch_one(&ENDS, self.reader().args().text(tenant))
+            .await?;
+        let ends = ends.ok_or(StoreError::NotFound)?;
+        let (Some(first), Some(last)) = (ends.opt_int(0)?, ends.opt_int(1)?) else {
+            return Ok(None);
+        };
+        let begin = self.first_from(tenant, from, first, last + 1).await?;
+        let end = self.first_from(tenant, to, begin, last + 1).await?;
+        Ok((begin < end).then_some((begin, end - 1)))
+    }
+
+    /// `seq` of the first event that was not written before `at`, or `high`. The order of the log is
+    /// that of time, so that the place is found by halving.
+    async fn first_from(
+        &self,
+        tenant: TenantId,
+        at: Timestamp,
+        mut low: i64,
+        mut high: i64,
+    ) -> Result<i64, StoreError> {
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let args = self.reader().args().text(tenant).int(middle);
+            match self.reader().fetch_one(&FROM_SEQ, args).await? {
+                Some(row) if row.time(1)? < at => low = row.int(0)? + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+}

@@ -3,9 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
+use roost_sandbox::server::{PersistError, Sandbox, SandboxConfig, SandboxError, SandboxHandle};
 use roost_sandbox::wire::noise::verify_chain;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,8 +76,19 @@ impl Stage {
         Self::with(SandboxConfig::default()).await
     }
 
+    /// Waits for a data folder that is still locked: a process that another test is just starting has a
+    /// copy of the lock, until it runs its own program.
     pub async fn with(config: SandboxConfig) -> Self {
-        Self::at(Place::Here(Sandbox::start(config).await.unwrap()))
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Sandbox::start(config.clone()).await {
+                Ok(sandbox) => return Self::at(Place::Here(sandbox)),
+                Err(SandboxError::State(PersistError::InUse { .. })) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// The sandbox as a process of its own, with a data folder.

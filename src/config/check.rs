@@ -178,6 +178,11 @@ fn webhook_client(client: &WebhookClient, mut need: impl FnMut(bool, &str, &str)
         "must be longer than zero",
     );
     need(
+        client.lookup_ttl <= Duration::from_secs(300),
+        "webhooks.client.lookup_ttl",
+        "must not be longer than 5m",
+    );
+    need(
         (1..=256).contains(&client.lookups_max),
         "webhooks.client.lookups_max",
         "must be 1 to 256: each takes a thread",

@@ -18,7 +18,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts over, before a second try.
+    /// The head has come.
     pub(super) fn head(&mut self, status: u16, headers: &HeaderMap, now: Timestamp) {
         self.status = Some(status);
         self.retry_after = retry_after(headers, now);

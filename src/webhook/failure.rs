@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
+use hyper::http::Extensions;
 use hyper_util::client::legacy::Error as ClientError;
 use roost_domain::webhook::client::{CallFailure, TargetError};
 
@@ -47,13 +49,15 @@ pub(super) fn is_stale(error: &ClientError) -> bool {
     }) {
         return true;
     }
-    let mut extras = hyper::http::Extensions::new();
-    if let Some(connected) = error.connect_info() {
-        connected.get_extras(&mut extras);
-    }
-    extras
-        .get::<std::sync::Arc<Meter>>()
-        .is_some_and(|meter| meter.is_stale())
+    let Some(connected) = error
+        .connect_info()
+        .filter(|connected| !connected.is_negotiated_h2())
+    else {
+        return false;
+    };
+    let mut extras = Extensions::new();
+    connected.get_extras(&mut extras);
+    extras.get::<Arc<Meter>>().is_some_and(|meter| meter.is_stale())
         && matches!(of(error), CallFailure::Closed(_))
 }
 

@@ -176,7 +176,11 @@ pub fn settings() -> config::WebhookClient {
 }
 
 pub fn client() -> OutgoingClient {
-    client_with(&settings(), Arc::new(SystemLookup::new(4)))
+    client_with(&settings(), system())
+}
+
+pub fn system() -> Arc<SystemLookup> {
+    Arc::new(SystemLookup::new(4, Duration::ZERO))
 }
 
 pub fn client_with(settings: &config::WebhookClient, lookup: Arc<dyn Lookup>) -> OutgoingClient {

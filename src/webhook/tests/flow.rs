@@ -1,14 +1,15 @@
 //! A call that goes well, and what is on the wire.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use roost_domain::webhook::client::{CallFailure, OutgoingCall, TargetError, WebhookClient};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Barrier;
 
 use super::endpoint::*;
-use crate::webhook::SystemLookup;
 
 #[tokio::test]
 async fn the_request_carries_what_the_caller_gave_and_what_every_call_has() {
@@ -91,12 +92,55 @@ async fn connections_beyond_the_pool_serve_a_single_call() {
     let (first, second) = (Endpoint::good().await, Endpoint::good().await);
     let mut settings = settings();
     settings.pool_max = 1;
-    let client = client_with(&settings, Arc::new(SystemLookup::new(4)));
+    let client = client_with(&settings, system());
     for _ in 0..3 {
         post(&client, &first.url()).await.unwrap();
         post(&client, &second.url()).await.unwrap();
     }
     assert_eq!((first.accepted(), second.accepted()), (1, 3));
+}
+
+/// Answers once all calls of a round are there, and counts the connections that are open.
+async fn rounds_of(calls: usize, open: &Arc<AtomicUsize>) -> Endpoint {
+    let (open, barrier) = (Arc::clone(open), Arc::new(Barrier::new(calls)));
+    Endpoint::new(move |mut stream, _| {
+        let (open, barrier) = (Arc::clone(&open), Arc::clone(&barrier));
+        async move {
+            open.fetch_add(1, Ordering::SeqCst);
+            while read_request(&mut stream).await.is_some() {
+                barrier.wait().await;
+                stream.write_all(OK).await.unwrap();
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn idle_connections_to_one_host_are_bounded() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let endpoint = rounds_of(8, &open).await;
+    let mut settings = settings();
+    settings.idle_per_host_max = 2;
+    let client = client_with(&settings, system());
+    let url = endpoint.url();
+    for answer in futures::future::join_all((0..8).map(|_| post(&client, &url))).await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(endpoint.accepted(), 8);
+    eventually("two are left", || open.load(Ordering::SeqCst) == 2).await;
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_in_time() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let endpoint = rounds_of(1, &open).await;
+    let mut settings = settings();
+    settings.idle_timeout = Duration::from_millis(200);
+    let client = client_with(&settings, system());
+    post(&client, &endpoint.url()).await.unwrap();
+    eventually("none is left", || open.load(Ordering::SeqCst) == 0).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod address;
 mod endpoint;
 mod flow;
 mod hostile;
+mod http2;
 mod name;
 mod secure;
 mod target;

@@ -1,8 +1,8 @@
 //! Names: what they resolve to decides at each connect.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -142,10 +142,83 @@ async fn the_next_address_is_tried_when_one_fails_or_is_silent() {
     panic!("the good address was never tried");
 }
 
+/// A resolver that takes as long as the test wants, and counts what it is asked.
+fn slow(
+    lookups_max: usize,
+    ttl: Duration,
+) -> (SystemLookup, std::sync::mpsc::SyncSender<()>, Arc<AtomicUsize>) {
+    let (go, gate) = std::sync::mpsc::sync_channel(100);
+    let (gate, asked) = (Mutex::new(gate), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    let lookup = SystemLookup::with(lookups_max, ttl, move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        gate.lock().unwrap().recv().unwrap();
+        Ok(vec!["127.0.0.1".parse().unwrap()])
+    });
+    (lookup, go, asked)
+}
+
+#[tokio::test]
+async fn calls_for_one_name_wait_for_one_lookup() {
+    let (lookup, go, asked) = slow(4, Duration::ZERO);
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let lookup = lookup.clone();
+            tokio::spawn(async move { lookup.lookup("a.example").await })
+        })
+        .collect();
+    eventually("it was asked", || asked.load(Ordering::SeqCst) == 1).await;
+    // Lets every call join before the answer comes.
+    tokio::task::yield_now().await;
+    go.send(()).unwrap();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().len(), 1);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    go.send(()).unwrap();
+    lookup.lookup("a.example").await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn an_answer_is_used_again_for_a_while() {
+    let (lookup, go, asked) = slow(4, Duration::from_secs(300));
+    go.send(()).unwrap();
+    for _ in 0..3 {
+        lookup.lookup("a.example").await.unwrap();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn names_that_hang_leave_known_names_working() {
+    let (lookup, go, asked) = slow(2, Duration::ZERO);
+    go.send(()).unwrap();
+    lookup.lookup("known.example").await.unwrap();
+    let hanging: Vec<_> = (0..8)
+        .map(|number| {
+            let lookup = lookup.clone();
+            tokio::spawn(async move { lookup.lookup(&format!("{number}.example")).await })
+        })
+        .collect();
+    eventually("all places are taken", || asked.load(Ordering::SeqCst) == 3).await;
+    lookup.lookup("known.example").await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    for _ in &hanging {
+        go.send(()).unwrap();
+    }
+    for call in hanging {
+        call.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_system_resolves_names_also_many_at_once() {
     let endpoint = Endpoint::good().await;
-    let client = Arc::new(client_with(&settings(), Arc::new(SystemLookup::new(1))));
+    let client = Arc::new(client_with(
+        &settings(),
+        Arc::new(SystemLookup::new(1, Duration::ZERO)),
+    ));
     let url = format!("http://localhost:{}/", endpoint.address.port());
     // Where the machine also has ::1 for localhost, nobody listens there and the next one is tried.
     let calls = (0..32).map(|_| {

@@ -21,16 +21,16 @@ use tokio_rustls::TlsAcceptor;
 
 use super::endpoint::*;
 use crate::config;
-use crate::webhook::{OutgoingClient, SetupError, SystemLookup};
+use crate::webhook::{OutgoingClient, SetupError};
 
 /// An authority of the operator's own, and its certificate in a file.
-struct Authority {
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -48,7 +48,7 @@ impl Authority {
     }
 
     /// A server with a certificate for these names.
-    fn acceptor(
+    pub fn acceptor(
         &self,
         names: &[String],
         protocols: &[&str],
@@ -70,7 +70,7 @@ impl Authority {
         TlsAcceptor::from(Arc::new(config))
     }
 
-    fn client(&self, change: impl Fn(&mut config::WebhookClient)) -> OutgoingClient {
+    pub fn client(&self, change: impl Fn(&mut config::WebhookClient)) -> OutgoingClient {
         let mut settings = settings();
         settings.extra_roots_file = Some(self.roots());
         change(&mut settings);
@@ -114,15 +114,15 @@ async fn version(request: Request<Incoming>) -> Answer {
     plain(format!("{version:?} {}", body.len()))
 }
 
-fn url_of(endpoint: &Endpoint) -> String {
+pub fn url_of(endpoint: &Endpoint) -> String {
     format!("https://hooks.example:{}/hook", endpoint.address.port())
 }
 
-fn names() -> Vec<String> {
+pub fn names() -> Vec<String> {
     vec!["hooks.example".into()]
 }
 
-fn nothing(_: &mut CertificateParams) {}
+pub fn nothing(_: &mut CertificateParams) {}
 
 #[tokio::test]
 async fn both_versions_of_http_are_spoken_as_agreed_on() {
@@ -318,7 +318,7 @@ async fn roots_that_cannot_be_read_are_reported_when_the_client_is_made() {
     for path in [folder.path().join("missing.pem"), empty] {
         let mut settings = settings();
         settings.extra_roots_file = Some(path);
-        let made = OutgoingClient::new(&settings, Arc::new(SystemLookup::new(1)), Arc::new(FixedClock));
+        let made = OutgoingClient::new(&settings, system(), Arc::new(FixedClock));
         assert!(matches!(made.err(), Some(SetupError::Roots { .. })));
     }
 }

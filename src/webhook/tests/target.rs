@@ -1,5 +1,7 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use roost_domain::webhook::client::TargetError;
 
 use crate::webhook::address::AddressPolicy;
@@ -257,5 +259,55 @@ fn ports_are_read_strictly() {
     }
     for text in ["443", "8000-8999"] {
         assert_eq!(text.parse::<crate::config::Ports>().unwrap().to_string(), text);
+    }
+}
+
+/// One part of an IPv4 address, or several together, in one of the ways that readers of URLs know.
+fn spelled(number: u32, style: u8) -> String {
+    match style % 4 {
+        0 => number.to_string(),
+        1 => format!("0x{number:x}"),
+        2 => format!("0{number:o}"),
+        _ => format!("0X{number:08X}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_ipv4_address_is_judged_alike_in_every_spelling(
+        bits in prop_oneof![any::<u32>(), Just(0x7f00_0001), Just(0xa9fe_a9fe), 0x0a00_0000..0x0aff_ffff_u32],
+        parts in 1..=4_u32,
+        styles in any::<[u8; 4]>(),
+        dot in prop_oneof![Just('.'), Just('。'), Just('．'), Just('｡')],
+    ) {
+        let whole = 8 * (parts - 1);
+        let mut texts: Vec<String> = (0..parts - 1)
+            .map(|index| spelled((bits >> (24 - 8 * index)) & 0xff, styles[index as usize]))
+            .collect();
+        let rest = bits.checked_shl(whole).map_or(0, |shifted| shifted >> whole);
+        texts.push(spelled(rest, styles[3]));
+        let url = format!("https://{}/", texts.join(&dot.to_string()));
+        let address = Ipv4Addr::from_bits(bits);
+        let allowed = AddressPolicy::default().check(IpAddr::V4(address)).is_ok();
+        let target = read(&url);
+        prop_assert_eq!(target.is_ok(), allowed, "{} is {}", url, address);
+        if let Ok(target) = target {
+            let shown = address.to_string();
+            prop_assert_eq!(target.uri.host(), Some(shown.as_str()));
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_judged_as_written(bits in any::<u128>(), high in prop_oneof![Just(0_u128), Just(0x64_ff9b), Just(0x2002_0000), Just(0xfd00_0000), Just(0x2a00_0000)]) {
+        let address = Ipv6Addr::from_bits((high << 96) | (bits & ((1 << 96) - 1)));
+        let allowed = AddressPolicy::default().check(IpAddr::V6(address)).is_ok();
+        prop_assert_eq!(read(&format!("https://[{address}]/")).is_ok(), allowed, "{}", address);
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_fail(text in "\\PC{0,80}", scheme in prop_oneof![Just(""), Just("https://")]) {
+        if let Ok(target) = lenient().read(&format!("{scheme}{text}")) {
+            prop_assert!(target.uri.host().is_some());
+        }
     }
 }

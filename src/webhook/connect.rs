@@ -50,6 +50,9 @@ pub(super) enum ConnectError {
     Slow { host: String, limit: Duration },
 }
 
+/// Addresses that have passed the filter: only these are connected to.
+pub(super) struct Passed(Vec<IpAddr>);
+
 /// Makes connections for the pool.
 #[derive(Clone)]
 pub(super) struct Connector(pub(super) Arc<ConnectStep>);
@@ -100,10 +103,7 @@ impl ConnectStep {
             .and_then(|inner| inner.strip_suffix(']'))
             .unwrap_or(host);
         let addresses = match host.parse() {
-            Ok(address) => {
-                self.judge(host, &[address])?;
-                vec![address]
-            }
+            Ok(address) => self.pass(host, vec![address])?,
             Err(_) => self.resolve(host).await?,
         };
         let tcp = self.dial(host, &addresses, port).await?;
@@ -125,7 +125,7 @@ impl ConnectStep {
 
     /// The addresses of a name, if all of them may be connected to: a name with one that may not is
     /// not a public endpoint's.
-    pub(super) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
+    pub(super) async fn resolve(&self, name: &str) -> Result<Passed, ConnectError> {
         let dns = |source| ConnectError::Dns {
             name: name.to_owned(),
             source,
@@ -134,25 +134,24 @@ impl ConnectStep {
         if addresses.is_empty() {
             return Err(dns(LookupError("it has no addresses".into())));
         }
-        self.judge(name, &addresses)?;
-        Ok(addresses)
+        self.pass(name, addresses)
     }
 
     /// The refusal does not tell which address it was: names of inner networks stay unknown outside.
-    fn judge(&self, host: &str, addresses: &[IpAddr]) -> Result<(), ConnectError> {
-        for address in addresses {
+    fn pass(&self, host: &str, addresses: Vec<IpAddr>) -> Result<Passed, ConnectError> {
+        for address in &addresses {
             if let Err(refused) = self.addresses.check(*address) {
                 return Err(ConnectError::Forbidden(format!(
                     "{host} has an address that is {refused}"
                 )));
             }
         }
-        Ok(())
+        Ok(Passed(addresses))
     }
 
     /// Connects to the first address that answers, starting one more whenever one fails or is slow.
-    async fn dial(&self, host: &str, addresses: &[IpAddr], port: u16) -> Result<TcpStream, ConnectError> {
-        let mut left = addresses.iter().take(ADDRESSES_TRIED_MAX);
+    async fn dial(&self, host: &str, addresses: &Passed, port: u16) -> Result<TcpStream, ConnectError> {
+        let mut left = addresses.0.iter().take(ADDRESSES_TRIED_MAX);
         let mut dials = FuturesUnordered::new();
         let mut failed = None;
         loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, WebhookClient};
 
 /// What `roost` promises to be gone in, whatever happens: below the 30 s that most service managers
 /// wait before they kill.
@@ -167,5 +167,39 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "sandbox.media_listen",
         "must be a loopback address, as sandbox.listen",
     );
+    webhook_client(&config.webhooks.client, need);
     wrong
+}
+
+fn webhook_client(client: &WebhookClient, mut need: impl FnMut(bool, &str, &str)) {
+    need(
+        !client.connect_timeout.is_zero(),
+        "webhooks.client.connect_timeout",
+        "must be longer than zero",
+    );
+    need(
+        client.lookup_ttl <= Duration::from_secs(300),
+        "webhooks.client.lookup_ttl",
+        "must not be longer than 5m",
+    );
+    need(
+        (1..=256).contains(&client.lookups_max),
+        "webhooks.client.lookups_max",
+        "must be 1 to 256: each takes a thread",
+    );
+    need(
+        (1..=1 << 20).contains(&client.pool_max) && client.idle_per_host_max <= client.pool_max,
+        "webhooks.client.pool_max",
+        "must be 1 to 1048576 and at least webhooks.client.idle_per_host_max",
+    );
+    need(
+        (8192..=1 << 20).contains(&client.head_bytes_max),
+        "webhooks.client.head_bytes_max",
+        "must be 8KiB to 1MiB",
+    );
+    need(
+        (4096..=1 << 20).contains(&client.body_bytes_max),
+        "webhooks.client.body_bytes_max",
+        "must be 4KiB to 1MiB",
+    );
 }

@@ -9,6 +9,8 @@ mod section;
 #[cfg(test)]
 mod tests;
 pub mod value;
+mod webhook_client;
+mod webhooks;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,8 @@ pub use section::{
     Backoff, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
     Synchronous, Whatsapp,
 };
+pub use webhook_client::{Ports, WebhookClient};
+pub use webhooks::Webhooks;
 
 const REFERENCE: &str = include_str!("../../config/default.toml");
 const SANDBOX: &str = include_str!("../../config/sandbox.toml");
@@ -47,6 +51,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// The event log and its streams.
     pub events: Events,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// What happens on SIGTERM.
     pub stop: Stop,
     /// Logs.

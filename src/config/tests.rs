@@ -129,3 +129,43 @@ fn what_is_shown_can_be_read_again() {
     let (_folder, layers) = with_file(&config.shown());
     assert_eq!(load(&layers).unwrap(), config);
 }
+
+#[test]
+fn the_webhook_client_says_what_is_wrong_with_its_keys() {
+    let (_folder, layers) = with_file(
+        "[webhooks.client]\nallowed_networks = [\"10.0.0.1\"]\nports = [\"0\"]\nallow_htp = true\nidle_timeout = \"5\"",
+    );
+    let problems = problems(&layers);
+    let told = |parts: &[&str]| {
+        assert!(
+            problems
+                .iter()
+                .any(|problem| parts.iter().all(|part| problem.contains(part))),
+            "{parts:?} in {problems:#?}"
+        );
+    };
+    told(&["webhooks.client.allowed_networks", "10.0.0.1", "10.0.0.0/8"]);
+    told(&["webhooks.client.ports", "8000-8999"]);
+    told(&[
+        "webhooks.client.allow_htp",
+        "did you mean webhooks.client.allow_http?",
+    ]);
+    told(&["webhooks.client.idle_timeout", "30s"]);
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+}
+
+#[test]
+fn networks_and_ports_can_be_set_in_the_environment() {
+    let variable = |key: &str, text: &str| (format!("ROOST__WEBHOOKS__CLIENT__{key}"), text.to_owned());
+    let layers = Layers {
+        environment: vec![
+            variable("ALLOWED_NETWORKS", "10.0.0.0/8, fd00::/8"),
+            variable("PORTS", "443,8000-8999"),
+        ],
+        ..Layers::default()
+    };
+    let client = load(&layers).unwrap().webhooks.client;
+    let networks: Vec<String> = client.allowed_networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "fd00::/8"]);
+    assert!(client.ports.iter().any(|ports| ports.contains(8080)));
+}

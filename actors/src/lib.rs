@@ -5,6 +5,8 @@
 //! node                    root supervisor (`node`)
 //! ├─ instances            registry (`registry`)
 //! │  └─ instance/<id>     session of one WhatsApp number (`instance`)
+//! ├─ webhooks             registry (`registry`)
+//! │  └─ webhook/<id>      deliverer of one webhook (`webhook`)
 //! ├─ streams              fan-out of new events (`stream`)
 //! └─ upkeep               expires and sweeps (`node::upkeep`)
 //! ```
@@ -26,6 +28,8 @@ mod settings;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod wave;
+pub mod webhook;
 
 pub use error::CallError;
 pub use gate::GateView;
@@ -35,3 +39,4 @@ pub use placement::LocalPlacement;
 pub use runtime::{Runtime, RuntimeParts, StartError, StopReport};
 pub use settings::Settings;
 pub use stream::{StreamError, Streams, Subscription};
+pub use webhook::{WebhookSettings, Webhooks};

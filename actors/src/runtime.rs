@@ -5,17 +5,19 @@
 //! waves, what does not end in time is killed, and only then the supervisors stop.
 
 use std::collections::HashSet;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, SpawnErr};
+use roost_domain::Clock;
 use roost_domain::engine::Engine;
-use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
+use roost_domain::page::Page;
 use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::Store;
 use roost_domain::time::Entropy;
-use roost_domain::{Clock, InstanceId};
+use roost_domain::webhook::client::WebhookClient;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -29,7 +31,8 @@ use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::{NodeContext, upkeep};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
 use crate::stream::actor::StreamsActor;
-use crate::{CallError, Settings, Streams, stream};
+use crate::webhook::{WebhookKind, WebhookNode, Webhooks, WebhooksParts};
+use crate::{CallError, Settings, Streams, stream, wave};
 
 /// What a runtime is made of.
 pub struct RuntimeParts {
@@ -37,6 +40,8 @@ pub struct RuntimeParts {
     pub store: Arc<dyn Store>,
     /// How to speak WhatsApp.
     pub engine: Arc<dyn Engine>,
+    /// How to post to webhooks.
+    pub webhook_client: Arc<dyn WebhookClient>,
     /// Who owns what.
     pub placement: Arc<dyn Placement>,
     /// Wall-clock time.
@@ -72,6 +77,8 @@ pub struct StopReport {
 pub struct Runtime {
     node: Arc<NodeContext>,
     children: Arc<Children<InstanceKind>>,
+    webhooks: Webhooks,
+    deliverers: Arc<Children<WebhookKind>>,
     streams: Streams,
     ready: Arc<AtomicBool>,
     stopping: CancellationToken,
@@ -84,6 +91,7 @@ impl Runtime {
         let RuntimeParts {
             store,
             engine,
+            webhook_client,
             placement,
             clock,
             entropy,
@@ -97,19 +105,38 @@ impl Runtime {
         let children = Arc::new(Children::new(InstanceKind {
             node: Arc::clone(&node),
         }));
-        let parts = tree(&node, &children, &streams);
+        let shared = Arc::new(WebhookNode::new(
+            Arc::clone(&node),
+            webhook_client,
+            streams.clone(),
+        ));
+        let deliverers = Arc::new(Children::new(WebhookKind {
+            shared: Arc::clone(&shared),
+        }));
+        let webhooks = Webhooks::new(WebhooksParts {
+            shared,
+            children: Arc::clone(&deliverers),
+        });
+        let parts = vec![
+            registry(&node, &children),
+            registry(&node, &deliverers),
+            fan_out(&node, &streams),
+            housekeeper(&node),
+        ];
         let (root, join) = NodeActor::spawn(None, NodeActor, (Arc::clone(&node), parts))
             .await
             .map_err(StartError::Spawn)?;
         let runtime = Self {
             children,
+            webhooks,
+            deliverers,
             streams,
             ready: Arc::new(AtomicBool::new(false)),
             stopping: CancellationToken::new(),
             root: Mutex::new(Some((root.get_cell(), join))),
             node,
         };
-        runtime.start_sessions();
+        runtime.start_all();
         Ok(runtime)
     }
 
@@ -119,6 +146,11 @@ impl Runtime {
             node: Arc::clone(&self.node),
             children: Arc::clone(&self.children),
         })
+    }
+
+    /// Webhooks, for callers.
+    pub fn webhooks(&self) -> Webhooks {
+        self.webhooks.clone()
     }
 
     /// The live end of the event log.
@@ -161,15 +193,16 @@ impl Runtime {
         if self.node.index.get(path).is_none() {
             return Err(CallError::NotFound);
         }
-        let key = path
-            .split_once('/')
-            .filter(|(kind, _)| *kind == InstanceKind::NAME);
-        let key: InstanceId = key.and_then(|(_, key)| key.parse().ok()).ok_or_else(|| {
-            let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
-            CallError::WrongMessage { detail }
-        })?;
         let deadline = Instant::now() + self.node.settings.control_timeout;
-        self.children.operate(key, operation, deadline).await
+        let key = path.split_once('/');
+        if let Some(key) = key_of::<InstanceKind>(key) {
+            self.children.operate(key, operation, deadline).await
+        } else if let Some(key) = key_of::<WebhookKind>(key) {
+            self.deliverers.operate(key, operation, deadline).await
+        } else {
+            let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
+            Err(CallError::WrongMessage { detail })
+        }
     }
 
     /// Breaks the registry of instances, as a fault would.
@@ -178,25 +211,39 @@ impl Runtime {
         self.children.kill_registry();
     }
 
-    /// Empties slots that are to be handed to another node: sessions close their links, and what does not
-    /// end in time is killed. Nothing of these slots runs here any more when this is `true`.
+    /// Empties slots that are to be handed to another node: sessions close their links, deliverers write
+    /// what they know, and what does not end in time is killed. Nothing of these slots runs here any more
+    /// when this is `true`.
     pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
-        let slots = Slots::These(slots);
-        self.ask_to_stop(slots.clone(), Instant::now() + self.node.settings.stop_timeout)
-            .await;
-        self.kill(slots).await
+        let (slots, settings) = (Slots::These(slots), &self.node.settings);
+        let deadline = Instant::now() + settings.stop_timeout;
+        tokio::join!(
+            wave::stop(&self.children, slots.clone(), settings, deadline),
+            wave::stop(&self.deliverers, slots.clone(), settings, deadline),
+        );
+        let (sessions, deliverers) = tokio::join!(
+            wave::kill(&self.children, slots.clone(), settings),
+            wave::kill(&self.deliverers, slots, settings),
+        );
+        sessions && deliverers
     }
 
-    /// Starts every instance that shall run and lives here.
-    fn start_sessions(&self) {
+    /// Starts every instance that shall run, and every webhook that is enabled, if it lives here.
+    fn start_all(&self) {
         let (node, children) = (Arc::clone(&self.node), Arc::clone(&self.children));
+        let deliverers = Arc::clone(&self.deliverers);
         let (ready, stopping) = (Arc::clone(&self.ready), self.stopping.clone());
         self.node.tasks.spawn(async move {
-            let started = start_running(&node, &children);
+            let started = async {
+                tokio::join!(
+                    start_enabled(&node, &children),
+                    start_enabled(&node, &deliverers)
+                )
+            };
             tokio::select! {
                 () = stopping.cancelled() => {}
-                sessions = started => {
-                    tracing::info!(sessions, "every running instance has its session");
+                (sessions, webhooks) = started => {
+                    tracing::info!(sessions, webhooks, "every running instance has its session, and every enabled webhook its deliverer");
                     ready.store(true, Ordering::Release);
                 }
             }
@@ -217,14 +264,29 @@ impl Runtime {
         };
         let deadline = Instant::now() + self.node.settings.stop_timeout;
         self.children.close();
+        self.deliverers.close();
         self.node.gate.close();
-        let total = self.children.count();
-        self.stop_in_waves(deadline).await;
+        let (total, settings) = (self.children.count(), &self.node.settings);
+        tokio::join!(
+            wave::stop_all(&self.children, settings, deadline),
+            wave::stop_all(&self.deliverers, settings, deadline),
+        );
         let left = self.children.count();
         if left > 0 {
             tracing::warn!(sessions = left, "sessions did not end in time and are killed");
         }
-        let mut complete = self.kill(Slots::All).await;
+        let undelivering = self.deliverers.count();
+        if undelivering > 0 {
+            tracing::warn!(
+                webhooks = undelivering,
+                "webhooks did not end in time and are killed"
+            );
+        }
+        let (sessions, deliverers) = tokio::join!(
+            wave::kill(&self.children, Slots::All, settings),
+            wave::kill(&self.deliverers, Slots::All, settings),
+        );
+        let mut complete = sessions && deliverers;
         self.streams.close();
         self.node.stopping.cancel();
         let wait = self.node.settings.stop_session_timeout;
@@ -241,36 +303,6 @@ impl Runtime {
             complete,
         }
     }
-
-    async fn stop_in_waves(&self, deadline: Instant) {
-        let keys = self.children.keys_in(&Slots::All);
-        let mut waves: Vec<Slots> = Vec::new();
-        for wave in keys.chunks(self.node.settings.stop_wave.max(1)) {
-            waves.push(Slots::These(
-                wave.iter().map(|&key| self.children.slot(key)).collect(),
-            ));
-        }
-        for slots in waves {
-            self.ask_to_stop(slots, deadline).await;
-        }
-    }
-
-    async fn ask_to_stop(&self, slots: Slots, deadline: Instant) {
-        let end = deadline.min(Instant::now() + self.node.settings.stop_session_timeout);
-        match self.children.stop_slots(slots, false, end).await {
-            // What does not end now is killed later.
-            Ok(keys) => drop(timeout_at(end, self.children.gone(&keys)).await),
-            Err(error) => tracing::warn!(%error, "sessions could not be asked to stop"),
-        }
-    }
-
-    async fn kill(&self, slots: Slots) -> bool {
-        let end = Instant::now() + self.node.settings.stop_session_timeout;
-        match self.children.stop_slots(slots.clone(), true, end).await {
-            Ok(keys) => timeout_at(end, self.children.gone(&keys)).await.is_ok(),
-            Err(_) => self.children.keys_in(&slots).is_empty(),
-        }
-    }
 }
 
 /// A runtime that was not stopped in good order takes its actors with it.
@@ -284,90 +316,92 @@ impl Drop for Runtime {
     }
 }
 
-fn tree(node: &Arc<NodeContext>, children: &Arc<Children<InstanceKind>>, streams: &Streams) -> Vec<Part> {
-    let registry = {
-        let (node, children) = (Arc::clone(node), Arc::clone(children));
-        move |root: ActorCell| -> Spawning {
-            let arguments = (Arc::clone(&node), Arc::clone(&children));
-            Box::pin(async move {
-                let (actor, join) = Registry::spawn_linked(None, Registry::new(), arguments, root).await?;
-                Ok((actor.get_cell(), join))
-            })
-        }
-    };
-    let fan_out = {
-        let (node, streams) = (Arc::clone(node), streams.clone());
-        move |root: ActorCell| -> Spawning {
-            let arguments = (Arc::clone(&node), streams.clone());
-            Box::pin(async move {
-                let (actor, join) = StreamsActor::spawn_linked(None, StreamsActor, arguments, root).await?;
-                Ok((actor.get_cell(), join))
-            })
-        }
-    };
-    let housekeeper = {
-        let node = Arc::clone(node);
-        move |root: ActorCell| -> Spawning {
-            let node = Arc::clone(&node);
-            Box::pin(async move {
-                let (actor, join) =
-                    upkeep::UpkeepActor::spawn_linked(None, upkeep::UpkeepActor, node, root).await?;
-                Ok((actor.get_cell(), join))
-            })
-        }
-    };
-    vec![
-        Part {
-            path: InstanceKind::REGISTRY,
-            kind: "registry",
-            spawn: Box::new(registry),
-        },
-        Part {
-            path: stream::actor::PATH,
-            kind: stream::actor::PATH,
-            spawn: Box::new(fan_out),
-        },
-        Part {
-            path: upkeep::PATH,
-            kind: upkeep::PATH,
-            spawn: Box::new(housekeeper),
-        },
-    ]
+/// The key in a path, if it is of this kind.
+fn key_of<K: Kind>(path: Option<(&str, &str)>) -> Option<K::Key>
+where
+    K::Key: FromStr,
+{
+    path.filter(|(kind, _)| *kind == K::NAME)
+        .and_then(|(_, key)| key.parse().ok())
 }
 
-/// Hands every running instance that lives here to the registry; waits for the store as long as needed.
-async fn start_running(node: &NodeContext, children: &Children<InstanceKind>) -> usize {
+fn registry<K: Kind>(node: &Arc<NodeContext>, children: &Arc<Children<K>>) -> Part {
+    let (node, children) = (Arc::clone(node), Arc::clone(children));
+    let spawn = move |root: ActorCell| -> Spawning {
+        let arguments = (Arc::clone(&node), Arc::clone(&children));
+        Box::pin(async move {
+            let (actor, join) = Registry::spawn_linked(None, Registry::new(), arguments, root).await?;
+            Ok((actor.get_cell(), join))
+        })
+    };
+    Part {
+        path: K::REGISTRY,
+        kind: "registry",
+        spawn: Box::new(spawn),
+    }
+}
+
+fn fan_out(node: &Arc<NodeContext>, streams: &Streams) -> Part {
+    let (node, streams) = (Arc::clone(node), streams.clone());
+    let spawn = move |root: ActorCell| -> Spawning {
+        let arguments = (Arc::clone(&node), streams.clone());
+        Box::pin(async move {
+            let (actor, join) = StreamsActor::spawn_linked(None, StreamsActor, arguments, root).await?;
+            Ok((actor.get_cell(), join))
+        })
+    };
+    Part {
+        path: stream::actor::PATH,
+        kind: stream::actor::PATH,
+        spawn: Box::new(spawn),
+    }
+}
+
+fn housekeeper(node: &Arc<NodeContext>) -> Part {
+    let node = Arc::clone(node);
+    let spawn = move |root: ActorCell| -> Spawning {
+        let node = Arc::clone(&node);
+        Box::pin(async move {
+            let (actor, join) =
+                upkeep::UpkeepActor::spawn_linked(None, upkeep::UpkeepActor, node, root).await?;
+            Ok((actor.get_cell(), join))
+        })
+    };
+    Part {
+        path: upkeep::PATH,
+        kind: upkeep::PATH,
+        spawn: Box::new(spawn),
+    }
+}
+
+/// Hands what lives here to its registry, page by page; waits for the store as long as needed.
+async fn start_enabled<K: Kind>(node: &NodeContext, children: &Children<K>) -> usize {
     let backoff = Backoff {
         first: node.settings.backoff_first,
         max: Duration::from_secs(10),
     };
     let (mut after, mut failures, mut started) = (None, 0, 0);
     loop {
-        match node
-            .store
-            .running_instances(PageRequest::new(after, PAGE_ROWS_MAX))
-            .await
-        {
-            Ok(page) => {
+        match children.enabled(after).await {
+            Ok(Page { rows, next }) => {
                 failures = 0;
-                let here = page
-                    .rows
-                    .iter()
-                    .filter(|row| matches!(node.placement.place(row.slot()), Place::Here(_)));
-                for row in here {
-                    while !children.start(row.id, row.tenant_id) {
+                for (key, seed) in rows {
+                    if !matches!(node.placement.place(children.slot(key)), Place::Here(_)) {
+                        continue;
+                    }
+                    while !children.start(key, seed.clone()) {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                     started += 1;
                 }
-                if page.next.is_none() {
+                if next.is_none() {
                     return started;
                 }
-                after = page.next;
+                after = next;
             }
             Err(error) => {
                 failures += 1;
-                tracing::warn!(%error, "running instances cannot be read yet; trying again");
+                tracing::warn!(kind = K::NAME, %error, "what is to run cannot be read yet; trying again");
                 tokio::time::sleep(backoff.wait(failures, &*node.entropy)).await;
             }
         }

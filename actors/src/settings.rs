@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::webhook::WebhookSettings;
+
 /// Limits and time-outs of the runtime.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -85,6 +87,9 @@ pub struct Settings {
     /// How long events and messages are kept. Default 30 days.
     pub retention: Duration,
 
+    /// Limits and time-outs of webhooks.
+    pub webhooks: WebhookSettings,
+
     /// Sessions stopped at the same time. Default 64.
     pub stop_wave: usize,
     /// How long a session that stops waits for acks of what is on the wire. Default 1 s.
@@ -136,6 +141,7 @@ impl Default for Settings {
             expire_batch: 1_000,
             sweep_every: seconds(60),
             retention: seconds(30 * 24 * 3600),
+            webhooks: WebhookSettings::default(),
             stop_wave: 64,
             drain_timeout: seconds(1),
             stop_session_timeout: seconds(5),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, SpawnErr};
 use roost_domain::instance::{AccountChange, DesiredState, InstanceState, StateChange};
+use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::slot::Slot;
+use roost_domain::store::StoreError;
 use roost_domain::{Epoch, InstanceId, Owner, TenantId};
 use tokio::time::timeout;
 
@@ -85,6 +87,19 @@ impl Kind for InstanceKind {
         handle.permits.retire();
         // One that is gone has stopped.
         let _ = handle.post.cast(SessionMessage::Shutdown { succeeded });
+    }
+
+    async fn enabled(
+        &self,
+        after: Option<InstanceId>,
+    ) -> Result<Page<(InstanceId, TenantId), InstanceId>, StoreError> {
+        let page = PageRequest::new(after, PAGE_ROWS_MAX);
+        let page = self.node.store.running_instances(page).await?;
+        let rows = page.rows.iter().map(|row| (row.id, row.tenant_id));
+        Ok(Page {
+            rows: rows.collect(),
+            next: page.next,
+        })
     }
 
     async fn stopped(&self, key: InstanceId, tenant: TenantId, epoch: Epoch) {

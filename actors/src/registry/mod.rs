@@ -21,7 +21,9 @@ use std::time::Duration;
 
 use ractor::{ActorCell, SpawnErr};
 use roost_domain::Epoch;
+use roost_domain::page::Page;
 use roost_domain::slot::Slot;
+use roost_domain::store::StoreError;
 use tokio::task::JoinHandle;
 
 pub(crate) use actor::Registry;
@@ -55,6 +57,12 @@ pub(crate) trait Kind: Send + Sync + 'static {
 
     /// Asks it to finish and stop by itself; whether a successor follows, here or on another node.
     fn ask_to_stop(&self, handle: &Self::Handle, succeeded: bool);
+
+    /// Those that a node starts with, after one, by key; and where the next page begins.
+    fn enabled(
+        &self,
+        after: Option<Self::Key>,
+    ) -> impl Future<Output = Result<Page<(Self::Key, Self::Seed), Self::Key>, StoreError>> + Send;
 
     /// An operator has stopped it, and nothing of it runs any more: notes that for its owner.
     fn stopped(&self, key: Self::Key, seed: Self::Seed, epoch: Epoch) -> impl Future<Output = ()> + Send;

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{ActorCell, ActorId, Message};
+use roost_domain::page::Page;
 use roost_domain::slot::Slot;
+use roost_domain::store::StoreError;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -302,6 +304,14 @@ impl<K: Kind> Children<K> {
     /// Slot of a key.
     pub fn slot(&self, key: K::Key) -> Slot {
         self.kind.slot(key)
+    }
+
+    /// A page of what a node starts with.
+    pub async fn enabled(
+        &self,
+        after: Option<K::Key>,
+    ) -> Result<Page<(K::Key, K::Seed), K::Key>, StoreError> {
+        self.kind.enabled(after).await
     }
 
     /// Keys of the children in some slots.

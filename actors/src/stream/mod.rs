@@ -21,6 +21,7 @@ use std::time::Duration;
 use roost_domain::TenantId;
 use roost_domain::event::{Event, EventFilter};
 use roost_domain::store::{CommitObserver, Store};
+use roost_domain::webhook::WebhookFilter;
 use tokio::sync::watch;
 
 use self::ring::Ring;
@@ -95,6 +96,16 @@ impl Streams {
         filter: EventFilter,
     ) -> Result<Subscription, StreamError> {
         Subscription::open(Arc::clone(&self.hub), tenant, after, filter)
+    }
+
+    /// Follows a tenant's log for one of its webhooks, which does not count as a subscription.
+    pub(crate) fn follow(
+        &self,
+        tenant: TenantId,
+        after: i64,
+        filter: Arc<WebhookFilter>,
+    ) -> Result<Subscription, StreamError> {
+        Subscription::follow(Arc::clone(&self.hub), tenant, after, filter)
     }
 
     /// How many subscriptions there are.
@@ -207,12 +218,14 @@ impl Hub {
         Arc::clone(channel)
     }
 
-    fn leave(&self, channel: &Channel) {
+    fn leave(&self, channel: &Channel, counted: bool) {
         if channel.subscribers.fetch_sub(1, Ordering::AcqRel) == 1 {
             let mut ring = channel.ring();
             self.count(ring.bytes(), 0);
             ring.clear();
         }
-        self.subscriptions.fetch_sub(1, Ordering::AcqRel);
+        if counted {
+            self.subscriptions.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }

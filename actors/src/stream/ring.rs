@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use roost_domain::event::{Event, EventFilter};
+use roost_domain::event::Event;
 
 /// What one event takes besides its JSON, roughly.
 const EVENT_BYTES: usize = 256;
@@ -50,7 +50,7 @@ impl Ring {
     }
 
     /// Events after a cursor that pass the filter, at most `max` of them and looking at at most `looks`.
-    pub fn look(&self, after: i64, filter: &EventFilter, max: usize, looks: usize) -> Look {
+    pub fn look(&self, after: i64, passes: impl Fn(&Event) -> bool, max: usize, looks: usize) -> Look {
         let Some(first) = self.events.front() else {
             return Look::NotHere;
         };
@@ -63,7 +63,7 @@ impl Ring {
         let (mut found, mut cursor) = (Vec::new(), after);
         for event in self.events.range(skip..).take(looks) {
             cursor = event.seq;
-            if filter.matches(event) {
+            if passes(event) {
                 found.push(Arc::clone(event));
                 if found.len() >= max {
                     break;

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use roost_domain::TenantId;
 use roost_domain::event::{Event, EventFilter};
+use roost_domain::webhook::WebhookFilter;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::ring::Look;
 use super::{Channel, Hub};
+use crate::webhook::coarse;
 
 /// Events looked at in memory in one go.
 const LOOKS: usize = 4096;
@@ -37,6 +39,9 @@ pub struct Subscription {
     head: watch::Receiver<i64>,
     tenant: TenantId,
     filter: EventFilter,
+    /// What passes besides: a webhook's filter says more than the log can leave out by itself.
+    wanted: Option<Arc<WebhookFilter>>,
+    counted: bool,
     cursor: i64,
     /// The log may hold more than the cursor, as far as is known.
     behind: bool,
@@ -56,18 +61,44 @@ impl Subscription {
             hub.subscriptions.fetch_sub(1, Ordering::AcqRel);
             return Err(StreamError::TooMany);
         }
+        Ok(Self::join(hub, tenant, after, filter, None))
+    }
+
+    /// One for a webhook: the limit of subscriptions is for clients.
+    pub(super) fn follow(
+        hub: Arc<Hub>,
+        tenant: TenantId,
+        after: i64,
+        wanted: Arc<WebhookFilter>,
+    ) -> Result<Self, StreamError> {
+        if hub.is_closed() {
+            return Err(StreamError::Closed);
+        }
+        let filter = coarse(&wanted);
+        Ok(Self::join(hub, tenant, after, filter, Some(wanted)))
+    }
+
+    fn join(
+        hub: Arc<Hub>,
+        tenant: TenantId,
+        after: i64,
+        filter: EventFilter,
+        wanted: Option<Arc<WebhookFilter>>,
+    ) -> Self {
         let channel = hub.join(tenant);
         let head = channel.head.subscribe();
         // Whatever was committed before this moment is in the log only.
-        Ok(Self {
+        Self {
             hub,
             channel,
             head,
             tenant,
             filter,
+            counted: wanted.is_none(),
+            wanted,
             cursor: after.max(0),
             behind: true,
-        })
+        }
     }
 
     /// Everything up to this `seq` was given out or did not pass the filter.
@@ -104,7 +135,12 @@ impl Subscription {
     }
 
     fn look(&mut self, max: usize) -> Option<Vec<Arc<Event>>> {
-        match self.channel.ring().look(self.cursor, &self.filter, max, LOOKS) {
+        let passes = |event: &Event| match &self.wanted {
+            Some(wanted) => wanted.matches(event),
+            None => self.filter.matches(event),
+        };
+        let look = self.channel.ring().look(self.cursor, passes, max, LOOKS);
+        match look {
             Look::Found(events, cursor) => {
                 self.cursor = cursor;
                 self.behind = false;
@@ -124,7 +160,11 @@ impl Subscription {
         // The end of the log is where a read finds nothing more to look at.
         self.behind = batch.scanned_to > self.cursor;
         self.cursor = self.cursor.max(batch.scanned_to);
-        Ok(batch.events)
+        let mut events = batch.events;
+        if let Some(wanted) = &self.wanted {
+            events.retain(|event| wanted.matches(event));
+        }
+        Ok(events)
     }
 
     async fn wait(&mut self) -> Result<(), StreamError> {
@@ -140,6 +180,6 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.leave(&self.channel);
+        self.hub.leave(&self.channel, self.counted);
     }
 }

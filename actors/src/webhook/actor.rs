@@ -1,0 +1,100 @@
+//! The shell: takes messages, lets the webhook change, and ends when it has to.
+
+use std::sync::Arc;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use roost_domain::webhook::WebhookOwner;
+
+use super::WebhookNode;
+use super::drive::ended;
+use super::hook::{End, Hook};
+use super::inbox::Reporter;
+use super::message::WebhookMessage;
+use super::stats::Live;
+use crate::CallError;
+use crate::index::ActorMeta;
+use crate::permit::Permits;
+use crate::post::Post;
+use crate::registry::ActorExit;
+
+/// The live run of one webhook.
+pub(super) struct WebhookActor;
+
+/// What it starts with.
+pub(super) struct WebhookArguments {
+    pub shared: Arc<WebhookNode>,
+    pub owner: WebhookOwner,
+    pub permits: Arc<Permits>,
+    pub meta: Arc<ActorMeta>,
+    pub live: Arc<Live>,
+}
+
+impl Actor for WebhookActor {
+    type Msg = WebhookMessage;
+    type State = Box<Hook>;
+    type Arguments = WebhookArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<WebhookMessage>,
+        arguments: WebhookArguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let WebhookArguments {
+            shared,
+            owner,
+            permits,
+            meta,
+            live,
+        } = arguments;
+        let reporter = Reporter::new(Post::new(myself, meta));
+        let mut hook = Box::new(Hook::new(shared, owner, permits, reporter, live));
+        hook.load();
+        Ok(hook)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<WebhookMessage>,
+        message: WebhookMessage,
+        hook: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        hook.reporter.post().meta().handling(message.name());
+        match message {
+            WebhookMessage::Reload(seen) => {
+                hook.reload();
+                // Whoever told may have gone.
+                let _ = seen.send(());
+            }
+            WebhookMessage::Redrive(call) => hook.redrive(call),
+            WebhookMessage::Replay(call) => hook.replay(call),
+            WebhookMessage::Shutdown => hook.shut_down(),
+            WebhookMessage::FactsDue => {
+                for fact in hook.reporter.collect() {
+                    hook.learn(fact);
+                }
+            }
+            WebhookMessage::WakeDue => hook.woken(),
+            WebhookMessage::DrainDue => hook.abandon(),
+        }
+        hook.go_on();
+        let Some(end) = hook.end.clone() else {
+            return Ok(());
+        };
+        // Takes no more calls, before it takes no more messages.
+        hook.permits.retire();
+        hook.refuse_all(&match end {
+            End::Fenced => CallError::Moved,
+            End::Vanished => CallError::NotFound,
+            _ => ended(),
+        });
+        match end {
+            End::Done | End::Vanished => {
+                myself.stop(None);
+                Ok(())
+            }
+            End::Fenced => Err(Box::new(ActorExit::Fenced)),
+            End::Retry(reason) => Err(Box::new(ActorExit::Retry(reason))),
+            End::Panic(reason) => Err(Box::new(ActorExit::Panic(reason))),
+        }
+    }
+}

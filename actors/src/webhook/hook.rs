@@ -1,0 +1,497 @@
+//! The state behind a webhook's actor: its machine, and the tasks that do what the machine asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roost_domain::webhook::store::{Parked, WebhookDuty};
+use roost_domain::webhook::{DeliveryMode, Webhook, WebhookFilter, WebhookOwner, WebhookState};
+use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::WebhookNode;
+use super::deliver::{Endpoint, post};
+use super::inbox::Reporter;
+use super::machine::{Actions, Beginning, Machine, Now, Post, Rules};
+use super::message::{Fact, RedriveCall, ReplayCall, WebhookMessage};
+use super::persist::Persist;
+use super::reader::Reader;
+use super::stats::Live;
+use crate::CallError;
+use crate::permit::Permits;
+
+/// Parked deliveries read in one go.
+const PARKED_PAGE: u32 = 1_000;
+
+/// How an actor ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    Vanished,
+    Fenced,
+    Retry(String),
+    Panic(String),
+}
+
+/// What is there while it delivers.
+struct Running {
+    machine: Machine,
+    endpoint: Arc<Endpoint>,
+    filter: Arc<WebhookFilter>,
+    reader: Option<AbortHandle>,
+    reader_number: u64,
+    allowance: Arc<Semaphore>,
+    /// It takes up the webhook anew once it is drained.
+    stops: bool,
+}
+
+/// See the module.
+pub(super) struct Hook {
+    pub shared: Arc<WebhookNode>,
+    pub owner: WebhookOwner,
+    pub permits: Arc<Permits>,
+    pub reporter: Reporter,
+    pub end: Option<End>,
+    live: Arc<Live>,
+    /// `None` while it is being loaded.
+    running: Option<Running>,
+    /// Its row is being read, and once more after that.
+    reading: bool,
+    read_again: bool,
+    shuts_down: bool,
+    /// Calls that came before it was loaded; bounded by the permits.
+    held: Vec<Held>,
+    timer: Option<(Instant, AbortHandle)>,
+    tasks: JoinSet<()>,
+    deliveries: JoinSet<()>,
+    begun: Instant,
+    readers: u64,
+}
+
+enum Held {
+    Redrive(RedriveCall),
+    Replay(ReplayCall),
+}
+
+impl Hook {
+    pub fn new(
+        shared: Arc<WebhookNode>,
+        owner: WebhookOwner,
+        permits: Arc<Permits>,
+        reporter: Reporter,
+        live: Arc<Live>,
+    ) -> Self {
+        Self {
+            shared,
+            owner,
+            permits,
+            reporter,
+            end: None,
+            live,
+            running: None,
+            reading: false,
+            read_again: false,
+            shuts_down: false,
+            held: Vec::new(),
+            timer: None,
+            tasks: JoinSet::new(),
+            deliveries: JoinSet::new(),
+            begun: Instant::now(),
+            readers: 0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            wall: self.shared.node.clock.now(),
+            mono: self.begun.elapsed(),
+        }
+    }
+
+    pub(super) fn persist(&self) -> Persist {
+        Persist::new(Arc::clone(&self.shared.node), self.owner)
+    }
+
+    /// Takes ownership, and reads what waits; for as long as it takes.
+    pub fn load(&mut self) {
+        self.reporter.post().meta().enter("starting");
+        (self.reading, self.read_again) = (true, false);
+        let (persist, reporter, node) = (
+            self.persist(),
+            self.reporter.clone(),
+            Arc::clone(&self.shared.node),
+        );
+        self.spawn(async move {
+            let Ok(_turn) = node.loads.acquire().await else {
+                return;
+            };
+            let loaded = persist.until_done(|store, owner| async move {
+                let duty = store.activate_webhook(owner).await?;
+                let mut parked: Vec<Parked> = Vec::new();
+                while duty.webhook.state == WebhookState::Enabled {
+                    let after = parked.last().map_or(0, |last| last.seq);
+                    let page = store.parked(owner, after, PARKED_PAGE).await?;
+                    let last = page.len() < PARKED_PAGE as usize;
+                    parked.extend(page);
+                    if last {
+                        break;
+                    }
+                }
+                Ok((duty, parked))
+            });
+            reporter.report(match loaded.await {
+                Ok((duty, parked)) => Fact::Loaded(Box::new(duty), parked),
+                Err(fact) => fact,
+            });
+        });
+    }
+
+    /// Its row has changed.
+    pub fn reload(&mut self) {
+        if self.reading {
+            self.read_again = true;
+            return;
+        }
+        if self.running.as_ref().is_none_or(|running| running.stops) {
+            // It is read anew anyway.
+            return;
+        }
+        self.reading = true;
+        let (persist, reporter) = (self.persist(), self.reporter.clone());
+        self.spawn(async move {
+            let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
+            reporter.report(match read.await {
+                Ok(duty) => Fact::Changed(Box::new(duty)),
+                Err(fact) => fact,
+            });
+        });
+    }
+
+    pub fn learn(&mut self, fact: Fact) {
+        let now = self.now();
+        match fact {
+            Fact::Loaded(duty, parked) => self.loaded(*duty, parked, now),
+            Fact::Changed(duty) => self.changed(&duty),
+            Fact::Read(number, events, scanned_to) => {
+                if let Some(running) = self.running.as_mut().filter(|it| it.reader_number == number) {
+                    running.machine.read(events, scanned_to);
+                }
+            }
+            Fact::Posted(seq, attempt, verdict) => {
+                let entropy = Arc::clone(&self.shared.node.entropy);
+                if let Some(running) = &mut self.running {
+                    running.machine.finished(seq, attempt, verdict, now, &*entropy);
+                }
+            }
+            Fact::Fetched(events) => self.machine(|machine| machine.fetched(events, now)),
+            Fact::Settled => self.machine(|machine| machine.settled(now)),
+            Fact::Redriven(parked) => self.machine(|machine| machine.redriven(parked)),
+            Fact::ReplayAdded(replay) => self.machine(|machine| machine.replay(replay)),
+            Fact::Replayed(next, parked) => self.machine(|machine| machine.replayed(next, parked, now)),
+            Fact::Uncertain => self.start_over(),
+            Fact::Vanished => self.end = Some(End::Vanished),
+            Fact::Fenced => self.end = Some(End::Fenced),
+            Fact::Broken(reason) => self.end = Some(End::Retry(reason)),
+            Fact::TaskPanicked => self.end = Some(End::Panic("a task of the webhook panicked".to_owned())),
+        }
+    }
+
+    fn machine(&mut self, change: impl FnOnce(&mut Machine)) {
+        if let Some(running) = &mut self.running {
+            change(&mut running.machine);
+        }
+    }
+
+    fn loaded(&mut self, duty: WebhookDuty, parked: Vec<Parked>, now: Now) {
+        self.reading = false;
+        if self.shuts_down {
+            self.end = Some(End::Done);
+            return;
+        }
+        if duty.webhook.state != WebhookState::Enabled {
+            if self.read_again {
+                return self.load();
+            }
+            self.end = Some(End::Done);
+            return;
+        }
+        let endpoint = Endpoint::new(&self.shared, &duty.webhook, &duty.secrets);
+        let cursor = duty.cursor;
+        let beginning = Beginning {
+            rules: rules(&duty.webhook),
+            cursor,
+            parked,
+            failing_since: duty.failing_since,
+            replays: duty.replays,
+        };
+        self.running = Some(Running {
+            machine: Machine::new(Arc::clone(&self.shared.settings), beginning, now),
+            endpoint: Arc::new(endpoint),
+            filter: Arc::new(duty.webhook.filter),
+            reader: None,
+            reader_number: 0,
+            allowance: Arc::new(Semaphore::new(0)),
+            stops: false,
+        });
+        self.read_from_here();
+        self.reporter.post().meta().enter("running");
+        for call in std::mem::take(&mut self.held) {
+            match call {
+                Held::Redrive(call) => self.redrive(call),
+                Held::Replay(call) => self.replay(call),
+            }
+        }
+        if std::mem::take(&mut self.read_again) {
+            self.reload();
+        }
+    }
+
+    fn changed(&mut self, duty: &WebhookDuty) {
+        self.reading = false;
+        let (shared, webhook) = (Arc::clone(&self.shared), &duty.webhook);
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let rules = rules(webhook);
+        if webhook.state != WebhookState::Enabled || rules.ordered != running.machine.rules().ordered {
+            return self.start_over();
+        }
+        running.machine.change_rules(rules);
+        running.endpoint = Arc::new(Endpoint::new(&shared, webhook, &duty.secrets));
+        if *running.filter != webhook.filter {
+            running.filter = Arc::new(webhook.filter.clone());
+            running.machine.change_reader();
+            self.read_from_here();
+        }
+        if std::mem::take(&mut self.read_again) {
+            self.reload();
+        }
+    }
+
+    /// Starts a reader where the machine's knowledge ends, in place of the one there is.
+    fn read_from_here(&mut self) {
+        self.readers += 1;
+        let number = self.readers;
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if let Some(reader) = running.reader.take() {
+            reader.abort();
+        }
+        running.allowance = Arc::new(Semaphore::new(0));
+        running.reader_number = number;
+        let reader = Reader {
+            shared: Arc::clone(&self.shared),
+            owner: self.owner,
+            filter: Arc::clone(&running.filter),
+            after: running.machine.read_to(),
+            allowance: Arc::clone(&running.allowance),
+            reporter: self.reporter.clone(),
+            number,
+        };
+        let task = self.spawn(reader.run());
+        if let Some(running) = &mut self.running {
+            running.reader = Some(task);
+        }
+    }
+
+    /// Ends what is under way in good order, and takes up the webhook anew as it then is.
+    fn start_over(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.stops = true;
+            running.machine.drain();
+            if let Some(reader) = running.reader.take() {
+                reader.abort();
+            }
+            self.reporter.post().meta().enter("draining");
+        }
+    }
+
+    /// Ends in good order: POSTs that are under way have a moment left.
+    pub fn shut_down(&mut self) {
+        self.shuts_down = true;
+        if self.running.is_none() {
+            self.end = Some(End::Done);
+            return;
+        }
+        self.start_over();
+        let (wait, reporter) = (self.shared.settings.drain_timeout, self.reporter.clone());
+        self.spawn(async move {
+            tokio::time::sleep(wait).await;
+            reporter.tell(WebhookMessage::DrainDue);
+        });
+    }
+
+    /// Waits for no POST any more.
+    pub fn abandon(&mut self) {
+        self.deliveries.abort_all();
+        self.machine(Machine::abandon);
+    }
+
+    pub fn woken(&mut self) {
+        self.timer = None;
+    }
+
+    /// Does what can go on now; called after everything that was handled.
+    pub fn go_on(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        while self.deliveries.try_join_next().is_some() {}
+        if self.end.is_some() {
+            return;
+        }
+        let now = self.now();
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let actions = running.machine.advance(now);
+        if actions.read > 0 {
+            running.allowance.add_permits(actions.read);
+        }
+        self.live.show(running.machine.view(), now);
+        self.carry_out(actions);
+    }
+
+    fn carry_out(&mut self, actions: Actions) {
+        let Actions {
+            posts,
+            fetch,
+            settle,
+            replay,
+            wake,
+            drained,
+            died,
+            read: _,
+        } = actions;
+        for post in posts {
+            self.deliver(post);
+        }
+        if died > 0 {
+            let dead = &self.shared.counters.dead;
+            dead.fetch_add(died, std::sync::atomic::Ordering::Relaxed);
+        }
+        if !fetch.is_empty() {
+            self.fetch(fetch);
+        }
+        if let Some(settlement) = settle {
+            self.settle(settlement);
+        }
+        if let Some(step) = replay {
+            self.replay_step(step);
+        }
+        if let Some(wake) = wake {
+            self.arm(wake);
+        }
+        if drained {
+            self.drained();
+        }
+    }
+
+    fn drained(&mut self) {
+        self.running = None;
+        if self.shuts_down {
+            self.end = Some(End::Done);
+        } else {
+            self.load();
+        }
+    }
+
+    fn deliver(&mut self, next: Post) {
+        let Some(running) = &self.running else { return };
+        let endpoint = Arc::clone(&running.endpoint);
+        let (shared, live, reporter) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.live),
+            self.reporter.clone(),
+        );
+        self.deliveries.spawn(async move {
+            let witness = Witness(reporter);
+            let posted = post(&shared, &endpoint, &next.event, next.number).await;
+            witness.0.report(match posted {
+                Some((attempt, verdict, took)) => {
+                    live.attempt(verdict == super::machine::Verdict::Delivered, took);
+                    Fact::Posted(next.event.seq, attempt, verdict)
+                }
+                None => Fact::Fenced,
+            });
+        });
+    }
+
+    /// One timer; an early one only looks and is set again.
+    fn arm(&mut self, wake: Duration) {
+        let at = self.begun + wake;
+        match &self.timer {
+            Some((armed, _)) if *armed <= at => return,
+            Some((_, timer)) => timer.abort(),
+            None => {}
+        }
+        let reporter = self.reporter.clone();
+        let timer = self.tasks.spawn(async move {
+            tokio::time::sleep_until(at).await;
+            reporter.tell(WebhookMessage::WakeDue);
+        });
+        self.timer = Some((at, timer));
+    }
+
+    /// Keeps a call for later, or does it now.
+    pub fn redrive(&mut self, call: RedriveCall) {
+        if self.running.as_ref().is_some_and(|running| !running.stops) {
+            self.redrive_now(call);
+        } else {
+            self.held.push(Held::Redrive(call));
+        }
+    }
+
+    /// Keeps a call for later, or does it now.
+    pub fn replay(&mut self, call: ReplayCall) {
+        if self.running.as_ref().is_some_and(|running| !running.stops) {
+            self.replay_now(call);
+        } else {
+            self.held.push(Held::Replay(call));
+        }
+    }
+
+    /// Nothing that was held will be done.
+    pub fn refuse_all(&mut self, error: &CallError) {
+        for call in std::mem::take(&mut self.held) {
+            // Whoever asked may have gone.
+            match call {
+                Held::Redrive(call) => drop(call.reply.send(Err(error.clone()))),
+                Held::Replay(call) => drop(call.reply.send(Err(error.clone()))),
+            }
+        }
+    }
+
+    pub(super) fn filter(&self) -> Option<Arc<WebhookFilter>> {
+        self.running.as_ref().map(|running| Arc::clone(&running.filter))
+    }
+
+    /// Runs a task of the actor, aborted with it. Should it panic, so does the actor: somebody may wait
+    /// for what the task was to report.
+    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let witness = Witness(self.reporter.clone());
+        self.tasks.spawn(async move {
+            let witness = witness;
+            task.await;
+            drop(witness);
+        })
+    }
+}
+
+fn rules(webhook: &Webhook) -> Rules {
+    Rules {
+        ordered: webhook.mode == DeliveryMode::Ordered,
+        concurrency: usize::from(webhook.max_concurrency.max(1)),
+        rate_per_second: webhook.rate_per_second,
+    }
+}
+
+/// Tells the actor when the task that it is part of unwinds.
+struct Witness(Reporter);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.report(Fact::TaskPanicked);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a webhook's actor reads and writes: each a task that reports back.
+
+use roost_domain::webhook::store::{ReplayScope, Settlement};
+
+use super::drive::is_uncertain;
+use super::hook::Hook;
+use super::machine::ReplayStep;
+use super::message::{Fact, RedriveCall, ReplayCall};
+use super::persist::ends;
+use super::reader::coarse;
+
+/// Events of the log looked at in one step of a replay.
+const REPLAY_LOOKS: u32 = 500;
+
+impl Hook {
+    /// Writes outcomes, for as long as it takes; another such write begins only after it.
+    pub(super) fn settle(&mut self, settlement: Settlement) {
+        let (persist, reporter) = (self.persist(), self.reporter.clone());
+        self.spawn(async move {
+            let mut next = Some(settlement);
+            let written = persist.until_done(|store, owner| {
+                let settlement = next.clone().unwrap_or_default();
+                async move { store.settle(owner, settlement).await }
+            });
+            let written = written.await;
+            drop(next.take());
+            reporter.report(match written {
+                Ok(()) => Fact::Settled,
+                Err(fact) => fact,
+            });
+        });
+    }
+
+    /// Reads the events of parked deliveries.
+    pub(super) fn fetch(&mut self, seqs: Vec<i64>) {
+        let (persist, reporter) = (self.persist(), self.reporter.clone());
+        self.spawn(async move {
+            let read = persist.until_done(|store, owner| {
+                let seqs = seqs.clone();
+                async move { store.events_at(owner.tenant, &seqs).await }
+            });
+            reporter.report(match read.await {
+                Ok(events) => Fact::Fetched(events),
+                Err(fact) => fact,
+            });
+        });
+    }
+
+    pub(super) fn redrive_now(&mut self, call: RedriveCall) {
+        let (persist, reporter, node) = (
+            self.persist(),
+            self.reporter.clone(),
+            std::sync::Arc::clone(&self.shared.node),
+        );
+        self.spawn(async move {
+            let RedriveCall { seqs, permit, reply } = call;
+            let result = node.store.redrive(persist.owner(), seqs, node.clock.now()).await;
+            let answer = match result {
+                Ok(parked) => {
+                    let count = parked.len() as u64;
+                    reporter.report(Fact::Redriven(parked));
+                    Ok(count)
+                }
+                Err(error) => {
+                    if is_uncertain(&error) {
+                        reporter.report(Fact::Uncertain);
+                    } else if let Some(fact) = ends(&error) {
+                        reporter.report(fact);
+                    }
+                    Err(error.into())
+                }
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+            drop(permit);
+        });
+    }
+
+    pub(super) fn replay_now(&mut self, call: ReplayCall) {
+        let (persist, reporter, node) = (
+            self.persist(),
+            self.reporter.clone(),
+            std::sync::Arc::clone(&self.shared.node),
+        );
+        self.spawn(async move {
+            let ReplayCall {
+                from_seq,
+                to_seq,
+                scope,
+                permit,
+                reply,
+            } = call;
+            let owner = persist.owner();
+            let result = node.store.add_replay(owner, from_seq, to_seq, scope).await;
+            let answer = match result {
+                Ok(replay) => {
+                    reporter.report(Fact::ReplayAdded(replay.clone()));
+                    Ok(replay)
+                }
+                Err(error) => {
+                    if is_uncertain(&error) {
+                        reporter.report(Fact::Uncertain);
+                    } else if let Some(fact) = ends(&error) {
+                        reporter.report(fact);
+                    }
+                    Err(error.into())
+                }
+            };
+            // Whoever asked may have gone.
+            let _ = reply.send(answer);
+            drop(permit);
+        });
+    }
+
+    /// Makes the next deliveries of a replay pending. A crash before its progress is written makes them
+    /// pending once more.
+    pub(super) fn replay_step(&mut self, step: ReplayStep) {
+        let (persist, reporter, node) = (
+            self.persist(),
+            self.reporter.clone(),
+            std::sync::Arc::clone(&self.shared.node),
+        );
+        let Some(filter) = self.filter() else { return };
+        self.spawn(async move {
+            let ReplayStep { replay, limit } = step;
+            let stepped = persist.until_done(|store, owner| {
+                let (filter, now) = (std::sync::Arc::clone(&filter), node.clock.now());
+                let (from, to, scope) = (replay.next_seq, replay.to_seq, replay.scope);
+                async move {
+                    let (seqs, next) = match scope {
+                        ReplayScope::Dead => {
+                            let seqs = store.dead_letters(owner, from, to, limit).await?;
+                            let full = seqs.len() >= limit as usize;
+                            let next = seqs.last().map(|last| last + 1).filter(|_| full);
+                            (seqs, next)
+                        }
+                        ReplayScope::Events => {
+                            let looks = limit.min(REPLAY_LOOKS);
+                            let coarse = coarse(&filter);
+                            let batch = store.events(owner.tenant, from - 1, looks, &coarse).await?;
+                            let scanned = batch.scanned_to;
+                            let events = batch.events.iter().filter(|event| event.seq <= to);
+                            let seqs = events
+                                .filter(|event| filter.matches(event))
+                                .map(|event| event.seq);
+                            (seqs.collect(), (scanned >= from).then_some(scanned + 1))
+                        }
+                    };
+                    let parked = if seqs.is_empty() {
+                        Vec::new()
+                    } else {
+                        store.redrive(owner, seqs, now).await?
+                    };
+                    Ok((next.filter(|&next| next <= to), parked))
+                }
+            });
+            reporter.report(match stepped.await {
+                Ok((next, parked)) => Fact::Replayed(next, parked),
+                Err(fact) => fact,
+            });
+        });
+    }
+}

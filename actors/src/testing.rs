@@ -17,11 +17,13 @@ use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, Sender
 use roost_domain::store::{Outcome, Store, Tenants as _};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::Entropy;
+use roost_domain::webhook::client::WebhookClient;
 use roost_domain::{Address, Clock, InstanceId, TenantId, Timestamp};
 use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tokio::sync::Semaphore;
 
 use crate::instance::{CreateInstance, SendRequest};
+pub use crate::webhook::ScriptedEndpoint;
 use crate::{
     ActorFilter, CallError, Instances, LocalPlacement, Runtime, RuntimeParts, Settings, StopReport, Streams,
 };
@@ -272,6 +274,7 @@ impl Link for ScriptedLink {
 pub struct TestNode {
     folder: tempfile::TempDir,
     pub engine: Arc<ScriptedEngine>,
+    pub endpoint: Arc<ScriptedEndpoint>,
     pub store: Arc<SqlStore>,
     pub streams: Streams,
     pub runtime: Runtime,
@@ -300,6 +303,7 @@ async fn open(folder: PathBuf, settings: &Settings) -> (Arc<SqlStore>, Streams) 
 async fn run(
     store: &Arc<SqlStore>,
     engine: &Arc<ScriptedEngine>,
+    endpoint: &Arc<ScriptedEndpoint>,
     streams: &Streams,
     settings: &Settings,
 ) -> Runtime {
@@ -308,6 +312,7 @@ async fn run(
     let parts = RuntimeParts {
         store,
         engine: Arc::clone(engine) as Arc<dyn Engine>,
+        webhook_client: Arc::clone(endpoint) as Arc<dyn WebhookClient>,
         placement: Arc::new(placement),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
@@ -332,10 +337,12 @@ impl TestNode {
             .await
             .unwrap();
         let engine = ScriptedEngine::new();
-        let runtime = run(&store, &engine, &streams, &settings).await;
+        let endpoint = ScriptedEndpoint::new();
+        let runtime = run(&store, &engine, &endpoint, &streams, &settings).await;
         Self {
             folder,
             engine,
+            endpoint,
             store,
             streams,
             runtime,
@@ -426,6 +433,8 @@ impl TestNode {
         let report = self.runtime.stop().await;
         assert!(report.complete, "{report:?}");
         assert_eq!(self.sessions(), 0);
+        assert_eq!(self.runtime.introspection().count("webhook").len(), 0);
+        assert_eq!(self.endpoint.in_flight(), 0);
         assert_eq!(self.engine.live(), 0);
         assert_eq!(self.runtime.gate().dialing, 0);
         assert_eq!(self.runtime.gate().waiting, 0);
@@ -438,6 +447,7 @@ impl TestNode {
         let Self {
             folder,
             engine,
+            endpoint,
             store,
             settings,
             tenant,
@@ -448,10 +458,11 @@ impl TestNode {
         store.close().await;
         drop(store);
         let (store, streams) = open(folder.path().to_owned(), &settings).await;
-        let runtime = run(&store, &engine, &streams, &settings).await;
+        let runtime = run(&store, &engine, &endpoint, &streams, &settings).await;
         Self {
             folder,
             engine,
+            endpoint,
             store,
             streams,
             runtime,
@@ -462,7 +473,14 @@ impl TestNode {
 
     /// Starts a second life of the node over the same store, as after a failover: the first is fenced.
     pub async fn successor(&self) -> Runtime {
-        run(&self.store, &self.engine, &self.streams, &self.settings).await
+        run(
+            &self.store,
+            &self.engine,
+            &self.endpoint,
+            &self.streams,
+            &self.settings,
+        )
+        .await
     }
 }
 

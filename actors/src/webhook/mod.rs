@@ -56,6 +56,8 @@ pub(crate) use handle::WebhooksParts;
 pub(crate) use kind::WebhookKind;
 pub(crate) use reader::coarse;
 pub use settings::WebhookSettings;
+#[cfg(test)]
+pub(crate) use tests::endpoint::ScriptedEndpoint;
 
 use self::hosts::Hosts;
 use self::stats::Counters;

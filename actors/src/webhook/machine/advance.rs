@@ -65,10 +65,11 @@ impl Machine {
         self.settings.parked_max.saturating_sub(self.queue.parked())
     }
 
+    /// How many more outcomes may come, besides those of the POSTs under way.
     fn unsettled_room(&self) -> usize {
         self.settings
             .unsettled_max
-            .saturating_sub(self.ledger.unsettled())
+            .saturating_sub(self.ledger.unsettled() + self.queue.in_flight())
     }
 
     /// Parks events behind parked ones of their order key. While the breaker is open nothing is parked:
@@ -78,9 +79,13 @@ impl Machine {
             return;
         }
         let room = self.parked_room().min(self.unsettled_room());
-        for (event, key) in self.queue.absorb(room) {
-            self.window.decide(event.seq);
-            self.ledger.note(change(&event, &key), now.mono);
+        for hot in self.queue.absorb(room) {
+            let change = DeliveryChange {
+                round: hot.round,
+                ..change(&hot.event, &hot.order_key)
+            };
+            self.window.decide(hot.event.seq);
+            self.ledger.note(change, now.mono);
         }
     }
 
@@ -113,7 +118,7 @@ impl Machine {
         !self.draining
             && self.paused_until.is_none()
             && self.queue.in_flight() < self.rules.concurrency
-            && self.unsettled_room() > self.queue.in_flight()
+            && self.unsettled_room() > 0
             && self.pace.ready_at() <= now.mono
     }
 
@@ -154,12 +159,13 @@ impl Machine {
             && self.unsettled_room() > 0
         {
             let Some(seq) = self.window.first() else { return };
-            let Some((event, key)) = self.queue.detach(seq, now.wall) else {
+            let Some(flight) = self.queue.detach(seq, now.wall) else {
                 return;
             };
             let change = DeliveryChange {
+                round: flight.round,
                 next_attempt_at: Some(now.wall),
-                ..change(&event, &key)
+                ..change(&flight.event, &flight.order_key)
             };
             self.ledger.note(change, now.mono);
             self.window.decide(seq);
@@ -211,7 +217,9 @@ impl Machine {
                 .map(|probe| probe.max(self.pace.ready_at()))
         } else {
             let due = self.queue.next_due().map(at);
-            let hot = (self.queue.hot() > 0).then_some(self.pace.ready_at());
+            // Hot events that could begin now wait for something else, of which a fact will tell.
+            let pace = self.pace.ready_at();
+            let hot = (self.queue.hot() > 0 && pace > now.mono).then_some(pace);
             let soonest = due.into_iter().chain(hot).min();
             soonest.map(|soonest| soonest.max(self.pace.ready_at()))
         };

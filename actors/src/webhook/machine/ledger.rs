@@ -77,6 +77,12 @@ impl Ledger {
         self.changes.len() + self.expired.len() + self.writing.map_or(0, |(count, _)| count)
     }
 
+    /// What was noted of a delivery since the last settlement.
+    #[cfg(test)]
+    pub fn noted(&self, seq: i64) -> Option<roost_domain::webhook::DeliveryStatus> {
+        self.changes.get(&seq).map(|change| change.status)
+    }
+
     /// Nothing waits and nothing is being written, up to this cursor.
     pub fn is_clear(&self, cursor: i64) -> bool {
         self.since.is_none() && self.writing.is_none() && self.cursor >= cursor

@@ -17,7 +17,7 @@ mod queue;
 mod tests;
 mod window;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use roost_domain::webhook::store::{DeliveryChange, Parked, Replay, Settlement};
 use roost_domain::webhook::{Attempt, DeadReason, DeliveryStatus};
 
 use self::ledger::Ledger;
-use self::queue::{Flight, Queue, Waiting};
+use self::queue::{Flight, Hot, Queue, Waiting};
 use self::window::Window;
 use super::breaker::Breaker;
 use super::call::BreakerState;
@@ -119,6 +119,8 @@ pub(super) struct Machine {
     rules: Rules,
     window: Window,
     queue: Queue,
+    /// Rows of events beyond what was read: events before them may have none, so they wait to be read.
+    early: BTreeMap<i64, Parked>,
     ledger: Ledger,
     breaker: Breaker,
     pace: Pace,
@@ -155,12 +157,11 @@ impl Machine {
             failing_since,
             replays,
         } = beginning;
-        let mut queue = Queue::new(rules.ordered);
-        queue.redrive(parked);
-        Self {
+        let mut machine = Self {
             settings,
             window: Window::new(cursor),
-            queue,
+            queue: Queue::new(rules.ordered),
+            early: BTreeMap::new(),
             ledger: Ledger::new(cursor, now.mono),
             breaker: Breaker::default(),
             pace: Pace::new(rules.rate_per_second),
@@ -174,7 +175,9 @@ impl Machine {
             draining: false,
             died: 0,
             rules,
-        }
+        };
+        machine.redriven(parked);
+        machine
     }
 
     pub fn rules(&self) -> Rules {
@@ -204,19 +207,23 @@ impl Machine {
     pub fn read(&mut self, events: Vec<Arc<Event>>, scanned_to: i64) {
         self.allowed = self.allowed.saturating_sub(events.len());
         for event in events {
-            let seq = event.seq;
-            if !self.window.add(seq) {
+            if !self.window.add(event.seq) {
                 continue;
             }
-            // One that was driven again before it was read goes its way already.
-            if self.queue.has(seq) {
-                self.window.decide(seq);
-                continue;
-            }
-            let key = order_key(&event);
-            self.queue.arrive(event, key);
+            let row = self.early.remove(&event.seq);
+            let order_key = order_key(&event);
+            self.queue.arrive(Hot {
+                event,
+                order_key,
+                attempts: row.as_ref().map_or(0, |row| row.attempts),
+                round: row.as_ref().map_or(0, |row| row.round),
+            });
         }
         self.window.scanned(scanned_to);
+        // The filter, or the end of their retention, has kept the others from being read.
+        let unread = self.early.split_off(&(self.window.read_to() + 1));
+        let passed = std::mem::replace(&mut self.early, unread);
+        self.queue.redrive(passed.into_values().collect());
     }
 
     /// A POST has ended.
@@ -362,6 +369,9 @@ impl Machine {
 
     /// Deliveries were made pending again, at somebody's wish.
     pub fn redriven(&mut self, parked: Vec<Parked>) {
+        let read_to = self.window.read_to();
+        let (early, parked): (Vec<_>, Vec<_>) = parked.into_iter().partition(|row| row.seq > read_to);
+        self.early.extend(early.into_iter().map(|row| (row.seq, row)));
         self.queue.redrive(parked);
     }
 
@@ -381,7 +391,7 @@ impl Machine {
             Some(next) => replay.next_seq = next,
             None => drop(self.replays.pop_front()),
         }
-        self.queue.redrive(parked);
+        self.redriven(parked);
     }
 
     /// Begins nothing any more.
@@ -399,7 +409,7 @@ impl Machine {
         View {
             cursor: self.window.cursor(),
             in_flight: self.queue.in_flight(),
-            parked: self.queue.parked(),
+            parked: self.queue.parked() + self.early.len(),
             breaker: self.breaker.state(),
             next_probe: self.breaker.probe_at(),
             paused_until: self.paused_until,

@@ -22,6 +22,16 @@ pub(super) struct Waiting {
     pub next: Option<Timestamp>,
 }
 
+/// An event that was read.
+#[derive(Debug, Clone)]
+pub(super) struct Hot {
+    pub event: Arc<Event>,
+    pub order_key: Arc<str>,
+    /// Those of earlier lives of the actor.
+    pub attempts: u32,
+    pub round: u32,
+}
+
 /// A delivery whose POST is under way.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
@@ -38,7 +48,7 @@ pub(super) struct Flight {
 pub(super) struct Queue {
     ordered: bool,
     lanes: Lanes,
-    hot: HashMap<i64, (Arc<Event>, Arc<str>)>,
+    hot: HashMap<i64, Hot>,
     parked: BTreeMap<i64, Waiting>,
     /// Events of parked deliveries.
     bodies: HashMap<i64, Arc<Event>>,
@@ -90,15 +100,15 @@ impl Queue {
 
     /// When an event that is hot or on its way was written.
     pub fn written_at(&self, seq: i64) -> Option<Timestamp> {
-        let hot = self.hot.get(&seq).map(|(event, _)| event.timestamp);
+        let hot = self.hot.get(&seq).map(|hot| hot.event.timestamp);
         hot.or_else(|| self.flights.get(&seq).map(|flight| flight.event.timestamp))
     }
 
     /// An event was read.
-    pub fn arrive(&mut self, event: Arc<Event>, order_key: Arc<str>) {
-        let seq = event.seq;
-        let key = self.lane(seq, &order_key);
-        self.hot.insert(seq, (event, order_key));
+    pub fn arrive(&mut self, hot: Hot) {
+        let seq = hot.event.seq;
+        let key = self.lane(seq, &hot.order_key);
+        self.hot.insert(seq, hot);
         self.change(&key, |lane| lane.hot.push_back(seq));
     }
 
@@ -115,16 +125,16 @@ impl Queue {
         let lane = self.lanes.get(&key)?;
         debug_assert!(!lane.busy && lane.parked.is_empty(), "D2: the lane is free");
         let seq = *lane.hot.front()?;
-        let (event, order_key) = self.hot.remove(&seq)?;
+        let hot = self.hot.remove(&seq)?;
         self.change(&key, |lane| {
             lane.hot.pop_front();
             lane.busy = true;
         });
         let flight = Flight {
-            event,
-            order_key,
-            attempts: 0,
-            round: 0,
+            event: hot.event,
+            order_key: hot.order_key,
+            attempts: hot.attempts,
+            round: hot.round,
             was_due: true,
         };
         self.flights.insert(seq, flight);
@@ -213,34 +223,31 @@ impl Queue {
     }
 
     /// A delivery on its way gets a row, so that it does not hold the cursor back.
-    pub fn detach(&mut self, seq: i64, wall: Timestamp) -> Option<(Arc<Event>, Arc<str>)> {
-        let flight = self.flights.get(&seq)?;
-        let (event, order_key) = (Arc::clone(&flight.event), Arc::clone(&flight.order_key));
+    pub fn detach(&mut self, seq: i64, wall: Timestamp) -> Option<Flight> {
+        let flight = self.flights.get(&seq)?.clone();
         let waiting = Waiting {
-            order_key: Arc::clone(&order_key),
-            attempts: 0,
-            round: 0,
+            order_key: Arc::clone(&flight.order_key),
+            attempts: flight.attempts,
+            round: flight.round,
             next: Some(wall),
         };
         self.park(seq, waiting);
-        Some((event, order_key))
+        Some(flight)
     }
 
     /// Parks up to `room` hot events that are behind parked ones of their lanes.
-    pub fn absorb(&mut self, mut room: usize) -> Vec<(Arc<Event>, Arc<str>)> {
+    pub fn absorb(&mut self, mut room: usize) -> Vec<Hot> {
         let mut absorbed = Vec::new();
         for key in self.lanes.blocked() {
             while room > 0 {
                 let first = self.lanes.get(&key).and_then(|lane| lane.hot.front().copied());
-                let Some((seq, (event, order_key))) =
-                    first.and_then(|seq| Some((seq, self.hot.remove(&seq)?)))
-                else {
+                let Some((seq, hot)) = first.and_then(|seq| Some((seq, self.hot.remove(&seq)?))) else {
                     break;
                 };
                 let waiting = Waiting {
-                    order_key: Arc::clone(&order_key),
-                    attempts: 0,
-                    round: 0,
+                    order_key: Arc::clone(&hot.order_key),
+                    attempts: hot.attempts,
+                    round: hot.round,
                     next: None,
                 };
                 self.parked.insert(seq, waiting);
@@ -248,7 +255,7 @@ impl Queue {
                     lane.hot.pop_front();
                     lane.parked.insert(seq);
                 });
-                absorbed.push((event, order_key));
+                absorbed.push(hot);
                 room -= 1;
             }
         }

@@ -23,7 +23,7 @@ use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tokio::sync::Semaphore;
 
 use crate::instance::{CreateInstance, SendRequest};
-pub use crate::webhook::ScriptedEndpoint;
+pub(crate) use crate::webhook::ScriptedEndpoint;
 use crate::{
     ActorFilter, CallError, Instances, LocalPlacement, Runtime, RuntimeParts, Settings, StopReport, Streams,
 };

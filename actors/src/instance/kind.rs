@@ -6,7 +6,6 @@ use ractor::{Actor, ActorCell, SpawnErr};
 use roost_domain::instance::{AccountChange, DesiredState, InstanceState, StateChange};
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::slot::Slot;
-use roost_domain::store::StoreError;
 use roost_domain::{Epoch, InstanceId, Owner, TenantId};
 use tokio::time::timeout;
 
@@ -16,7 +15,7 @@ use super::message::SessionMessage;
 use crate::node::NodeContext;
 use crate::permit::Permits;
 use crate::post::Post;
-use crate::registry::{Child, Kind, Start};
+use crate::registry::{Child, EnabledPage, Kind, Start};
 
 /// Reason of the step that an operator makes.
 const STOPPED: &str = "stopped by the operator of the gateway; connect starts it again";
@@ -89,10 +88,7 @@ impl Kind for InstanceKind {
         let _ = handle.post.cast(SessionMessage::Shutdown { succeeded });
     }
 
-    async fn enabled(
-        &self,
-        after: Option<InstanceId>,
-    ) -> Result<Page<(InstanceId, TenantId), InstanceId>, StoreError> {
+    async fn enabled(&self, after: Option<InstanceId>) -> EnabledPage<InstanceId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
         let page = self.node.store.running_instances(page).await?;
         let rows = page.rows.iter().map(|row| (row.id, row.tenant_id));

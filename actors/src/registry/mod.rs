@@ -32,6 +32,9 @@ pub(crate) use table::{Children, Operation, Slots};
 use crate::CallError;
 use crate::index::ActorMeta;
 
+/// A page of the actors that a node starts with.
+pub(crate) type EnabledPage<K, S> = Result<Page<(K, S), K>, StoreError>;
+
 /// What a kind of actor is, to its registry.
 pub(crate) trait Kind: Send + Sync + 'static {
     /// The kind's name, and the first part of its actors' paths.
@@ -62,7 +65,7 @@ pub(crate) trait Kind: Send + Sync + 'static {
     fn enabled(
         &self,
         after: Option<Self::Key>,
-    ) -> impl Future<Output = Result<Page<(Self::Key, Self::Seed), Self::Key>, StoreError>> + Send;
+    ) -> impl Future<Output = EnabledPage<Self::Key, Self::Seed>> + Send;
 
     /// An operator has stopped it, and nothing of it runs any more: notes that for its owner.
     fn stopped(&self, key: Self::Key, seed: Self::Seed, epoch: Epoch) -> impl Future<Output = ()> + Send;

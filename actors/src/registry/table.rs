@@ -4,15 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{ActorCell, ActorId, Message};
-use roost_domain::page::Page;
 use roost_domain::slot::Slot;
-use roost_domain::store::StoreError;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::policy::Record;
-use super::{Kind, NotRunning};
+use super::{EnabledPage, Kind, NotRunning};
 use crate::CallError;
 use crate::index::ActorMeta;
 use crate::post::Post;
@@ -307,10 +305,7 @@ impl<K: Kind> Children<K> {
     }
 
     /// A page of what a node starts with.
-    pub async fn enabled(
-        &self,
-        after: Option<K::Key>,
-    ) -> Result<Page<(K::Key, K::Seed), K::Key>, StoreError> {
+    pub async fn enabled(&self, after: Option<K::Key>) -> EnabledPage<K::Key, K::Seed> {
         self.kind.enabled(after).await
     }
 

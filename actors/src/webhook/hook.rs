@@ -128,14 +128,12 @@ impl Hook {
             let loaded = persist.until_done(|store, owner| async move {
                 let duty = store.activate_webhook(owner).await?;
                 let mut parked: Vec<Parked> = Vec::new();
-                while duty.webhook.state == WebhookState::Enabled {
+                let mut more = duty.webhook.state == WebhookState::Enabled;
+                while more {
                     let after = parked.last().map_or(0, |last| last.seq);
                     let page = store.parked(owner, after, PARKED_PAGE).await?;
-                    let last = page.len() < PARKED_PAGE as usize;
+                    more = page.len() >= PARKED_PAGE as usize;
                     parked.extend(page);
-                    if last {
-                        break;
-                    }
                 }
                 Ok((duty, parked))
             });

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use ractor::{Actor, ActorCell, SpawnErr};
-use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
+use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
 use roost_domain::slot::Slot;
-use roost_domain::store::StoreError;
 use roost_domain::webhook::WebhookOwner;
 use roost_domain::{Epoch, TenantId, WebhookId};
 
@@ -15,7 +14,7 @@ use super::message::WebhookMessage;
 use super::stats::Live;
 use crate::permit::Permits;
 use crate::post::Post;
-use crate::registry::{Child, Kind, Start};
+use crate::registry::{Child, EnabledPage, Kind, Start};
 
 /// The kind of actor that delivers for a webhook.
 pub(crate) struct WebhookKind {
@@ -86,10 +85,7 @@ impl Kind for WebhookKind {
         let _ = handle.post.cast(WebhookMessage::Shutdown);
     }
 
-    async fn enabled(
-        &self,
-        after: Option<WebhookId>,
-    ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
+    async fn enabled(&self, after: Option<WebhookId>) -> EnabledPage<WebhookId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
         self.shared.node.store.enabled_webhooks(page).await
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use roost_domain::event::{EventFilter, EventType};
-use roost_domain::webhook::{EventPattern, WebhookFilter, WebhookOwner};
+use roost_domain::event::EventFilter;
+use roost_domain::webhook::{WebhookFilter, WebhookOwner};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -78,49 +78,8 @@ impl Reader {
 
 /// What the database can leave out by itself; the rest is left out after it was read.
 pub(crate) fn coarse(filter: &WebhookFilter) -> EventFilter {
-    let mut types = Vec::new();
-    for pattern in &filter.events {
-        match pattern {
-            EventPattern::Exact(kind) => types.push(kind.clone()),
-            // A tenant's own types have no list.
-            EventPattern::Family(family) if family != "custom" => {
-                let family = EventType::ALL.iter().filter(|kind| kind.family() == family);
-                types.extend(family.cloned());
-            }
-            EventPattern::Family(_) | EventPattern::All => {
-                types.clear();
-                break;
-            }
-        }
-    }
-    types.sort_unstable();
-    types.dedup();
     EventFilter {
-        types,
+        types: filter.events.clone(),
         instances: filter.instances.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn types(patterns: &[&str]) -> Vec<String> {
-        let filter = WebhookFilter {
-            events: patterns.iter().map(|pattern| pattern.parse().unwrap()).collect(),
-            ..WebhookFilter::default()
-        };
-        let coarse = coarse(&filter).types;
-        coarse.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_database_leaves_out_what_it_can_and_never_too_much() {
-        assert_eq!(types(&["message.sent", "message.sent"]), ["message.sent"]);
-        assert_eq!(types(&["custom.a", "instance.qr"]), ["instance.qr", "custom.a"]);
-        let messages = types(&["message.*"]);
-        assert!(messages.len() > 3 && messages.iter().all(|kind| kind.starts_with("message.")));
-        assert!(types(&["message.sent", "*"]).is_empty());
-        assert!(types(&["message.sent", "custom.*", "instance.qr"]).is_empty());
     }
 }

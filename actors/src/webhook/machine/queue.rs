@@ -93,11 +93,6 @@ impl Queue {
         self.flights.get(&seq)
     }
 
-    /// Whether an event is here in any form.
-    pub fn has(&self, seq: i64) -> bool {
-        self.hot.contains_key(&seq) || self.parked.contains_key(&seq) || self.flights.contains_key(&seq)
-    }
-
     /// When an event that is hot or on its way was written.
     pub fn written_at(&self, seq: i64) -> Option<Timestamp> {
         let hot = self.hot.get(&seq).map(|hot| hot.event.timestamp);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use roost_domain::event::{EventFilter, EventType};
+use roost_domain::webhook::client::CallFailure;
 use roost_domain::webhook::store::WebhookPatch;
 use roost_domain::webhook::{DeadReason, DeliveryStatus, WebhookState};
 
@@ -514,5 +515,37 @@ async fn a_tenant_has_a_limit_of_webhooks_and_knows_only_its_own() {
         webhooks.test(stranger, first).await,
         Err(CallError::NotFound)
     ));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_asks_for_a_pause_gets_it_and_failures_are_told_as_they_were() {
+    let node = node(brisk()).await;
+    let id = create(&node, DeliveryMode::Ordered).await;
+    let mut calls = 0;
+    node.endpoint.says(move |_| {
+        calls += 1;
+        match calls {
+            1 => Says::RetryAfter(429, Duration::from_millis(200)),
+            2 => Says::Fail(CallFailure::Tls("the certificate has expired".to_owned())),
+            3 => Says::Fail(CallFailure::Forbidden("10.0.0.1 is private".to_owned())),
+            _ => Says::Status(200),
+        }
+    });
+    publish(&node, 1).await;
+    let rows = settled(&node, id, "it is delivered", all(DeliveryStatus::Delivered, 1)).await;
+    let webhooks = node.runtime.webhooks();
+    let attempts = webhooks.delivery(node.tenant, rows[0].id).await.unwrap().attempts;
+    let codes = attempts
+        .iter()
+        .map(|attempt| attempt.error.as_ref().map(|error| error.code.as_str()));
+    assert_eq!(
+        codes.collect::<Vec<_>>(),
+        [None, Some("tls"), Some("forbidden_address"), None]
+    );
+    assert_eq!((attempts[0].status, attempts[3].number), (Some(429), 4));
+    assert!(attempts[1].at.since(attempts[0].at) >= Duration::from_millis(199));
+    let numbers = webhooks.numbers();
+    assert_eq!((numbers.delivered, numbers.failed, numbers.refused), (1, 2, 1));
     node.stop().await;
 }

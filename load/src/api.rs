@@ -76,6 +76,13 @@ pub struct Stats {
     pub phone_decrypt_failures: u64,
 }
 
+/// A webhook as the answer to its creation shows it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Webhook {
+    pub id: String,
+    pub secret: String,
+}
+
 #[derive(Debug, Deserialize)]
 struct Code {
     code: String,
@@ -146,6 +153,30 @@ impl Gateway {
     /// One message.
     pub async fn message(&self, message: &str) -> Result<Message> {
         read(&self.client, &Call::get(format!("/v1/messages/{message}"))).await
+    }
+
+    /// Makes a webhook.
+    pub async fn create_webhook(&self, body: &serde_json::Value) -> Result<Webhook> {
+        read(&self.client, &Call::post("/v1/webhooks", body)).await
+    }
+
+    /// Lets events wait.
+    pub async fn pause_webhook(&self, id: &str) -> Result<()> {
+        let call = Call::order(format!("/v1/webhooks/{id}/pause"));
+        accepted(&self.client, &call).await?;
+        Ok(())
+    }
+
+    /// Lets events go out again.
+    pub async fn resume_webhook(&self, id: &str) -> Result<()> {
+        let call = Call::order(format!("/v1/webhooks/{id}/resume"));
+        accepted(&self.client, &call).await?;
+        Ok(())
+    }
+
+    /// What the webhook's owner sees of its progress, for whoever has to find out why it is late.
+    pub async fn webhook_stats(&self, id: &str) -> Result<serde_json::Value> {
+        read(&self.client, &Call::get(format!("/v1/webhooks/{id}/stats"))).await
     }
 
     /// The number of the last event in the log. An event type narrows down what is read on the way.

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +15,11 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use crate::api::{Gateway, Sandbox};
-use crate::cli::{Options, State};
+use crate::cli::{Database, Options, State};
 use crate::error::{LoadError, Result};
 use crate::http::{Call, Connection, Endpoint};
 use crate::phase::{within, within_showing};
+use crate::postgres::Postgres;
 use crate::process::{Ended, Process, Usage};
 
 /// Limits that protect WhatsApp from stampedes and that loopback does not need.
@@ -119,9 +121,16 @@ impl Setup {
         arguments: &[String],
         folder: &Path,
     ) -> Result<Process> {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.spawn_command(name, command, folder)
+    }
+
+    /// The same with whatever a command can have.
+    pub fn spawn_command(&self, name: &'static str, command: Command, folder: &Path) -> Result<Process> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let log = folder.join(format!("{name}-{number}.log"));
-        let process = Process::spawn(name, program, arguments, &log)?;
+        let process = Process::spawn(name, command, &log)?;
         self.logs().push((name, log));
         Ok(process)
     }
@@ -130,7 +139,7 @@ impl Setup {
     pub fn log_tails(&self) -> String {
         let logs = self.logs();
         let mut text = String::new();
-        for name in ["gateway", "sandbox"] {
+        for name in ["gateway", "sandbox", "database"] {
             if let Some((_, path)) = logs.iter().rev().find(|log| log.0 == name) {
                 let log = std::fs::read(path).unwrap_or_default();
                 text.push_str(&format!("--- end of the log of the {name}\n{}", tail(&log)));
@@ -199,15 +208,27 @@ pub struct Bench<'a> {
     pub gateway_at_rest: Usage,
     pub sandbox_at_rest: Usage,
     folder: PathBuf,
+    /// Its database server, when it is not SQLite; dropped after the gateway.
+    postgres: Option<Postgres>,
 }
 
 impl<'a> Bench<'a> {
     /// Starts both processes and waits until they are ready and at rest.
     pub async fn start(setup: &'a Setup) -> Result<Self> {
+        Self::start_on(setup, Database::Sqlite).await
+    }
+
+    /// The same with a choice of database.
+    pub async fn start_on(setup: &'a Setup, database: Database) -> Result<Self> {
         let folder = setup.subfolder()?;
+        let postgres = match database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(Postgres::start(setup).await?),
+        };
         let (sandbox_process, sandbox_addr) = start_sandbox(setup, &folder, State::Memory).await?;
         let sandbox = Sandbox::new(endpoint(&sandbox_addr.to_string(), None)?);
-        let (gateway_process, gateway) = start_gateway(setup, &folder, sandbox_addr).await?;
+        let (gateway_process, gateway) =
+            start_gateway(setup, &folder, sandbox_addr, postgres.as_ref()).await?;
         tokio::time::sleep(REST).await;
         Ok(Self {
             setup,
@@ -218,6 +239,7 @@ impl<'a> Bench<'a> {
             gateway_process: Some(gateway_process),
             sandbox_process,
             folder,
+            postgres,
         })
     }
 
@@ -237,6 +259,11 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// CPU time of the database server; none when the database is in the gateway.
+    pub fn database_cpu(&self) -> Result<Option<Duration>> {
+        self.postgres.as_ref().map(Postgres::cpu).transpose()
+    }
+
     /// What the sandbox has used.
     pub fn sandbox_usage(&mut self) -> Result<Usage> {
         self.sandbox_process.check_alive("measuring")?;
@@ -253,7 +280,9 @@ impl<'a> Bench<'a> {
 
     /// Starts the gateway again on the same data; returns the moment of its start.
     pub async fn start_gateway(&mut self) -> Result<Instant> {
-        let (process, gateway) = start_gateway(self.setup, &self.folder, self.sandbox.endpoint.addr).await?;
+        let sandbox = self.sandbox.endpoint.addr;
+        let (process, gateway) =
+            start_gateway(self.setup, &self.folder, sandbox, self.postgres.as_ref()).await?;
         let started = process.started;
         self.gateway = gateway;
         self.gateway_process = Some(process);
@@ -313,7 +342,12 @@ async fn start_sandbox(setup: &Setup, folder: &Path, state: State) -> Result<(Pr
     }
 }
 
-async fn start_gateway(setup: &Setup, folder: &Path, sandbox: SocketAddr) -> Result<(Process, Gateway)> {
+async fn start_gateway(
+    setup: &Setup,
+    folder: &Path,
+    sandbox: SocketAddr,
+    postgres: Option<&Postgres>,
+) -> Result<(Process, Gateway)> {
     let phase = "starting the gateway";
     let ready_file = folder.join("ready.json");
     if ready_file.exists() {
@@ -332,7 +366,12 @@ async fn start_gateway(setup: &Setup, folder: &Path, sandbox: SocketAddr) -> Res
         "--config".to_owned(),
         setup.config.display().to_string(),
     ];
-    let mut process = setup.spawn("gateway", &setup.roost, &arguments, folder)?;
+    let mut command = Command::new(&setup.roost);
+    command.args(&arguments);
+    if let Some(postgres) = postgres {
+        command.env("ROOST__STORE__URL", &postgres.url);
+    }
+    let mut process = setup.spawn_command("gateway", command, folder)?;
     let ready = async {
         loop {
             // The file may be read while it is being written: then it is not JSON yet.

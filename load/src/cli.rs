@@ -70,7 +70,9 @@ pub enum Scenario {
     Receive(ReceiveArgs),
     /// The simulated WhatsApp alone: idle companions, then messages as fast as they are confirmed.
     Sandbox(SandboxArgs),
-    /// Everything but `sandbox`, each with its own flags' defaults.
+    /// Events through POST /v1/events until they are at the receivers of webhooks.
+    Webhooks(WebhooksArgs),
+    /// Everything but `sandbox` and `webhooks`, each with its own flags' defaults.
     All(AllArgs),
 }
 
@@ -162,6 +164,15 @@ pub struct ReceiveArgs {
     pub text_bytes: u16,
 }
 
+/// Where the gateway keeps its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Database {
+    /// SQLite in its data folder.
+    Sqlite,
+    /// A PostgreSQL server of its own.
+    Postgres,
+}
+
 /// Where the sandbox keeps its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum State {
@@ -194,6 +205,70 @@ pub struct SandboxArgs {
     /// Length of a text.
     #[arg(long, default_value_t = 100, value_parser = text_bytes())]
     pub text_bytes: u16,
+}
+
+/// What to measure of webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WebhookPart {
+    /// One webhook, as fast as answers come.
+    Closed,
+    /// One webhook at a fixed rate.
+    Open,
+    /// Each event to many webhooks.
+    Fanout,
+    /// Many webhooks, some of whose receivers hang.
+    Hanging,
+    /// A receiver that stalls and recovers.
+    Stall,
+    /// kill -9 under load.
+    Kill,
+    /// A receiver that fails at random, in order.
+    Flaky,
+    /// A backlog for one webhook, in order.
+    Backlog,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WebhooksArgs {
+    /// What to measure.
+    #[arg(long, value_delimiter = ',', default_values = ["closed", "open", "fanout", "hanging", "stall", "kill", "flaky", "backlog"])]
+    pub part: Vec<WebhookPart>,
+    /// Where the gateway keeps its data; everything given is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
+    pub database: Vec<Database>,
+    /// How long closed, open, flaky and each of hanging take.
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    pub duration: Duration,
+    /// Clients that publish; each has a connection of its own.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub clients: u16,
+    /// Events per second of open, hanging, stall, kill and flaky.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// Length of what an event carries.
+    #[arg(long, default_value_t = 100, value_parser = text_bytes())]
+    pub data_bytes: u16,
+    /// Calls at the same time that each webhook may make; by default what the gateway has as its default.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub max_concurrency: Option<u16>,
+    /// Webhooks of fanout and hanging.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub webhooks: u32,
+    /// Events of fanout.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub fanout_events: u32,
+    /// How many receivers hang; every number given is measured and compared with the first.
+    #[arg(long, value_delimiter = ',', default_values = ["0", "5", "50"], value_parser = clap::value_parser!(u32).range(0..=999))]
+    pub hanging: Vec<u32>,
+    /// How long the receiver of stall does not answer.
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub stall: Duration,
+    /// How often kill ends the gateway.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub kills: u32,
+    /// Events of backlog.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub backlog: u32,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -249,6 +324,7 @@ impl Defaults for RestartArgs {}
 impl Defaults for SendArgs {}
 impl Defaults for ReceiveArgs {}
 impl Defaults for SandboxArgs {}
+impl Defaults for WebhooksArgs {}
 
 #[cfg(test)]
 mod tests {
@@ -271,6 +347,7 @@ mod tests {
         assert_eq!(SendArgs::defaults().rate, [500, 0]);
         assert_eq!(ReceiveArgs::defaults().window, 512);
         assert_eq!(SandboxArgs::defaults().devices, 10_000);
+        assert_eq!(WebhooksArgs::defaults().backlog, 1_000_000);
     }
 
     #[test]
@@ -307,6 +384,10 @@ mod tests {
             &["restart", "--signal", "hup"],
             &["receive", "--window", "0"],
             &["start", "--runs", "0"],
+            &["webhooks", "--part", "unknown"],
+            &["webhooks", "--database", "mysql"],
+            &["webhooks", "--rate", "0"],
+            &["webhooks", "--backlog", "6000000"],
             &["--threads", "0", "start"],
             &["--setup-concurrency", "0", "start"],
             &["start", "--instances", "5"],

@@ -58,6 +58,8 @@ pub enum LoadError {
         pid: i32,
         source: procfs::ProcError,
     },
+    #[error("PostgreSQL: {0}")]
+    Postgres(String),
     #[error("{what} {path}")]
     File {
         what: &'static str,

@@ -41,6 +41,14 @@ impl Call {
         }
     }
 
+    /// A POST of nothing.
+    pub fn order(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::POST,
+            ..Self::get(path)
+        }
+    }
+
     /// A POST of JSON.
     pub fn post(path: impl Into<String>, body: &serde_json::Value) -> Self {
         Self {

@@ -17,9 +17,11 @@ mod machine;
 mod pace;
 mod phase;
 mod population;
+mod postgres;
 mod process;
 mod report;
 mod scenario;
+mod sink;
 mod stream;
 
 use std::io::Write;

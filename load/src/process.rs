@@ -39,8 +39,8 @@ pub struct Usage {
 }
 
 impl Process {
-    /// Starts `program`; standard output and error go to the file `log`.
-    pub fn spawn(name: &'static str, program: &Path, arguments: &[String], log: &Path) -> Result<Self> {
+    /// Starts a program; standard output and error go to the file `log`.
+    pub fn spawn(name: &'static str, mut command: Command, log: &Path) -> Result<Self> {
         let file = |source| LoadError::File {
             what: "cannot write",
             path: log.to_owned(),
@@ -49,8 +49,7 @@ impl Process {
         let output = File::create(log).map_err(file)?;
         let errors = output.try_clone().map_err(file)?;
         let started = Instant::now();
-        let child = Command::new(program)
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -61,7 +60,7 @@ impl Process {
             .env_remove("RUST_LIB_BACKTRACE")
             .spawn()
             .map_err(|source| LoadError::Spawn {
-                program: PathBuf::from(program),
+                program: PathBuf::from(command.get_program()),
                 source,
             })?;
         Ok(Self { name, child, started })
@@ -85,12 +84,43 @@ impl Process {
         usage_of(self.child.id().cast_signed())
     }
 
+    /// CPU time of the process and of all it has started: those that live, and those it has reaped.
+    pub fn tree_cpu(&self) -> Result<Duration> {
+        let pid = self.child.id().cast_signed();
+        let error = |source| LoadError::Proc {
+            what: "stat",
+            pid,
+            source,
+        };
+        let own = procfs::process::Process::new(pid).and_then(|process| process.stat());
+        let own = own.map_err(error)?;
+        // Children are reaped by adding to these two, so that nothing is counted twice.
+        let reaped = (own.cutime + own.cstime).max(0).cast_unsigned();
+        let mut ticks = own.utime + own.stime + reaped;
+        for process in procfs::process::all_processes().map_err(error)? {
+            // One that ends meanwhile is counted by its parent the next time.
+            let stat = process.and_then(|process| process.stat());
+            if let Ok(stat) = stat
+                && stat.ppid == pid
+            {
+                ticks += stat.utime + stat.stime;
+            }
+        }
+        Ok(time(ticks, procfs::ticks_per_second()))
+    }
+
+    /// Sends a signal and does not wait.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        // The child is reaped by this value alone, so its id cannot belong to anyone else before.
+        kill_process(Pid::from_child(&self.child), signal).map_err(std::io::Error::from)?;
+        Ok(())
+    }
+
     /// Sends the signal and waits for the end; after `limit` the process is killed. Returns how long
     /// it took and whether it ended without being killed by this method.
     pub async fn end(mut self, signal: Signal, limit: Duration) -> Result<Ended> {
         let begun = Instant::now();
-        // The child is not reaped yet, so its id cannot belong to anyone else.
-        kill_process(Pid::from_child(&self.child), signal).map_err(std::io::Error::from)?;
+        self.signal(signal)?;
         let mut in_time = true;
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -151,13 +181,16 @@ fn usage_from(stat: &Stat, rollup: &SmapsRollup, ticks_per_second: u64) -> Usage
         let maps = rollup.memory_map_rollup.iter();
         maps.filter_map(|map| map.extension.map.get(key)).sum()
     };
-    let cpu_ms = (stat.utime + stat.stime).saturating_mul(1_000) / ticks_per_second.max(1);
     Usage {
-        cpu: Duration::from_millis(cpu_ms),
+        cpu: time(stat.utime + stat.stime, ticks_per_second),
         rss_bytes: memory("Rss"),
         pss_bytes: memory("Pss"),
         threads: stat.num_threads,
     }
+}
+
+fn time(ticks: u64, ticks_per_second: u64) -> Duration {
+    Duration::from_millis(ticks.saturating_mul(1_000) / ticks_per_second.max(1))
 }
 
 #[cfg(test)]

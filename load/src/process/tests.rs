@@ -20,6 +20,12 @@ const ROLLUP: &str = "55d0c0000000-7fff00000000 ---p 00000000 00:00 0           
     Pss:                9216 kB\n\
     Private_Dirty:      8000 kB\n";
 
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
 #[test]
 fn cpu_time_is_user_plus_system_and_memory_is_in_bytes() {
     let stat = Stat::from_read(STAT.as_bytes()).unwrap();
@@ -45,7 +51,7 @@ fn a_live_process_reports_memory_and_threads() {
 async fn a_process_ends_by_signal_and_is_reaped() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let mut process = Process::spawn("sleep", Path::new("sleep"), &["60".to_owned()], &log).unwrap();
+    let mut process = Process::spawn("sleep", command("sleep", &["60"]), &log).unwrap();
     process.check_alive("testing").unwrap();
     let pid = process.child.id();
     let ended = process.end(Signal::TERM, Duration::from_secs(10)).await.unwrap();
@@ -57,8 +63,8 @@ async fn a_process_ends_by_signal_and_is_reaped() {
 async fn a_process_that_ignores_the_signal_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done".to_owned();
-    let process = Process::spawn("sh", Path::new("sh"), &["-c".to_owned(), script], &log).unwrap();
+    let script = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    let process = Process::spawn("sh", command("sh", &["-c", script]), &log).unwrap();
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::fs::read_to_string(&log).unwrap() != "ready\n" {
         assert!(Instant::now() < deadline, "the shell never became ready");
@@ -71,11 +77,32 @@ async fn a_process_that_ignores_the_signal_is_killed() {
     assert!(!ended.in_time && !ended.is_clean());
 }
 
+#[tokio::test]
+async fn cpu_of_children_counts_while_they_live_and_when_they_are_reaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let spin = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let script = format!("sh -c '{spin}'; echo reaped; sh -c '{spin}; echo spun; sleep 60' & wait");
+    let process = Process::spawn("sh", command("sh", &["-c", &script]), &log).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for (said, least) in [("reaped\n", 1), ("spun\n", 2)] {
+        while !std::fs::read_to_string(&log).unwrap().ends_with(said) {
+            assert!(Instant::now() < deadline, "the shell never said {said}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (own, all) = (process.usage().unwrap().cpu, process.tree_cpu().unwrap());
+        assert!(
+            all >= own + least * Duration::from_millis(10),
+            "{said}: {all:?} after {own:?}"
+        );
+    }
+}
+
 #[test]
 fn a_dropped_process_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let process = Process::spawn("sleep", Path::new("sleep"), &["60".to_owned()], &log).unwrap();
+    let process = Process::spawn("sleep", command("sleep", &["60"]), &log).unwrap();
     let pid = process.child.id();
     drop(process);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
@@ -84,8 +111,8 @@ fn a_dropped_process_is_gone() {
 #[test]
 fn a_program_that_does_not_exist_is_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
-    let error =
-        Process::spawn("x", Path::new("/no/such/roost"), &[], &folder.path().join("log")).unwrap_err();
+    let log = folder.path().join("log");
+    let error = Process::spawn("x", command("/no/such/roost", &[]), &log).unwrap_err();
     assert_eq!(error.to_string(), "cannot start /no/such/roost");
 }
 
@@ -93,7 +120,7 @@ fn a_program_that_does_not_exist_is_named_in_the_error() {
 fn an_ended_process_is_reported_with_the_phase() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let mut process = Process::spawn("false", Path::new("false"), &[], &log).unwrap();
+    let mut process = Process::spawn("false", command("false", &[]), &log).unwrap();
     process.child.wait().unwrap();
     let error = process.check_alive("pairing").unwrap_err();
     assert_eq!(

@@ -6,6 +6,7 @@ pub mod restart;
 pub mod sandbox;
 pub mod send;
 pub mod start;
+pub mod webhooks;
 
 mod traffic;
 
@@ -39,6 +40,11 @@ pub async fn run(setup: &Setup, scenario: Scenario, each: &mut impl FnMut(Sectio
         Scenario::Sandbox(sandbox) => {
             for &state in &sandbox.state {
                 sandbox::measure(setup, &sandbox, state, each).await?;
+            }
+        }
+        Scenario::Webhooks(webhooks) => {
+            for &database in &webhooks.database {
+                webhooks::measure(setup, &webhooks, database, each).await?;
             }
         }
         Scenario::All(all) => run_all(setup, &all, each).await?,

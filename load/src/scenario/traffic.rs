@@ -65,23 +65,26 @@ impl<T> Outcome<T> {
     }
 }
 
-/// What all three processes had used at one moment.
+/// What all processes had used at one moment.
 #[derive(Debug)]
 pub struct Readings {
     pub at: Instant,
     pub gateway: Usage,
     pub sandbox: Usage,
     pub generator: Usage,
+    /// CPU of the database server, when there is one.
+    pub database: Option<Duration>,
 }
 
 impl Readings {
-    /// Reads all three.
+    /// Reads all of them.
     pub fn take(bench: &mut Bench<'_>) -> Result<Self> {
         Ok(Self {
             at: Instant::now(),
             gateway: bench.gateway_usage()?,
             sandbox: bench.sandbox_usage()?,
             generator: own_usage()?,
+            database: bench.database_cpu()?,
         })
     }
 
@@ -95,6 +98,10 @@ impl Readings {
         ] {
             let cores = cpu_ms(before, after) / elapsed_ms.max(1.0);
             section.row(format!("{name} CPU, cores in use"), cores, "");
+        }
+        if let Some((before, after)) = before.database.zip(self.database) {
+            let cores = after.saturating_sub(before).as_secs_f64() * 1_000.0 / elapsed_ms.max(1.0);
+            section.row("database CPU, cores in use", cores, "");
         }
         section.row(
             "gateway memory after (RSS)",

@@ -327,6 +327,8 @@ async fn start_sandbox(setup: &Setup, folder: &Path, state: State) -> Result<(Pr
     loop {
         let addr = free_port()?;
         let mut arguments = vec!["--listen".to_owned(), addr.to_string()];
+        // Nobody needs to know where media are: the sandbox tells its clients.
+        arguments.extend(["--media-listen".to_owned(), "127.0.0.1:0".to_owned()]);
         if state == State::Disk {
             let data = folder.join("sandbox").display().to_string();
             arguments.extend(["--data-dir".to_owned(), data]);

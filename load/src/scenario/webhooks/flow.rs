@@ -76,6 +76,7 @@ impl Cost {
 
 /// Nothing accepted may be missing, unreadable, wrongly signed, or out of an order that was promised.
 pub fn verify(section: &mut Section, targets: &[Target], accepted: &[Accepted], mode: Mode) {
+    section.must_be_zero(usize::from(accepted.is_empty()), "runs accepted no event at all");
     let indexes = indexes(accepted);
     let missing = targets.iter().map(|target| missing_of(target, &indexes)).sum();
     section.must_be_zero(missing, "deliveries of accepted events are missing");

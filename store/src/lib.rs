@@ -19,6 +19,10 @@ mod node;
 mod open;
 mod reply;
 mod schema;
+#[cfg(feature = "stop-points")]
+pub mod stop_point;
+#[cfg(not(feature = "stop-points"))]
+mod stop_point;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -28,6 +28,7 @@ use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
 
 use crate::SqlStore;
 use crate::database::Statement;
+use crate::stop_point::{self, around};
 
 pub(crate) use expire::{ExpireDeliveries, ExpireEvents};
 pub(crate) use settle::{HookDraft, HookNeeds};
@@ -144,12 +145,16 @@ impl Webhooks for SqlStore {
     }
 
     async fn settle(&self, owner: WebhookOwner, settlement: Settlement) -> Result<(), StoreError> {
+        let step = stop_point::step(&settlement);
         let settle = settle::Settle { owner, settlement };
-        if settle.is_rare() {
-            self.writer().direct(settle::SettleRare(settle)).await
-        } else {
-            self.writer().planned(settle).await
-        }
+        let work = async {
+            if settle.is_rare() {
+                self.writer().direct(settle::SettleRare(settle)).await
+            } else {
+                self.writer().planned(settle).await
+            }
+        };
+        around(step, work).await
     }
 
     async fn redrive(
@@ -158,7 +163,8 @@ impl Webhooks for SqlStore {
         seqs: Vec<i64>,
         at: Timestamp,
     ) -> Result<Vec<Parked>, StoreError> {
-        self.writer().direct(redrive::Redrive { owner, seqs, at }).await
+        let redrive = redrive::Redrive { owner, seqs, at };
+        around("redrive", self.writer().direct(redrive)).await
     }
 
     async fn add_replay(
@@ -221,7 +227,7 @@ impl Webhooks for SqlStore {
             event,
             idempotency,
         };
-        self.writer().planned(publish).await
+        around("publish", self.writer().planned(publish)).await
     }
 
     async fn events_at(&self, tenant: TenantId, seqs: &[i64]) -> Result<Vec<Arc<Event>>, StoreError> {

@@ -11,9 +11,12 @@ sandbox:
 test:
     cargo test --workspace --features sandbox
 
-# A client that was written elsewhere, against the sandbox. Needs Node 20 or later.
+# What was written elsewhere: a client against the sandbox, libraries against webhooks. Needs Node 20 or
+# later, and Python 3 with venv.
 interop:
     npm ci --prefix tests/interop
+    python3 -m venv tests/interop/.venv
+    tests/interop/.venv/bin/pip install --quiet --require-hashes -r tests/interop/requirements.txt
     cargo test --features sandbox --test interop -- --ignored
 
 # A normal build must refuse the sandbox's certificate chain: this needs a build without the feature.

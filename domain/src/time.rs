@@ -55,6 +55,20 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+/// A text is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected a time such as 2026-01-31T12:00:00Z")]
+pub struct TimestampError;
+
+impl std::str::FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let time: jiff::Timestamp = text.parse().map_err(|_| TimestampError)?;
+        Ok(Self::from_unix_ms(time.as_millisecond()))
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -64,8 +78,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
-        Ok(Self::from_unix_ms(time.as_millisecond()))
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -102,6 +115,8 @@ mod tests {
         );
         let back: Timestamp = serde_json::from_str("\"2023-11-14T22:13:20.25Z\"").unwrap();
         assert_eq!(back, time);
+        assert_eq!("2023-11-14T23:13:20.25+01:00".parse(), Ok(time));
+        assert_eq!("yesterday".parse::<Timestamp>(), Err(TimestampError));
     }
 
     #[test]

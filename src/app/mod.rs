@@ -91,6 +91,7 @@ impl Listening {
         let upkeep = AbortOnDrop(tokio::spawn(http::metrics::upkeep(metrics.clone())));
         let http = Http::new(
             config.http.clone(),
+            config.webhooks.clone(),
             Arc::clone(&clock),
             Arc::clone(&entropy),
             metrics,
@@ -153,12 +154,14 @@ impl Listening {
         )
         .await?;
         let engine = part::engine(&config, &trusted_pem, &store, &clock, &entropy)?;
+        let webhook_client = part::webhook_client(&config, &clock)?;
         let placement = LocalPlacement::start(store.as_ref(), NODE)
             .await
             .context("the node cannot register in the database")?;
         let runtime = Runtime::start(RuntimeParts {
             store: store.clone(),
             engine: Arc::new(engine),
+            webhook_client: Arc::new(webhook_client),
             placement: Arc::new(placement),
             clock,
             entropy,

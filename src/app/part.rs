@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use roost_actors::webhook::WebhookSettings;
 use roost_actors::{Settings, Streams};
 use roost_domain::event::Event;
 use roost_domain::store::CommitObserver;
@@ -13,6 +14,7 @@ use roost_store::{MasterKey, OpenError, SqlStore, StoreConfig, Synchronous, Writ
 
 use crate::config::{self, Config};
 use crate::http::metrics;
+use crate::webhook::{OutgoingClient, SystemLookup};
 
 const DATABASE_FILE: &str = "roost.db";
 const MASTER_KEY_FILE: &str = "master.key";
@@ -141,6 +143,47 @@ pub fn engine(
         .context("section [whatsapp]")
 }
 
+/// What posts to webhooks.
+pub fn webhook_client(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<OutgoingClient> {
+    let client = &config.webhooks.client;
+    let lookup = Arc::new(SystemLookup::new(client.lookups_max));
+    OutgoingClient::new(client, lookup, Arc::clone(clock)).context("section [webhooks.client]")
+}
+
+fn webhook_settings(webhooks: &config::Webhooks) -> WebhookSettings {
+    WebhookSettings {
+        per_tenant_max: webhooks.per_tenant_max,
+        concurrency_default: webhooks.concurrency_default,
+        concurrency_max: webhooks.concurrency_max,
+        host_in_flight_max: webhooks.host_in_flight_max,
+        in_flight_max: webhooks.in_flight_max,
+        timeout: webhooks.timeout,
+        schedule: webhooks.retry_schedule.clone(),
+        jitter_percent: webhooks.jitter_percent,
+        retry_after_max: webhooks.retry_after_max,
+        disable_after: webhooks.disable_after,
+        breaker_failures: webhooks.breaker_failures,
+        breaker_window: webhooks.breaker_window,
+        breaker_percent: webhooks.breaker_percent,
+        probe_first: webhooks.probe_first,
+        probe_max: webhooks.probe_max,
+        probe_percent: webhooks.probe_percent,
+        hurry_attempts_max: webhooks.hurry_attempts_max,
+        read_ahead: webhooks.read_ahead,
+        parked_max: webhooks.parked_max,
+        unsettled_max: webhooks.unsettled_max,
+        settle_batch: webhooks.settle_batch,
+        settle_every: webhooks.settle_every,
+        cursor_every: webhooks.cursor_every,
+        bodies_max: webhooks.bodies_max,
+        redrive_max: webhooks.redrive_max,
+        replays_max: webhooks.replays_max,
+        drain_timeout: webhooks.drain_timeout,
+        secret_overlap: webhooks.secret_overlap,
+        secret_overlap_max: webhooks.secret_overlap_max,
+    }
+}
+
 /// Limits and time-outs of the actors.
 pub fn settings(config: &Config) -> Settings {
     let Config {
@@ -149,9 +192,11 @@ pub fn settings(config: &Config) -> Settings {
         backoff,
         events,
         stop,
+        webhooks,
         ..
     } = config;
     Settings {
+        webhooks: webhook_settings(webhooks),
         dials_max: start_gate.dials_max,
         dials_per_second: start_gate.dials_per_second,
         dial_timeout: session.dial_timeout,

@@ -12,12 +12,7 @@ pub mod duration {
 
     /// Reads a duration.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format_args!(
-                "expected a duration with its unit, such as \"30s\", \"5m\" or \"250ms\", not {text:?}"
-            ))
-        })
+        read(&String::deserialize(deserializer)?)
     }
 
     /// Writes a duration.
@@ -28,11 +23,42 @@ pub mod duration {
         }
     }
 
+    /// Reads one text.
+    pub(super) fn read<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+        parse(text).ok_or_else(|| {
+            E::custom(format_args!(
+                "expected a duration with its unit, such as \"30s\", \"5m\" or \"250ms\", not {text:?}"
+            ))
+        })
+    }
+
     fn parse(text: &str) -> Option<Duration> {
         let span: jiff::Span = text.parse().ok()?;
         // A day in a configuration is 24 hours: no calendar decides how long a time-out is.
         let signed = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
         Duration::try_from(signed).ok()
+    }
+}
+
+/// Lists of durations.
+pub mod durations {
+    use std::time::Duration;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer, duration};
+
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Shown(#[serde(serialize_with = "duration::serialize")] Duration);
+
+    /// Reads a list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.iter().map(|text| duration::read(text)).collect()
+    }
+
+    /// Writes a list.
+    pub fn serialize<S: Serializer>(durations: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(durations.iter().map(|&duration| Shown(duration)))
     }
 }
 

@@ -132,6 +132,18 @@ pub async fn once<T: Serialize>(
     status: StatusCode,
     call: impl Future<Output = Answer<T>>,
 ) -> Answer<Response> {
+    once_keeping(gateway, tenant, repeatable, status, call, |_| None::<T>).await
+}
+
+/// The same for an answer that is not to be kept as it is: `kept` gives what is kept in its place.
+pub async fn once_keeping<T: Serialize, K: Serialize>(
+    gateway: &Gateway,
+    tenant: TenantId,
+    repeatable: Option<Repeatable>,
+    status: StatusCode,
+    call: impl Future<Output = Answer<T>>,
+    kept: impl FnOnce(&T) -> Option<K>,
+) -> Answer<Response> {
     let Some(repeatable) = repeatable else {
         return Ok((status, axum::Json(call.await?)).into_response());
     };
@@ -143,9 +155,16 @@ pub async fn once<T: Serialize>(
     {
         return Ok(replayed(replay));
     }
-    let body = serde_json::to_string(&call.await?).map_err(|error| Problem::internal(error.to_string()))?;
+    let written = |error: serde_json::Error| Problem::internal(error.to_string());
+    let answer = call.await?;
+    let body = serde_json::to_string(&answer).map_err(written)?;
+    let in_its_place = kept(&answer).map(|kept| serde_json::to_string(&kept));
+    let keep = in_its_place
+        .transpose()
+        .map_err(written)?
+        .unwrap_or_else(|| body.clone());
     let record = gateway.record(repeatable, status);
-    gateway.store.keep_reply(tenant, record, body.clone()).await?;
+    gateway.store.keep_reply(tenant, record, keep).await?;
     Ok((
         status,
         [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],

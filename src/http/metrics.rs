@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use roost_actors::webhook::WebhookNumbers;
 use roost_domain::event::{Event, EventType};
 use tokio::time::MissedTickBehavior;
 
@@ -21,6 +22,11 @@ const EVENTS: &str = "roost_events_total";
 const SESSIONS: &str = "roost_sessions";
 /// Kind of the actors that are sessions.
 const SESSION_KIND: &str = "instance";
+const WEBHOOK_ATTEMPTS: &str = "roost_webhook_attempts_total";
+const WEBHOOK_DEAD: &str = "roost_webhook_dead_total";
+const WEBHOOK_PENDING: &str = "roost_webhook_deliveries_pending";
+const WEBHOOK_IN_FLIGHT: &str = "roost_webhook_in_flight";
+const WEBHOOK_LAG: &str = "roost_webhook_lag_seconds";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -60,6 +66,15 @@ fn describe() {
         "Recent events kept in memory for streams."
     );
     metrics::describe_counter!(EVENTS, "Events committed to the log, by type.");
+    metrics::describe_counter!(WEBHOOK_ATTEMPTS, "POSTs to webhooks by what came of them.");
+    metrics::describe_counter!(WEBHOOK_DEAD, "Deliveries to webhooks that were given up.");
+    metrics::describe_gauge!(WEBHOOK_PENDING, "Deliveries that wait for another attempt.");
+    metrics::describe_gauge!(WEBHOOK_IN_FLIGHT, "POSTs to webhooks under way.");
+    metrics::describe_gauge!(
+        WEBHOOK_LAG,
+        metrics::Unit::Seconds,
+        "How long the oldest event that is read and not delivered has waited, over all webhooks."
+    );
 }
 
 /// Counts a request.
@@ -105,6 +120,7 @@ fn measure(gateway: &Gateway) {
     metrics::gauge!("roost_dials", "state" => "dialing").set(gate.dialing as f64);
     metrics::gauge!("roost_dials", "state" => "waiting").set(gate.waiting as f64);
     metrics::gauge!("roost_stream_buffer_bytes").set(gateway.streams.buffered_bytes() as f64);
+    measure_webhooks(&gateway.webhooks.numbers());
     let now = gateway.runtime.introspection().count(SESSION_KIND);
     // A state that no session is in any more has to fall to zero, so that it is remembered.
     static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -113,6 +129,22 @@ fn measure(gateway: &Gateway) {
     for state in seen.iter() {
         metrics::gauge!(SESSIONS, "state" => *state).set(now.get(state).copied().unwrap_or(0) as f64);
     }
+}
+
+/// No label names a webhook or a tenant: their number has no bound.
+fn measure_webhooks(numbers: &WebhookNumbers) {
+    for (result, count) in [
+        ("delivered", numbers.delivered),
+        ("failed", numbers.failed),
+        ("timeout", numbers.timeout),
+        ("refused", numbers.refused),
+    ] {
+        metrics::counter!(WEBHOOK_ATTEMPTS, "result" => result).absolute(count);
+    }
+    metrics::counter!(WEBHOOK_DEAD).absolute(numbers.dead);
+    metrics::gauge!(WEBHOOK_PENDING).set(numbers.pending as f64);
+    metrics::gauge!(WEBHOOK_IN_FLIGHT).set(numbers.in_flight as f64);
+    metrics::gauge!(WEBHOOK_LAG).set(numbers.lag_max_ms as f64 / 1000.0);
 }
 
 /// `GET /metrics`

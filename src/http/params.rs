@@ -6,6 +6,7 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
+use roost_domain::{Address, AddressError};
 
 use super::cursor::{CursorKey, Scope};
 use super::problem::{Answer, FieldError, Problem};
@@ -160,6 +161,14 @@ impl Params {
         } else {
             Err(Problem::fields(std::mem::take(&mut self.errors)))
         }
+    }
+}
+
+/// In a query an unescaped `+` means a space, and no address begins with one.
+pub fn chat(text: &str) -> Result<Address, AddressError> {
+    match text.strip_prefix(' ') {
+        Some(digits) => format!("+{digits}").parse(),
+        None => text.parse(),
     }
 }
 

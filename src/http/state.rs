@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use roost_actors::instance::Instances;
+use roost_actors::webhook::Webhooks;
 use roost_actors::{Runtime, Streams};
 use roost_domain::store::{Idempotency, Store};
 use roost_domain::time::Entropy;
@@ -30,6 +31,7 @@ pub struct Http(Arc<Inner>);
 
 struct Inner {
     config: config::Http,
+    webhooks: config::Webhooks,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: PrometheusHandle,
@@ -46,6 +48,8 @@ pub struct Gateway {
     pub store: Arc<dyn Store>,
     /// Handle to the sessions.
     pub instances: Instances,
+    /// Handle to the webhooks.
+    pub webhooks: Webhooks,
     /// Fan-out of new events.
     pub streams: Streams,
     /// The actors' runtime.
@@ -68,6 +72,7 @@ impl Http {
     /// State of a node that is starting.
     pub fn new(
         config: config::Http,
+        webhooks: config::Webhooks,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         metrics: PrometheusHandle,
@@ -75,6 +80,7 @@ impl Http {
         Self(Arc::new(Inner {
             requests: Semaphore::new(config.requests_max),
             config,
+            webhooks,
             clock,
             entropy,
             metrics,
@@ -90,6 +96,7 @@ impl Http {
         let gateway = Gateway {
             store,
             instances: runtime.instances(),
+            webhooks: runtime.webhooks(),
             streams: runtime.streams(),
             runtime,
             clock: Arc::clone(&self.0.clock),
@@ -145,6 +152,11 @@ impl Http {
     /// Limits and time-outs.
     pub fn config(&self) -> &config::Http {
         &self.0.config
+    }
+
+    /// Limits of webhooks.
+    pub fn webhooks(&self) -> &config::Webhooks {
+        &self.0.webhooks
     }
 
     /// Permits for requests at work.

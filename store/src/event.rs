@@ -145,7 +145,7 @@ impl EventLog for SqlStore {
                 scanned_to: after,
             });
         }
-        let (rows, looked_to) = if *filter == EventFilter::default() {
+        let (rows, looked_to) = if !restricts(&filter.types) && filter.instances.is_empty() {
             let args = self
                 .reader()
                 .args()

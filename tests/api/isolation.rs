@@ -1,7 +1,8 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{ALICE, BOB, Client, World};
+use crate::receiver::Receiver;
+use crate::world::{ALICE, BOB, Client, World, eventually};
 
 /// Every route with an id in it, and a body that would be valid.
 const ROUTES: &[(&str, &str, &str)] = &[
@@ -22,12 +23,42 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ),
     ("GET", "/v1/messages/{msg}", ""),
     ("POST", "/v1/messages/{msg}/read", ""),
+    ("GET", "/v1/webhooks/{whk}", ""),
+    ("PATCH", "/v1/webhooks/{whk}", r#"{"description":"mine"}"#),
+    ("DELETE", "/v1/webhooks/{whk}", ""),
+    ("POST", "/v1/webhooks/{whk}/pause", ""),
+    ("POST", "/v1/webhooks/{whk}/resume", ""),
+    ("GET", "/v1/webhooks/{whk}/secret", ""),
+    ("POST", "/v1/webhooks/{whk}/rotate-secret", ""),
+    ("POST", "/v1/webhooks/{whk}/test", ""),
+    ("GET", "/v1/webhooks/{whk}/stats", ""),
+    (
+        "POST",
+        "/v1/webhooks/{whk}/replay",
+        r#"{"failed_since":"2026-01-01T00:00:00Z"}"#,
+    ),
+    ("GET", "/v1/webhooks/{whk}/deliveries", ""),
+    ("GET", "/v1/webhooks/{whk}/dead-letters", ""),
+    (
+        "POST",
+        "/v1/webhooks/{whk}/dead-letters/redrive",
+        r#"{"all":true}"#,
+    ),
+    ("GET", "/v1/deliveries/{dlv}", ""),
+    ("POST", "/v1/deliveries/{dlv}/retry", ""),
 ];
 
 const COLLECTIONS: &[(&str, &str, &str)] = &[
     ("GET", "/v1/instances", ""),
     ("POST", "/v1/instances", r#"{"name":"x"}"#),
+    ("GET", "/v1/webhooks", ""),
+    (
+        "POST",
+        "/v1/webhooks",
+        r#"{"url":"http://127.0.0.1:9/","events":["*"]}"#,
+    ),
     ("GET", "/v1/events", ""),
+    ("POST", "/v1/events", r#"{"type":"custom.x","data":{}}"#),
     ("GET", "/v1/events/ws", ""),
 ];
 
@@ -41,9 +72,11 @@ const OPERATOR: &[(&str, &str, &str)] = &[
 async fn call(
     client: &Client,
     (method, path, body): (&str, &str, &str),
-    ids: (&str, &str),
+    ids: &[(&str, &str)],
 ) -> crate::world::Reply {
-    let path = path.replace("{ins}", ids.0).replace("{msg}", ids.1);
+    let path = ids
+        .iter()
+        .fold(path.to_owned(), |path, (name, id)| path.replace(name, id));
     let mut request = client.request(method.parse::<Method>().unwrap(), &path);
     if !body.is_empty() {
         request = request
@@ -62,8 +95,39 @@ async fn no_route_shows_a_tenant_what_is_another_tenants() {
         .as_str()
         .unwrap()
         .to_owned();
-    let ids = (instance.as_str(), message.as_str());
-    let before = api.get(&format!("/v1/instances/{instance}")).await.expect(200);
+    let receiver = Receiver::start().await;
+    let webhook = api
+        .make_webhook(receiver.url(), json!({"events": ["custom.*"]}))
+        .await;
+    let webhook = webhook["id"].as_str().unwrap();
+    api.publish("custom.secret", json!({})).await;
+    let delivery = eventually("a delivery", || async {
+        let page = api
+            .get(&format!("/v1/webhooks/{webhook}/deliveries"))
+            .await
+            .expect(200);
+        page["data"][0]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let ids = &[
+        ("{ins}", instance.as_str()),
+        ("{msg}", &message),
+        ("{whk}", webhook),
+        ("{dlv}", &delivery),
+    ];
+    let shown = async || {
+        let mut all = Vec::new();
+        for path in [
+            format!("/v1/instances/{instance}"),
+            format!("/v1/webhooks/{webhook}"),
+            format!("/v1/webhooks/{webhook}/secret"),
+            format!("/v1/deliveries/{delivery}"),
+        ] {
+            all.push(api.get(&path).await.expect(200));
+        }
+        all
+    };
+    let before = shown().await;
 
     let stranger = world.stranger().await;
     for &route in ROUTES {
@@ -77,16 +141,30 @@ async fn no_route_shows_a_tenant_what_is_another_tenants() {
             .await
             .is_empty()
     );
-    assert_eq!(
-        api.get(&format!("/v1/instances/{instance}")).await.expect(200),
-        before
-    );
+    assert_eq!(stranger.get("/v1/webhooks").await.expect(200)["data"], json!([]));
+    let foreign = json!({"url": receiver.url(), "events": ["*"], "instances": [instance]});
+    stranger
+        .post("/v1/webhooks", foreign)
+        .await
+        .expect_problem(422, "validation_failed");
+    let foreign = json!({"type": "custom.x", "data": {}, "instance_id": instance});
+    stranger
+        .post("/v1/events", foreign)
+        .await
+        .expect_problem(422, "validation_failed");
+    assert_eq!(shown().await, before);
+    assert_eq!(receiver.received().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_needs_a_key_of_the_right_kind() {
     let world = World::start().await;
-    let ids = ("ins_00000000000000000000000000", "msg_00000000000000000000000000");
+    let ids = &[
+        ("{ins}", "ins_00000000000000000000000000"),
+        ("{msg}", "msg_00000000000000000000000000"),
+        ("{whk}", "whk_00000000000000000000000000"),
+        ("{dlv}", "dlv_00000000000000000000000000_1"),
+    ];
     let nobody = world.client(None);
     let operator = world.operator().await;
     let tenant = world.api();

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
 
 mod bad_input;
+mod delivery;
 mod event;
 mod health;
 mod idempotency;
@@ -12,7 +13,10 @@ mod instance;
 mod isolation;
 mod message;
 mod operator;
+mod publish;
+mod receiver;
 mod restart;
 mod slow;
+mod webhook;
 mod websocket;
 mod world;

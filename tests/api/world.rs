@@ -128,6 +128,13 @@ impl World {
                 "test",
             ),
             ("whatsapp.url", self.sandbox.websocket_url(), "test"),
+            // Receivers of a test are on this machine.
+            ("webhooks.client.allow_http", "true".to_owned(), "test"),
+            (
+                "webhooks.client.allowed_networks",
+                "127.0.0.0/8".to_owned(),
+                "test",
+            ),
         ];
         options.extend(
             self.options
@@ -312,6 +319,26 @@ impl Client {
 
     pub async fn patch(&self, path: &str, body: Value) -> Reply {
         Self::send(self.request(Method::PATCH, path).json(&body)).await
+    }
+
+    /// Makes a webhook that gets every event, changed by `more`; the webhook with its secret comes back.
+    pub async fn make_webhook(&self, url: &str, more: Value) -> Value {
+        let mut body = json!({"url": url, "events": ["*"]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        self.post("/v1/webhooks", body).await.expect(201)
+    }
+
+    /// Publishes an event; it comes back as it is in the log.
+    pub async fn publish(&self, kind: &str, data: Value) -> Value {
+        self.publish_in(kind, data, None).await
+    }
+
+    /// The same for an event that is about a chat.
+    pub async fn publish_in(&self, kind: &str, data: Value, chat: Option<&str>) -> Value {
+        let body = json!({"type": kind, "data": data, "chat": chat});
+        self.post("/v1/events", body).await.expect(201)
     }
 
     pub async fn make_instance(&self, name: &str) -> String {

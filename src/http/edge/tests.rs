@@ -25,6 +25,7 @@ fn router(options: &[(&'static str, &str)], routes: Router<Http>) -> Router {
     .unwrap();
     let http = Http::new(
         config.http,
+        config.webhooks,
         Arc::new(SystemClock),
         Arc::new(OsEntropy),
         metrics::recorder().unwrap(),

@@ -3,6 +3,7 @@
 //! All three are cursors over the log: whoever leaves can come back and misses nothing.
 
 mod page;
+pub mod publish;
 mod sse;
 pub mod ws;
 

@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
+use roost_domain::InstanceId;
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus};
-use roost_domain::{Address, AddressError, InstanceId};
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
-use crate::http::params::{Id, Params};
+use crate::http::params::{Id, Params, chat};
 use crate::http::problem::Answer;
 
 /// An instance's messages, newest first, optionally of one chat, direction or status.
@@ -37,14 +37,6 @@ pub async fn list(
         .messages(tenant, id, filter, page)
         .await?;
     Ok(Json(PageBody::new(page, &scope)))
-}
-
-/// In a query an unescaped `+` means a space, and no address begins with one.
-fn chat(text: &str) -> Result<Address, AddressError> {
-    match text.strip_prefix(' ') {
-        Some(digits) => format!("+{digits}").parse(),
-        None => text.parse(),
-    }
 }
 
 fn statuses() -> String {

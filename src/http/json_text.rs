@@ -1,0 +1,134 @@
+//! JSON that a client sends and Roost passes on as it is: what reads it later must not stumble.
+//!
+//! The raw text that serde keeps may nest without end, hold halves of surrogate pairs and break
+//! lines. All three would only hurt those who read the log: parsers of receivers, and event streams,
+//! where a line break ends the event.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The same value on one line, when every reader can read it. The error is for humans.
+pub fn compact(raw: &RawValue) -> Result<Box<RawValue>, String> {
+    let text = raw.get();
+    serde_json::from_str::<Readable>(text).map_err(|error| error.to_string())?;
+    if !text
+        .bytes()
+        .any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+    {
+        return Ok(raw.to_owned());
+    }
+    let mut compact = String::with_capacity(text.len());
+    let (mut quoted, mut escaped) = (false, false);
+    for char in text.chars() {
+        if quoted || !matches!(char, ' ' | '\t' | '\r' | '\n') {
+            compact.push(char);
+        }
+        if escaped {
+            escaped = false;
+        } else {
+            escaped = quoted && char == '\\';
+            quoted ^= char == '"';
+        }
+    }
+    RawValue::from_string(compact).map_err(|error| error.to_string())
+}
+
+/// Reads a value in full, within the reader's limit of depth, and keeps nothing of it.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn spaces_outside_of_texts_go() {
+        let spaced = "{ \"a b\" :\n[ 1.50,\t\"\\\" , \\\\\" , null ] }";
+        assert_eq!(
+            compact(&raw(spaced)).unwrap().get(),
+            r#"{"a b":[1.50,"\" , \\",null]}"#
+        );
+        assert_eq!(
+            compact(&raw(r#"{"b":1,"a":2}"#)).unwrap().get(),
+            r#"{"b":1,"a":2}"#
+        );
+    }
+
+    #[test]
+    fn what_others_cannot_read_is_refused() {
+        for text in [
+            &format!("{}{}", "[".repeat(500), "]".repeat(500)),
+            r#"{"a":"\ud800"}"#,
+            r#"{"\udc00":1}"#,
+            "[1e999]",
+        ] {
+            assert!(compact(&raw(text)).is_err(), "{text:.40}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_value_stays_the_same(text in any::<String>(), number in any::<i32>()) {
+            let value = serde_json::json!({"a": [text, number, {"b c": null}]});
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            let compact = compact(&raw(&pretty)).unwrap();
+            prop_assert!(!compact.get().contains('\n'));
+            prop_assert_eq!(compact.get(), serde_json::to_string(&value).unwrap());
+        }
+    }
+}

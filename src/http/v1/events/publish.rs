@@ -1,0 +1,131 @@
+//! `POST /v1/events`: a tenant's own event in its log.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use roost_actors::CallError;
+use roost_actors::webhook::PublishEvent;
+use roost_domain::event::{CUSTOM_TYPE_CHARS_MAX, CustomType};
+use roost_domain::store::Outcome;
+use roost_domain::{Address, InstanceId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::http::auth::Tenant;
+use crate::http::body::Command;
+use crate::http::fault::Faults;
+use crate::http::idempotency::replayed;
+use crate::http::params::NoParams;
+use crate::http::problem::{Answer, Problem};
+use crate::http::{Http, json_text};
+
+/// What makes an event.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    r#type: String,
+    data: Box<RawValue>,
+    instance_id: Option<String>,
+    chat: Option<String>,
+}
+
+/// Appends an event; it is in the log, with its number, when this answers.
+pub async fn publish(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    _: NoParams,
+    command: Command<Publish>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    let status = StatusCode::CREATED;
+    let idempotency = command
+        .repeatable
+        .map(|repeatable| gateway.record(repeatable, status));
+    let event = command.body.check(http.webhooks().event_data_bytes_max)?;
+    let published = gateway.webhooks.publish(tenant, event, idempotency).await;
+    let published = published.map_err(|error| match error {
+        // Nothing else is looked up for it.
+        CallError::NotFound => Problem::field("/instance_id", "not_found", "there is no such instance"),
+        error => error.into(),
+    })?;
+    match published {
+        Outcome::Replayed(replay) => Ok(replayed(replay)),
+        Outcome::Done(event) => Ok((status, Json(event.as_ref())).into_response()),
+    }
+}
+
+impl Publish {
+    fn check(self, data_bytes_max: usize) -> Answer<PublishEvent> {
+        let mut faults = Faults::default();
+        let kind = CustomType::from_name(&self.r#type).ok_or_else(|| {
+            format!(
+                "expected custom. and a name of a-z, 0-9, _, - and ., at most {CUSTOM_TYPE_CHARS_MAX} characters"
+            )
+        });
+        let kind = faults.take("/type", kind);
+        let instance_id = self
+            .instance_id
+            .and_then(|text| faults.take("/instance_id", text.parse::<InstanceId>()));
+        let chat = self
+            .chat
+            .and_then(|text| faults.take("/chat", text.parse::<Address>()));
+        let data = faults.take("/data", json_text::compact(&self.data));
+        if data
+            .as_ref()
+            .is_some_and(|data| data.get().len() > data_bytes_max)
+        {
+            let detail = format!("at most {data_bytes_max} bytes");
+            faults.add("/data", "too_long", detail);
+        }
+        match (kind, data) {
+            (Some(kind), Some(data)) if faults.is_empty() => Ok(PublishEvent {
+                kind,
+                instance_id,
+                chat,
+                data,
+            }),
+            _ => Err(faults.into_problem()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::body;
+
+    use super::*;
+
+    fn check(text: &str) -> Answer<PublishEvent> {
+        body::parse::<Publish>(text.as_bytes())?.check(16)
+    }
+
+    #[test]
+    fn an_event_keeps_what_it_was_given() {
+        let event =
+            check(r#"{"type":"custom.order.paid","data": {"a": 1.50},"chat":"+4915550002"}"#).unwrap();
+        assert_eq!(event.data.get(), r#"{"a":1.50}"#);
+        assert_eq!(event.chat.unwrap().to_string(), "4915550002@s.whatsapp.net");
+        assert_eq!(
+            check(r#"{"type":"custom.a","data":null}"#).unwrap().data.get(),
+            "null"
+        );
+    }
+
+    #[test]
+    fn every_fault_of_an_event_is_pointed_at() {
+        for (text, pointers) in [
+            (r#"{"type":"message.received","data":1}"#, vec!["/type"]),
+            (r#"{"type":"custom.a"}"#, vec!["/data"]),
+            (r#"{"type":"custom.a","data":"12345678901234567"}"#, vec!["/data"]),
+            (r#"{"type":"custom.a","data":"\ud800"}"#, vec!["/data"]),
+            (
+                r#"{"type":"a","data":1,"instance_id":"x","chat":"y"}"#,
+                vec!["/type", "/instance_id", "/chat"],
+            ),
+            (r#"{"type":"custom.a","data":1,"seq":1}"#, vec!["/seq"]),
+        ] {
+            assert_eq!(check(text).unwrap_err().pointers(), pointers, "{text}");
+        }
+    }
+}

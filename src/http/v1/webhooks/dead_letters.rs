@@ -1,0 +1,88 @@
+//! `GET /v1/webhooks/{id}/dead-letters` and `POST /v1/webhooks/{id}/dead-letters/redrive`
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_domain::WebhookId;
+use roost_domain::webhook::{Delivery, DeliveryId, DeliveryIdError, DeliveryStatus};
+use serde::Deserialize;
+
+use super::deliveries;
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::Command;
+use crate::http::fault::Faults;
+use crate::http::idempotency::once;
+use crate::http::page::PageBody;
+use crate::http::params::{Id, NoParams, Params};
+use crate::http::problem::Answer;
+
+const DELIVERIES_MAX: usize = 500;
+
+/// Which dead letters are to be tried again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    delivery_ids: Option<Vec<String>>,
+    all: Option<bool>,
+}
+
+/// Deliveries that were given up, newest event first.
+pub async fn list(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    params: Params,
+) -> Answer<Json<PageBody<Delivery>>> {
+    deliveries::page(&http, tenant, id, params, Some(DeliveryStatus::Dead)).await
+}
+
+/// Tries dead letters again, each with a new round of attempts.
+pub async fn redrive(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    _: NoParams,
+    command: Command<Which>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    let which = command.body.check(id)?;
+    once(gateway, tenant, command.repeatable, StatusCode::ACCEPTED, async {
+        Ok(gateway.webhooks.redrive_dead(tenant, id, which).await?)
+    })
+    .await
+}
+
+impl Which {
+    /// These, or all.
+    fn check(self, webhook: WebhookId) -> Answer<Option<Vec<DeliveryId>>> {
+        let mut faults = Faults::default();
+        let which = match (self.delivery_ids, self.all.unwrap_or(false)) {
+            (None, true) => None,
+            (Some(texts), false) => {
+                if texts.is_empty() {
+                    faults.add("/delivery_ids", "empty", "name at least one delivery");
+                }
+                Some(faults.list("/delivery_ids", DELIVERIES_MAX, &texts, |text| {
+                    let id: DeliveryId = text.parse().map_err(|error: DeliveryIdError| error.to_string())?;
+                    if id.webhook == webhook {
+                        Ok(id)
+                    } else {
+                        Err("this is a delivery of another webhook".to_owned())
+                    }
+                }))
+            }
+            (Some(_), true) => {
+                faults.add("/all", "invalid", "either delivery_ids or all, not both");
+                None
+            }
+            (None, false) => {
+                faults.add("/delivery_ids", "missing", "say delivery_ids, or \"all\": true");
+                None
+            }
+        };
+        faults.finish()?;
+        Ok(which)
+    }
+}

@@ -1,0 +1,80 @@
+//! `GET /v1/webhooks/{id}/deliveries`
+
+use axum::Json;
+use axum::extract::State;
+use roost_domain::event::EventType;
+use roost_domain::webhook::store::DeliveryFilter;
+use roost_domain::webhook::{Delivery, DeliveryStatus};
+use roost_domain::{InstanceId, TenantId, Timestamp, WebhookId};
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::cursor::Scope;
+use crate::http::page::PageBody;
+use crate::http::params::{Id, Params, chat};
+use crate::http::problem::Answer;
+
+/// What became of a webhook's events, newest event first.
+pub async fn deliveries(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    mut params: Params,
+) -> Answer<Json<PageBody<Delivery>>> {
+    let status = params.parsed("status", |name| {
+        let known: Vec<_> = DeliveryStatus::ALL.iter().map(|status| status.as_str()).collect();
+        DeliveryStatus::from_name(name).ok_or_else(|| format!("expected one of {}", known.join(", ")))
+    });
+    page(&http, tenant, id, params, status).await
+}
+
+/// A page of the deliveries that pass the filters in the query, and have this status.
+pub(super) async fn page(
+    http: &Http,
+    tenant: TenantId,
+    id: WebhookId,
+    mut params: Params,
+    status: Option<DeliveryStatus>,
+) -> Answer<Json<PageBody<Delivery>>> {
+    let filter = DeliveryFilter {
+        status,
+        event_type: params.parsed("event_type", |name| {
+            EventType::from_name(name).ok_or("expected an event type, such as message.received")
+        }),
+        instance: params.parsed("instance_id", str::parse::<InstanceId>),
+        chat: params.parsed("chat", chat),
+        since: params.parsed("since", str::parse::<Timestamp>),
+        until: params.parsed("until", str::parse::<Timestamp>),
+    };
+    let scope = scope(id, &filter);
+    let request = params.page(&scope)?;
+    params.finish()?;
+    let page = http
+        .gateway()?
+        .webhooks
+        .deliveries(tenant, id, &filter, request)
+        .await?;
+    Ok(Json(PageBody::new(page, &scope)))
+}
+
+fn scope(id: WebhookId, filter: &DeliveryFilter) -> Scope {
+    let DeliveryFilter {
+        status,
+        event_type,
+        instance,
+        chat,
+        since,
+        until,
+    } = filter;
+    let text = |part: Option<String>| part.unwrap_or_default();
+    Scope::of(&[
+        "deliveries",
+        &id.to_string(),
+        status.map_or("", DeliveryStatus::as_str),
+        event_type.as_ref().map_or("", EventType::as_str),
+        &text(instance.map(|instance| instance.to_string())),
+        &text(chat.as_ref().map(ToString::to_string)),
+        &text(since.map(|at| at.to_string())),
+        &text(until.map(|at| at.to_string())),
+    ])
+}

@@ -1,0 +1,127 @@
+//! `POST /v1/webhooks/{id}/replay`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_actors::webhook::ReplayRequest;
+use roost_domain::{EventId, Timestamp, WebhookId};
+use serde::Deserialize;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::Command;
+use crate::http::fault::Faults;
+use crate::http::idempotency::once;
+use crate::http::params::{Id, NoParams};
+use crate::http::problem::Answer;
+
+const EVENTS_MAX: usize = 500;
+
+/// What is to be delivered again: one of a range of time, some events, or what has failed since.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    from: Option<String>,
+    to: Option<String>,
+    event_ids: Option<Vec<String>>,
+    failed_since: Option<String>,
+}
+
+/// Delivers events again, beside those that come in. Their ids are the same as the first time.
+pub async fn replay(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    _: NoParams,
+    command: Command<Replay>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    let request = command.body.check(gateway.clock.now())?;
+    once(gateway, tenant, command.repeatable, StatusCode::ACCEPTED, async {
+        Ok(gateway.webhooks.replay(tenant, id, request).await?)
+    })
+    .await
+}
+
+impl Replay {
+    fn check(self, now: Timestamp) -> Answer<ReplayRequest> {
+        let mut faults = Faults::default();
+        let range = self.from.is_some() || self.to.is_some();
+        let kinds = [range, self.event_ids.is_some(), self.failed_since.is_some()];
+        if kinds.iter().filter(|&&given| given).count() != 1 {
+            let detail = "say one of: from (and to), event_ids, failed_since";
+            faults.add("", "invalid", detail);
+        }
+        let time = |faults: &mut Faults, pointer: &str, text: Option<String>| {
+            text.and_then(|text| faults.take(pointer, text.parse::<Timestamp>()))
+        };
+        if self.to.is_some() && self.from.is_none() {
+            faults.add("/from", "missing", "needed together with to");
+        }
+        let from = time(&mut faults, "/from", self.from);
+        let to = time(&mut faults, "/to", self.to).unwrap_or(now);
+        let failed_since = time(&mut faults, "/failed_since", self.failed_since);
+        if from.is_some_and(|from| from >= to) {
+            faults.add("/to", "out_of_range", "must be later than from");
+        }
+        let events = self.event_ids.map(|texts| {
+            if texts.is_empty() {
+                faults.add("/event_ids", "empty", "name at least one event");
+            }
+            faults.list("/event_ids", EVENTS_MAX, &texts, str::parse::<EventId>)
+        });
+        faults.finish()?;
+        Ok(match (from, events, failed_since) {
+            (_, Some(events), _) => ReplayRequest::Events(events),
+            (_, None, Some(since)) => ReplayRequest::FailedSince(since),
+            // Without any of them there is a fault above.
+            (from, None, None) => ReplayRequest::Range {
+                from: from.unwrap_or(now),
+                to,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::http::body;
+
+    use super::*;
+
+    fn check(text: &str) -> Answer<ReplayRequest> {
+        let now = Timestamp::from_unix_ms(1_800_000_000_000);
+        body::parse::<Replay>(text.as_bytes())?.check(now)
+    }
+
+    #[test]
+    fn a_replay_says_what_in_one_way() {
+        for good in [
+            r#"{"from":"2026-01-01T00:00:00Z","to":"2026-01-02T00:00:00Z"}"#,
+            r#"{"from":"2026-01-01T00:00:00Z"}"#,
+            r#"{"failed_since":"2026-01-01T00:00:00Z"}"#,
+            r#"{"event_ids":["evt_01M83J168ECBD4ADBYB5HRS08V"]}"#,
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for (bad, pointers) in [
+            ("{}", vec![""]),
+            (
+                r#"{"event_ids":[],"failed_since":"x"}"#,
+                vec!["", "/failed_since", "/event_ids"],
+            ),
+            (r#"{"to":"2026-01-02T00:00:00Z"}"#, vec!["/from"]),
+            (r#"{"from":"soon"}"#, vec!["/from"]),
+            (
+                r#"{"from":"2026-01-02T00:00:00Z","to":"2026-01-01T00:00:00Z"}"#,
+                vec!["/to"],
+            ),
+            (r#"{"event_ids":["msg_1"]}"#, vec!["/event_ids/0"]),
+        ] {
+            assert_eq!(check(bad).unwrap_err().pointers(), pointers, "{bad}");
+        }
+        let many = vec!["x"; EVENTS_MAX + 1];
+        let many = serde_json::json!({"event_ids": many}).to_string();
+        assert_eq!(check(&many).unwrap_err().pointers(), ["/event_ids"]);
+    }
+}

@@ -1,0 +1,21 @@
+//! `GET /v1/webhooks/{id}/stats`
+
+use axum::Json;
+use axum::extract::State;
+use roost_actors::webhook::WebhookStats;
+use roost_domain::WebhookId;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::params::{Id, NoParams};
+use crate::http::problem::Answer;
+
+/// How a webhook is doing: lag, what waits, success rate, latency, breaker.
+pub async fn stats(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    _: NoParams,
+) -> Answer<Json<WebhookStats>> {
+    Ok(Json(http.gateway()?.webhooks.stats(tenant, id).await?))
+}

@@ -1,0 +1,48 @@
+//! `POST /v1/webhooks/{id}/test`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use roost_actors::webhook::TestResult;
+use roost_domain::webhook::Attempt;
+use roost_domain::{EventId, WebhookId};
+use serde::Serialize;
+
+use crate::http::Http;
+use crate::http::auth::Tenant;
+use crate::http::body::{Command, Nothing};
+use crate::http::idempotency::once;
+use crate::http::params::{Id, NoParams};
+use crate::http::problem::Answer;
+
+/// What came of a test. Its event is not in the log.
+#[derive(Debug, Serialize)]
+struct Tested {
+    event_id: EventId,
+    delivered: bool,
+    attempt: Attempt,
+}
+
+/// Posts one `webhook.test`, once, and tells what came of it.
+pub async fn test(
+    State(http): State<Http>,
+    Tenant(tenant): Tenant,
+    Id(id): Id<WebhookId>,
+    _: NoParams,
+    command: Command<Nothing>,
+) -> Answer<Response> {
+    let gateway = http.gateway()?;
+    once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        let TestResult {
+            event_id,
+            delivered,
+            attempt,
+        } = gateway.webhooks.test(tenant, id).await?;
+        Ok(Tested {
+            event_id,
+            delivered,
+            attempt,
+        })
+    })
+    .await
+}

@@ -146,7 +146,7 @@ pub fn engine(
 /// What posts to webhooks.
 pub fn webhook_client(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<OutgoingClient> {
     let client = &config.webhooks.client;
-    let lookup = Arc::new(SystemLookup::new(client.lookups_max));
+    let lookup = Arc::new(SystemLookup::new(client.lookups_max, client.lookup_ttl));
     OutgoingClient::new(client, lookup, Arc::clone(clock)).context("section [webhooks.client]")
 }
 

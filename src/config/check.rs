@@ -147,6 +147,7 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "events.retention",
         "must be longer than session.message_ttl",
     );
+    super::webhooks::relations(config, &mut need);
     need(
         stop.session_timeout <= stop.sessions_timeout,
         "stop.session_timeout",

@@ -169,3 +169,35 @@ fn networks_and_ports_can_be_set_in_the_environment() {
     assert_eq!(networks, ["10.0.0.0/8", "fd00::/8"]);
     assert!(client.ports.iter().any(|ports| ports.contains(8080)));
 }
+
+#[test]
+fn a_list_of_durations_is_read_from_a_file_and_from_the_environment() {
+    let seconds = |count| std::time::Duration::from_secs(count);
+    let (_folder, mut layers) = with_file("[webhooks]\nretry_schedule = [\"0s\", \"1m\"]");
+    assert_eq!(
+        load(&layers).unwrap().webhooks.retry_schedule,
+        [seconds(0), seconds(60)]
+    );
+    let name = "ROOST__WEBHOOKS__RETRY_SCHEDULE";
+    layers.environment = vec![(name.into(), "0s, 5s,1h".into())];
+    let schedule = load(&layers).unwrap().webhooks.retry_schedule;
+    assert_eq!(schedule, [seconds(0), seconds(5), seconds(3600)]);
+    for wrong in ["0s,soon", "5"] {
+        layers.environment = vec![(name.into(), wrong.into())];
+        let problems = problems(&layers);
+        assert!(problems[0].contains("webhooks.retry_schedule"), "{problems:?}");
+    }
+    layers.environment = vec![(name.into(), String::new())];
+    assert_eq!(problems(&layers).len(), 1);
+}
+
+#[test]
+fn limits_of_webhooks_that_do_not_fit_are_refused() {
+    let (_folder, layers) = with_file(
+        "[webhooks]\ntimeout = \"75s\"\nconcurrency_default = 300\nhost_in_flight_max = 10\n\
+         jitter_percent = 100\nbreaker_failures = 0\nprobe_first = \"1h\"\nsettle_every = \"0s\"\nparked_max = 0\n\
+         secret_overlap = \"200h\"",
+    );
+    let problems = problems(&layers);
+    assert_eq!(problems.len(), 9, "{problems:#?}");
+}

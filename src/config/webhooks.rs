@@ -94,11 +94,6 @@ pub struct Webhooks {
 pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
     let webhooks = &config.webhooks;
     need(
-        webhooks.event_data_bytes_max < config.http.body_bytes_max,
-        "webhooks.event_data_bytes_max",
-        "must be smaller than http.body_bytes_max",
-    );
-    need(
         !webhooks.timeout.is_zero()
             && webhooks.timeout + Duration::from_secs(5) <= config.http.request_timeout,
         "webhooks.timeout",

@@ -454,6 +454,33 @@ async fn an_endpoint_that_is_gone_disables_its_webhook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_full_says_for_how_long() {
+    let world = World::start_with(LONG).await;
+    let api = world.api();
+    let receiver = Receiver::start().await;
+    receiver.answer(StatusCode::SERVICE_UNAVAILABLE);
+    receiver.answer_header("retry-after", "3000");
+    let webhook = api
+        .make_webhook(receiver.url(), json!({"events": ["custom.*"]}))
+        .await;
+    api.publish("custom.n", json!({})).await;
+    let stats = stats_when(&api, &webhook, "it is paused", |stats| {
+        stats["paused_until"].is_string()
+    })
+    .await;
+    assert_eq!(stats["breaker"], "closed", "{stats}");
+    // Other webhooks of the same host are asked on.
+    let other = api
+        .make_webhook(receiver.url(), json!({"events": ["custom.*"]}))
+        .await;
+    receiver.answer(StatusCode::OK);
+    let event = api.publish("custom.m", json!({})).await;
+    delivery_becomes(&api, &other, &event, "delivered").await;
+    let posts = receiver.of_type("custom.m");
+    assert_eq!(posts.len(), 1, "{posts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_test_event_tells_at_once_what_came_of_it() {
     let world = World::start().await;
     let api = world.api();
@@ -527,7 +554,9 @@ async fn metrics_count_attempts_without_naming_a_webhook() {
     let world = World::start().await;
     let api = world.api();
     let receiver = Receiver::start().await;
-    let webhook = api.make_webhook(receiver.url(), json!({"events": ["custom.*"]})).await;
+    let webhook = api
+        .make_webhook(receiver.url(), json!({"events": ["custom.*"]}))
+        .await;
     let event = api.publish("custom.n", json!({})).await;
     delivery_becomes(&api, &webhook, &event, "delivered").await;
     let text = world.client(None).get("/metrics").await.text;
@@ -540,7 +569,10 @@ async fn metrics_count_attempts_without_naming_a_webhook() {
         "roost_webhook_lag_seconds",
         "roost_events_total{type=\"custom\"}",
     ] {
-        assert!(text.lines().any(|line| line.starts_with(name)), "no {name} in {text}");
+        assert!(
+            text.lines().any(|line| line.starts_with(name)),
+            "no {name} in {text}"
+        );
     }
     assert!(!text.contains("whk_") && !text.contains("custom.n"), "{text}");
 }

@@ -55,7 +55,7 @@ const COLLECTIONS: &[(&str, &str, &str)] = &[
     (
         "POST",
         "/v1/webhooks",
-        r#"{"url":"http://127.0.0.1:9/","events":["*"]}"#,
+        r#"{"url":"http://127.0.0.1:19009/","events":["*"]}"#,
     ),
     ("GET", "/v1/events", ""),
     ("POST", "/v1/events", r#"{"type":"custom.x","data":{}}"#),

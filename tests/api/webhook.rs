@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use crate::receiver::Receiver;
 use crate::world::{Client, World};
 
-const URL: &str = "http://127.0.0.1:9/hook";
+const URL: &str = "http://127.0.0.1:19009/hook";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_made_shown_changed_and_deleted() {
@@ -34,7 +34,7 @@ async fn a_webhook_is_made_shown_changed_and_deleted() {
     assert_eq!(shown, made);
 
     let patch = json!({"events": ["*"], "instances": null, "chats": null, "description": null, "mode": "ordered",
-        "rate_per_second": null, "headers": {"x-one": "1"}, "url": "http://127.0.0.1:9/other"});
+        "rate_per_second": null, "headers": {"x-one": "1"}, "url": "http://127.0.0.1:19009/other"});
     let patched = api.patch(&location, patch).await.expect(200);
     for (field, value) in [
         ("events", json!(["*"])),
@@ -44,7 +44,7 @@ async fn a_webhook_is_made_shown_changed_and_deleted() {
         ("mode", json!("ordered")),
         ("rate_per_second", Value::Null),
         ("headers", json!({"x-one": "***"})),
-        ("url", json!("http://127.0.0.1:9/other")),
+        ("url", json!("http://127.0.0.1:19009/other")),
         ("max_concurrency", json!(4)),
         ("legacy_signature", json!(true)),
     ] {
@@ -227,34 +227,34 @@ const PATCH: &str = "PATCH";
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     (POST, "/v1/webhooks", r#"{"events":["*"]}"#, 400, "invalid_body", Some("/url")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/"}"#, 400, "invalid_body", Some("/events")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"secrets":1}"#, 400, "invalid_body", Some("/secrets")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"max_concurrency":-1}"#, 400, "invalid_body", Some("/max_concurrency")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/"}"#, 400, "invalid_body", Some("/events")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"secrets":1}"#, 400, "invalid_body", Some("/secrets")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"max_concurrency":-1}"#, 400, "invalid_body", Some("/max_concurrency")),
     (POST, "/v1/webhooks", r#"{"url":"","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"nonsense","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"ftp://example.org/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
-    (POST, "/v1/webhooks", r#"{"url":"http://user:pw@127.0.0.1:9/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
+    (POST, "/v1/webhooks", r#"{"url":"http://user:pw@127.0.0.1:19009/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"http://10.0.0.1/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"http://169.254.169.254/latest","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"http://[::ffff:10.0.0.1]/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
     (POST, "/v1/webhooks", r#"{"url":"http://0x0a000001/","events":["*"]}"#, 422, "validation_failed", Some("/url")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":[]}"#, 422, "validation_failed", Some("/events")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["message"]}"#, 422, "validation_failed", Some("/events/0")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*","msg.*"]}"#, 422, "validation_failed", Some("/events/1")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"instances":["x"]}"#, 422, "validation_failed", Some("/instances/0")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"instances":["ins_00000000000000000000000000"]}"#, 422, "validation_failed", Some("/instances/0")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"chats":["me"]}"#, 422, "validation_failed", Some("/chats/0")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"mode":"random"}"#, 422, "validation_failed", Some("/mode")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"headers":{"Host":"x"}}"#, 422, "validation_failed", Some("/headers/Host")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"headers":{"a b":"x"}}"#, 422, "validation_failed", Some("/headers/a b")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"headers":{"x-a":"b\r\nc: d"}}"#, 422, "validation_failed", Some("/headers/x-a")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"headers":{"x-a":1}}"#, 400, "invalid_body", Some("/headers/x-a")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"max_concurrency":0}"#, 422, "validation_failed", Some("/max_concurrency")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"max_concurrency":257}"#, 422, "validation_failed", Some("/max_concurrency")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"rate_per_second":0}"#, 422, "validation_failed", Some("/rate_per_second")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"api_version":"2020-01-01"}"#, 422, "validation_failed", Some("/api_version")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"secret":"whsec_c2hvcnQ="}"#, 422, "validation_failed", Some("/secret")),
-    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:9/","events":["*"],"description":"a\u0000b"}"#, 422, "validation_failed", Some("/description")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":[]}"#, 422, "validation_failed", Some("/events")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["message"]}"#, 422, "validation_failed", Some("/events/0")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*","msg.*"]}"#, 422, "validation_failed", Some("/events/1")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"instances":["x"]}"#, 422, "validation_failed", Some("/instances/0")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"instances":["ins_00000000000000000000000000"]}"#, 422, "validation_failed", Some("/instances/0")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"chats":["me"]}"#, 422, "validation_failed", Some("/chats/0")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"mode":"random"}"#, 422, "validation_failed", Some("/mode")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"headers":{"Host":"x"}}"#, 422, "validation_failed", Some("/headers/Host")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"headers":{"a b":"x"}}"#, 422, "validation_failed", Some("/headers/a b")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"headers":{"x-a":"b\r\nc: d"}}"#, 422, "validation_failed", Some("/headers/x-a")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"headers":{"x-a":1}}"#, 400, "invalid_body", Some("/headers/x-a")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"max_concurrency":0}"#, 422, "validation_failed", Some("/max_concurrency")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"max_concurrency":257}"#, 422, "validation_failed", Some("/max_concurrency")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"rate_per_second":0}"#, 422, "validation_failed", Some("/rate_per_second")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"api_version":"2020-01-01"}"#, 422, "validation_failed", Some("/api_version")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"secret":"whsec_c2hvcnQ="}"#, 422, "validation_failed", Some("/secret")),
+    (POST, "/v1/webhooks", r#"{"url":"http://127.0.0.1:19009/","events":["*"],"description":"a\u0000b"}"#, 422, "validation_failed", Some("/description")),
     (PATCH, "/v1/webhooks/{whk}", r#"{"url":null}"#, 422, "validation_failed", Some("/url")),
     (PATCH, "/v1/webhooks/{whk}", r#"{"url":"http://10.0.0.1/"}"#, 422, "validation_failed", Some("/url")),
     (PATCH, "/v1/webhooks/{whk}", r#"{"events":[]}"#, 422, "validation_failed", Some("/events")),

@@ -56,6 +56,7 @@ Try it in another terminal:
   # have everything posted to a receiver of yours on this machine, signed; docs/webhooks.md has one to start with
   api $API/v1/webhooks -d '{{"url":"http://127.0.0.1:9000/hook","events":["*"]}}'
 
+More to try, on the same sandbox: docs/sandbox.md (groups, media, faults, scenarios, clients of your own).
 Stop it with Ctrl-C. Everything comes back with the same --data-dir: no instance needs a new scan.
 
 "#

@@ -177,6 +177,27 @@ impl Fixture {
         }
     }
 
+    /// Everything that a closed store has left in its database, to be searched.
+    pub async fn written(&self) -> Vec<u8> {
+        let written = if self.is_sqlite() {
+            let mut bytes = std::fs::read(self.path()).unwrap();
+            bytes.extend(std::fs::read(self.path().with_extension("db-wal")).unwrap_or_default());
+            bytes
+        } else {
+            let tables = self
+                .sql("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+                .await;
+            let mut text = String::new();
+            for table in tables {
+                // A row as text shows bytes in hex: both spellings are to be looked for.
+                text.push_str(&self.sql(&format!("SELECT t::text FROM {table} AS t")).await.concat());
+            }
+            text.into_bytes()
+        };
+        assert!(written.len() > 1000);
+        written
+    }
+
     pub async fn tenant(&self) -> TenantId {
         let id = TenantId::from_parts(START_MS as u64, self.entropy.bits());
         let tenant = Tenant {

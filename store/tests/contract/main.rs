@@ -14,6 +14,13 @@ mod model;
 mod open;
 mod secrets;
 mod tenants;
+mod webhook;
+mod webhook_lists;
+mod webhook_log;
+mod webhook_owner;
+mod webhook_redrive;
+mod webhook_settle;
+mod webhook_sweep;
 
 /// Runs each fact on both databases.
 macro_rules! on_both {

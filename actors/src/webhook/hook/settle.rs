@@ -2,12 +2,12 @@
 
 use roost_domain::webhook::store::{ReplayScope, Settlement};
 
-use super::drive::is_uncertain;
-use super::hook::Hook;
-use super::machine::ReplayStep;
-use super::message::{Fact, RedriveCall, ReplayCall};
-use super::persist::ends;
-use super::reader::coarse;
+use super::super::drive::is_uncertain;
+use super::super::machine::ReplayStep;
+use super::super::message::{Fact, RedriveCall, ReplayCall};
+use super::super::persist::ends;
+use super::super::reader::coarse;
+use super::Hook;
 
 /// Events of the log looked at in one step of a replay.
 const REPLAY_LOOKS: u32 = 500;
@@ -120,7 +120,8 @@ impl Hook {
             self.reporter.clone(),
             std::sync::Arc::clone(&self.shared.node),
         );
-        let Some(filter) = self.filter() else { return };
+        let Some(running) = &self.running else { return };
+        let filter = std::sync::Arc::clone(&running.filter);
         self.spawn(async move {
             let ReplayStep { replay, limit } = step;
             let stepped = persist.until_done(|store, owner| {

@@ -14,6 +14,7 @@ use roost_domain::webhook::{
 };
 use roost_domain::{TenantId, WebhookId};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::call::{CreateWebhook, PublishEvent, WebhookNumbers};
 use super::kind::{WebhookHandle, WebhookKind};
@@ -21,7 +22,7 @@ use super::message::WebhookMessage;
 use super::{WebhookNode, WebhookSettings};
 use crate::CallError;
 use crate::node::NodeContext;
-use crate::registry::{Children, Slots};
+use crate::registry::{Children, NotRunning, Slots};
 
 /// Bytes of a secret that Roost makes.
 const SECRET_BYTES: usize = 32;
@@ -334,12 +335,18 @@ impl Webhooks {
             return;
         }
         let children = Arc::clone(&self.parts.children);
-        let stopping = self.node().stopping.clone();
+        let (stopping, wait) = (self.node().stopping.clone(), self.node().settings.control_timeout);
         let task = async move {
             loop {
                 let Some(handle) = children.handle(id) else {
-                    if !runs || children.start(id, tenant) {
+                    if !runs {
                         return;
+                    }
+                    match children.try_ensure(id, tenant, Instant::now() + wait).await {
+                        Ok(Ok(_)) => continue,
+                        Ok(Err(NotRunning::Overloaded)) | Err(_) => {}
+                        // Whoever starts it later reads the row.
+                        Ok(Err(_)) => return,
                     }
                     tokio::time::sleep(NO_REGISTRY).await;
                     continue;
@@ -350,9 +357,9 @@ impl Webhooks {
                     return;
                 }
                 // It is ending: what follows it reads the row.
-                let post = handle.permits;
+                let ended = handle.permits;
                 children
-                    .turned_over(id, |next| !Arc::ptr_eq(&next.permits, &post))
+                    .turned_over(id, |next| !Arc::ptr_eq(&next.permits, &ended))
                     .await;
             }
         };

@@ -19,7 +19,8 @@ impl Hook {
     /// Takes ownership, and reads what waits; for as long as it takes.
     pub fn load(&mut self) {
         self.reporter.post().meta().enter("starting");
-        (self.reading, self.read_again) = (true, false);
+        (self.reading, self.read_again, self.load_again) = (true, false, false);
+        self.load += 1;
         let (persist, reporter, node) = (
             self.persist(),
             self.reporter.clone(),
@@ -59,11 +60,11 @@ impl Hook {
             return;
         }
         self.reading = true;
-        let (persist, reporter) = (self.persist(), self.reporter.clone());
+        let (persist, reporter, load) = (self.persist(), self.reporter.clone(), self.load);
         self.spawn(async move {
             let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
             reporter.report(match read.await {
-                Ok(duty) => Fact::Changed(Box::new(duty)),
+                Ok(duty) => Fact::Changed(load, Box::new(duty)),
                 Err(fact) => fact,
             });
         });
@@ -75,10 +76,11 @@ impl Hook {
             self.end = Some(End::Done);
             return;
         }
-        if duty.webhook.state != WebhookState::Enabled {
-            if self.read_again {
-                return self.load();
-            }
+        let enabled = duty.webhook.state == WebhookState::Enabled;
+        if self.load_again || (self.read_again && !enabled) {
+            return self.load();
+        }
+        if !enabled {
             self.end = Some(End::Done);
             return;
         }

@@ -56,6 +56,10 @@ pub(super) struct Hook {
     /// Its row is being read, and once more after that.
     reading: bool,
     read_again: bool,
+    /// Counts loads, and tells the tasks of one from those of earlier ones.
+    load: u64,
+    /// What is being loaded may be without something that was written meanwhile.
+    load_again: bool,
     shuts_down: bool,
     /// Calls that came before it was loaded; bounded by the permits.
     held: Vec<Held>,
@@ -89,6 +93,8 @@ impl Hook {
             running: None,
             reading: false,
             read_again: false,
+            load: 0,
+            load_again: false,
             shuts_down: false,
             held: Vec::new(),
             timer: None,
@@ -114,7 +120,7 @@ impl Hook {
         let now = self.now();
         match fact {
             Fact::Loaded(duty, parked) => self.loaded(*duty, parked, now),
-            Fact::Changed(duty) => self.changed(&duty),
+            Fact::Changed(load, duty) if load == self.load => self.changed(&duty),
             Fact::Read(number, events, scanned_to) => {
                 if let Some(running) = self.running.as_mut().filter(|it| it.reader_number == number) {
                     running.machine.read(events, scanned_to);
@@ -126,12 +132,24 @@ impl Hook {
                     running.machine.finished(seq, attempt, verdict, now, &*entropy);
                 }
             }
-            Fact::Fetched(events) => self.machine(|machine| machine.fetched(events, now)),
+            Fact::Fetched(load, events) if load == self.load => {
+                self.machine(|machine| machine.fetched(events, now));
+            }
             Fact::Settled => self.machine(|machine| machine.settled(now)),
-            Fact::Redriven(parked) => self.machine(|machine| machine.redriven(parked)),
-            Fact::ReplayAdded(replay) => self.machine(|machine| machine.replay(replay)),
+            Fact::Redriven(load, parked) if load == self.load => {
+                self.machine(|machine| machine.redriven(parked));
+            }
+            Fact::ReplayAdded(load, replay) if load == self.load => {
+                self.machine(|machine| machine.replay(replay));
+            }
             Fact::Replayed(next, parked) => self.machine(|machine| machine.replayed(next, parked, now)),
-            Fact::Uncertain => self.start_over(),
+            // Another has been read since.
+            Fact::Changed(..) | Fact::Fetched(..) => {}
+            // What has been read since may be without it.
+            Fact::Uncertain | Fact::Redriven(..) | Fact::ReplayAdded(..) => {
+                self.load_again = true;
+                self.start_over();
+            }
             Fact::Vanished => self.end = Some(End::Vanished),
             Fact::Fenced => self.end = Some(End::Fenced),
             Fact::Broken(reason) => self.end = Some(End::Retry(reason)),

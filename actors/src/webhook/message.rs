@@ -38,7 +38,7 @@ pub(super) struct ReplayCall {
 #[derive(Debug)]
 pub(crate) enum WebhookMessage {
     // Orders.
-    /// The row has changed; whoever says so learns that a live actor heard it.
+    /// The row has changed; whoever says so learns when that is applied.
     Reload(oneshot::Sender<()>),
     Redrive(RedriveCall),
     Replay(ReplayCall),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roost_domain::webhook::store::{Parked, WebhookDuty};
 use roost_domain::webhook::{DeliveryMode, Webhook, WebhookState};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::super::deliver::Endpoint;
 use super::super::machine::{Beginning, Machine, Now, Rules};
@@ -21,6 +21,7 @@ impl Hook {
         self.reporter.post().meta().enter("starting");
         (self.reading, self.read_again, self.load_again) = (true, false, false);
         self.load += 1;
+        self.applying.append(&mut self.waiting);
         let (persist, reporter, node) = (
             self.persist(),
             self.reporter.clone(),
@@ -50,16 +51,19 @@ impl Hook {
     }
 
     /// Its row has changed.
-    pub fn reload(&mut self) {
+    pub fn reload(&mut self, applied: oneshot::Sender<()>) {
+        self.waiting.push(applied);
         if self.reading {
             self.read_again = true;
-            return;
+        } else if self.running.as_ref().is_some_and(|running| !running.stops) {
+            self.read_changes();
         }
-        if self.running.as_ref().is_none_or(|running| running.stops) {
-            // It is read anew anyway.
-            return;
-        }
-        self.reading = true;
+        // Otherwise it is drained, and then read anew.
+    }
+
+    fn read_changes(&mut self) {
+        (self.reading, self.read_again) = (true, false);
+        self.applying.append(&mut self.waiting);
         let (persist, reporter, load) = (self.persist(), self.reporter.clone(), self.load);
         self.spawn(async move {
             let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
@@ -80,6 +84,7 @@ impl Hook {
         if self.load_again || (self.read_again && !enabled) {
             return self.load();
         }
+        self.applied();
         if !enabled {
             self.end = Some(End::Done);
             return;
@@ -110,13 +115,29 @@ impl Hook {
                 Held::Replay(call) => self.replay(call),
             }
         }
-        if std::mem::take(&mut self.read_again) {
-            self.reload();
+        if self.read_again {
+            self.read_changes();
+        }
+    }
+
+    /// From here on nothing goes by what was before.
+    fn applied(&mut self) {
+        for applied in self.applying.drain(..) {
+            // Whoever told may have gone.
+            let _ = applied.send(());
         }
     }
 
     pub(super) fn changed(&mut self, duty: &WebhookDuty) {
         self.reading = false;
+        self.apply(duty);
+        self.applied();
+        if self.read_again && self.running.as_ref().is_some_and(|running| !running.stops) {
+            self.read_changes();
+        }
+    }
+
+    fn apply(&mut self, duty: &WebhookDuty) {
         let (shared, webhook) = (Arc::clone(&self.shared), &duty.webhook);
         let Some(running) = &mut self.running else {
             return;
@@ -131,9 +152,6 @@ impl Hook {
             running.filter = Arc::new(webhook.filter.clone());
             running.machine.change_reader();
             self.read_from_here();
-        }
-        if std::mem::take(&mut self.read_again) {
-            self.reload();
         }
     }
 

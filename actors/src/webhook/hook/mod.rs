@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roost_domain::webhook::{WebhookFilter, WebhookOwner};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -56,6 +56,9 @@ pub(super) struct Hook {
     /// Its row is being read, and once more after that.
     reading: bool,
     read_again: bool,
+    /// Wait for what is being read to be applied, and for what is read after it.
+    applying: Vec<oneshot::Sender<()>>,
+    waiting: Vec<oneshot::Sender<()>>,
     /// Counts loads, and tells the tasks of one from those of earlier ones.
     load: u64,
     /// What is being loaded may be without something that was written meanwhile.
@@ -93,6 +96,8 @@ impl Hook {
             running: None,
             reading: false,
             read_again: false,
+            applying: Vec::new(),
+            waiting: Vec::new(),
             load: 0,
             load_again: false,
             shuts_down: false,

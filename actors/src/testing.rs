@@ -1,6 +1,8 @@
 //! A node for tests: the real store on SQLite in a temporary folder, the real runtime, and an engine
 //! that does what a test tells it.
 
+mod lock;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +24,7 @@ use roost_domain::{Address, Clock, InstanceId, TenantId, Timestamp};
 use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tokio::sync::Semaphore;
 
+pub use self::lock::Lock;
 use crate::instance::{CreateInstance, SendRequest};
 pub(crate) use crate::webhook::ScriptedEndpoint;
 use crate::{

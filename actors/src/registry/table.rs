@@ -236,8 +236,20 @@ impl<K: Kind> Children<K> {
         seed: K::Seed,
         deadline: Instant,
     ) -> Result<K::Handle, CallError> {
+        self.try_ensure(key, seed, deadline)
+            .await?
+            .map_err(CallError::from)
+    }
+
+    /// The same; tells why the child is not running.
+    pub async fn try_ensure(
+        &self,
+        key: K::Key,
+        seed: K::Seed,
+        deadline: Instant,
+    ) -> Result<Result<K::Handle, NotRunning>, CallError> {
         if let Some(handle) = self.handle(key) {
-            return Ok(handle);
+            return Ok(Ok(handle));
         }
         let (reply, answer) = oneshot::channel();
         self.ask(
@@ -249,8 +261,7 @@ impl<K: Kind> Children<K> {
             },
             answer,
         )
-        .await?
-        .map_err(CallError::from)
+        .await
     }
 
     /// Starts a child without waiting for it. `false` when there is no registry to do so now.

@@ -60,11 +60,7 @@ impl Actor for WebhookActor {
     ) -> Result<(), ActorProcessingErr> {
         hook.reporter.post().meta().handling(message.name());
         match message {
-            WebhookMessage::Reload(seen) => {
-                hook.reload();
-                // Whoever told may have gone.
-                let _ = seen.send(());
-            }
+            WebhookMessage::Reload(applied) => hook.reload(applied),
             WebhookMessage::Redrive(call) => hook.redrive(call),
             WebhookMessage::Replay(call) => hook.replay(call),
             WebhookMessage::Shutdown => hook.shut_down(),

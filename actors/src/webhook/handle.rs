@@ -14,6 +14,7 @@ use roost_domain::webhook::{
 };
 use roost_domain::{TenantId, WebhookId};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use super::call::{CreateWebhook, PublishEvent, WebhookNumbers};
 use super::kind::{WebhookHandle, WebhookKind};
@@ -21,12 +22,14 @@ use super::message::WebhookMessage;
 use super::{WebhookNode, WebhookSettings};
 use crate::CallError;
 use crate::node::NodeContext;
-use crate::registry::{Children, Slots};
+use crate::registry::{Children, NotRunning, Slots};
 
 /// Bytes of a secret that Roost makes.
 const SECRET_BYTES: usize = 32;
 /// Bytes that a tenant's own secret may have.
 const SECRET_RANGE: std::ops::RangeInclusive<usize> = 24..=64;
+/// How long a call waits for its change to be applied.
+const APPLY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long to wait before asking again for a registry that is being restarted.
 const NO_REGISTRY: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -111,7 +114,8 @@ impl Webhooks {
             .await;
         match made {
             Ok(Outcome::Done(webhook)) => {
-                self.started(webhook.tenant_id, webhook.id);
+                // What comes from now on waits in the log.
+                drop(self.spawn_telling(tenant, webhook.id, true));
                 Ok(Outcome::Done((webhook, secret)))
             }
             Ok(Outcome::Replayed(replay)) => Ok(Outcome::Replayed(replay)),
@@ -136,8 +140,8 @@ impl Webhooks {
         Ok(self.node().store.webhooks(tenant, page).await?)
     }
 
-    /// Changes what a tenant may change. It holds for every POST that begins after the actor has heard of
-    /// it, and a filter for the events that are not read yet.
+    /// Changes what a tenant may change. It holds for every POST that begins after this returns, and a
+    /// filter for the events that are not read yet.
     pub async fn patch(
         &self,
         tenant: TenantId,
@@ -152,14 +156,14 @@ impl Webhooks {
         }
         let now = self.node().clock.now();
         let webhook = self.node().store.patch_webhook(tenant, id, patch, now).await?;
-        self.changed(&webhook);
+        self.changed(&webhook).await;
         Ok(webhook)
     }
 
     /// Removes a webhook with its deliveries.
     pub async fn delete(&self, tenant: TenantId, id: WebhookId) -> Result<(), CallError> {
         self.node().store.delete_webhook(tenant, id).await?;
-        self.tell(tenant, id, false);
+        self.tell(tenant, id, false).await;
         Ok(())
     }
 
@@ -191,7 +195,7 @@ impl Webhooks {
     pub async fn resume(&self, tenant: TenantId, id: WebhookId) -> Result<Webhook, CallError> {
         let row = self.get(tenant, id).await?;
         if row.state == WebhookState::Enabled {
-            self.changed(&row);
+            self.changed(&row).await;
             return Ok(row);
         }
         let patch = WebhookPatch {
@@ -229,7 +233,7 @@ impl Webhooks {
             .store
             .rotate_webhook_secret(tenant, id, secret.clone(), until)
             .await?;
-        self.tell(tenant, id, false);
+        self.tell(tenant, id, false).await;
         Ok(secret)
     }
 
@@ -317,42 +321,52 @@ impl Webhooks {
         }
     }
 
-    fn started(&self, tenant: TenantId, id: WebhookId) {
-        self.tell(tenant, id, true);
+    /// A row has changed: whoever runs it learns so, and one that is to run is started.
+    async fn changed(&self, webhook: &Webhook) {
+        let runs = webhook.state == WebhookState::Enabled;
+        self.tell(webhook.tenant_id, webhook.id, runs).await;
     }
 
-    /// A row has changed: whoever runs it learns so, and one that is to run is started.
-    fn changed(&self, webhook: &Webhook) {
-        let runs = webhook.state == WebhookState::Enabled;
-        self.tell(webhook.tenant_id, webhook.id, runs);
+    /// Tells a webhook's actor that its row has changed, and waits a moment for it to be applied.
+    async fn tell(&self, tenant: TenantId, id: WebhookId, runs: bool) {
+        let told = self.spawn_telling(tenant, id, runs);
+        // It goes on without the caller.
+        let _ = timeout(APPLY_WAIT, told).await;
     }
 
     /// Tells a webhook's actor that its row has changed; starts one if there is none and it is to run.
-    /// Goes on until a live actor has heard it, for one that is just ending may not.
-    fn tell(&self, tenant: TenantId, id: WebhookId, runs: bool) {
+    /// Goes on until a live actor has applied it, for one that is just ending may not.
+    fn spawn_telling(&self, tenant: TenantId, id: WebhookId, runs: bool) -> oneshot::Receiver<()> {
+        let (done, told) = oneshot::channel();
         if !matches!(self.node().placement.place(Slot::of_webhook(id)), Place::Here(_)) {
-            return;
+            return told;
         }
         let children = Arc::clone(&self.parts.children);
-        let stopping = self.node().stopping.clone();
+        let (stopping, wait) = (self.node().stopping.clone(), self.node().settings.control_timeout);
         let task = async move {
             loop {
                 let Some(handle) = children.handle(id) else {
-                    if !runs || children.start(id, tenant) {
+                    if !runs {
                         return;
+                    }
+                    match children.try_ensure(id, tenant, Instant::now() + wait).await {
+                        Ok(Ok(_)) => continue,
+                        Ok(Err(NotRunning::Overloaded)) | Err(_) => {}
+                        // Whoever starts it later reads the row.
+                        Ok(Err(_)) => return,
                     }
                     tokio::time::sleep(NO_REGISTRY).await;
                     continue;
                 };
-                let (seen, heard) = oneshot::channel();
-                let told = handle.post.cast(WebhookMessage::Reload(seen));
+                let (applied, heard) = oneshot::channel();
+                let told = handle.post.cast(WebhookMessage::Reload(applied));
                 if told.is_ok() && heard.await.is_ok() {
                     return;
                 }
                 // It is ending: what follows it reads the row.
-                let post = handle.permits;
+                let ended = handle.permits;
                 children
-                    .turned_over(id, |next| !Arc::ptr_eq(&next.permits, &post))
+                    .turned_over(id, |next| !Arc::ptr_eq(&next.permits, &ended))
                     .await;
             }
         };
@@ -361,7 +375,9 @@ impl Webhooks {
                 () = stopping.cancelled() => {}
                 () = task => {}
             }
+            drop(done);
         });
+        told
     }
 
     async fn check_url(&self, url: &str) -> Result<(), CallError> {

@@ -38,7 +38,7 @@ pub(super) struct ReplayCall {
 #[derive(Debug)]
 pub(crate) enum WebhookMessage {
     // Orders.
-    /// The row has changed; whoever says so learns that a live actor heard it.
+    /// The row has changed; whoever says so learns when that is applied.
     Reload(oneshot::Sender<()>),
     Redrive(RedriveCall),
     Replay(ReplayCall),
@@ -71,15 +71,15 @@ impl WebhookMessage {
 pub(super) enum Fact {
     /// It owns the webhook, and this is what waits.
     Loaded(Box<WebhookDuty>, Vec<Parked>),
-    /// The webhook as it now is.
-    Changed(Box<WebhookDuty>),
+    /// The webhook as it now is. The number here and below is that of the load that the task belongs to.
+    Changed(u64, Box<WebhookDuty>),
     /// The reader of this number brought events, and has looked at everything up to a `seq`.
     Read(u64, Vec<Arc<Event>>, i64),
     Posted(i64, Attempt, Verdict),
-    Fetched(Vec<Arc<Event>>),
+    Fetched(u64, Vec<Arc<Event>>),
     Settled,
-    Redriven(Vec<Parked>),
-    ReplayAdded(Replay),
+    Redriven(u64, Vec<Parked>),
+    ReplayAdded(u64, Replay),
     /// A step of a replay was made: where it goes on, and what it made pending.
     Replayed(Option<i64>, Vec<Parked>),
     /// What is in the store may be more than what is known here.

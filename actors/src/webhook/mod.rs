@@ -36,7 +36,6 @@ mod persist;
 mod reader;
 mod schedule;
 mod settings;
-mod settle;
 mod signature;
 mod stats;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use roost_domain::{Address, Clock as _, TenantId};
 
 use super::message_in;
 use crate::instance::{CreateInstance, SendRequest};
-use crate::testing::{SystemClock, TestNode, account, eventually, inbound, quick};
+use crate::testing::{Lock, SystemClock, TestNode, account, eventually, inbound, quick};
 use crate::{CallError, Settings};
 
 const PHONE: &str = "+4915188888888";
@@ -245,29 +245,6 @@ async fn a_session_that_was_taken_over_ends_and_its_link_is_closed() {
     eventually("its link is closed", async || old.is_closed().then_some(())).await;
     assert!(successor.stop().await.complete);
     node.stop().await;
-}
-
-/// Holds SQLite's write lock, as a backup tool or a stuck process would.
-struct Lock(sqlx::SqliteConnection);
-
-impl Lock {
-    async fn take(node: &TestNode) -> Self {
-        use sqlx::{ConnectOptions as _, Executor as _};
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(node.database());
-        let mut connection = options
-            .busy_timeout(Duration::from_secs(10))
-            .connect()
-            .await
-            .unwrap();
-        connection.execute("BEGIN IMMEDIATE").await.unwrap();
-        Self(connection)
-    }
-
-    async fn release(mut self) {
-        use sqlx::{Connection as _, Executor as _};
-        self.0.execute("ROLLBACK").await.unwrap();
-        self.0.close().await.unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

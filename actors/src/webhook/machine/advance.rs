@@ -79,6 +79,9 @@ impl Machine {
             return;
         }
         let room = self.parked_room().min(self.unsettled_room());
+        if room == 0 {
+            return;
+        }
         for hot in self.queue.absorb(room) {
             let change = DeliveryChange {
                 round: hot.round,

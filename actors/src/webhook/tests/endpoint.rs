@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use roost_domain::webhook::client::{CallAnswer, CallFailure, OutgoingCall, TargetError, WebhookClient};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 /// One POST as it came.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub enum Says {
     RetryAfter(u16, Duration),
     /// No answer, ever: the caller's time-out ends it.
     Hang,
+    /// Answers once there is a permit.
+    WhenOpen(Arc<Semaphore>),
     Fail(CallFailure),
     Panic,
 }
@@ -131,6 +134,10 @@ impl WebhookClient for ScriptedEndpoint {
             Says::Hang => {
                 tokio::time::sleep(call.timeout).await;
                 Err(CallFailure::Timeout("no answer in time".to_owned()))
+            }
+            Says::WhenOpen(gate) => {
+                gate.acquire().await.unwrap().forget();
+                answer(200, None)
             }
             Says::Fail(failure) => Err(failure),
             Says::Panic => panic!("the client breaks, as the test wants"),

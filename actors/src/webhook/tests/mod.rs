@@ -1,5 +1,6 @@
 //! Webhooks on the real store, with endpoints that do what a test tells them.
 
+mod change;
 mod drive;
 pub mod endpoint;
 mod life;
@@ -11,7 +12,7 @@ use roost_domain::event::CustomType;
 use roost_domain::page::PageRequest;
 use roost_domain::store::Outcome;
 use roost_domain::webhook::store::DeliveryFilter;
-use roost_domain::webhook::{Delivery, DeliveryMode, Webhook, WebhookFilter};
+use roost_domain::webhook::{Delivery, DeliveryMode, DeliveryStatus, Webhook, WebhookFilter};
 use roost_domain::{Address, WebhookId};
 use serde_json::value::RawValue;
 
@@ -108,6 +109,10 @@ async fn deliveries(node: &TestNode, id: WebhookId) -> Vec<Delivery> {
     let mut rows = page.unwrap().rows;
     rows.reverse();
     rows
+}
+
+fn all(status: DeliveryStatus, count: usize) -> impl Fn(&[Delivery]) -> bool {
+    move |rows| rows.len() == count && rows.iter().all(|row| row.status == status)
 }
 
 /// Waits until deliveries are as wanted.

@@ -2,6 +2,7 @@
 //! endpoint that answers what a test says.
 
 mod property;
+mod recovery;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,27 +1,25 @@
 //! The state behind a webhook's actor: its machine, and the tasks that do what the machine asks for.
 
+mod load;
+mod settle;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use roost_domain::webhook::store::{Parked, WebhookDuty};
-use roost_domain::webhook::{DeliveryMode, Webhook, WebhookFilter, WebhookOwner, WebhookState};
-use tokio::sync::Semaphore;
+use roost_domain::webhook::{WebhookFilter, WebhookOwner};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::WebhookNode;
 use super::deliver::{Endpoint, post};
 use super::inbox::Reporter;
-use super::machine::{Actions, Beginning, Machine, Now, Post, Rules};
+use super::machine::{Actions, Machine, Now, Post};
 use super::message::{Fact, RedriveCall, ReplayCall, WebhookMessage};
 use super::persist::Persist;
-use super::reader::Reader;
 use super::stats::Live;
 use crate::CallError;
 use crate::permit::Permits;
-
-/// Parked deliveries read in one go.
-const PARKED_PAGE: u32 = 1_000;
 
 /// How an actor ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +56,13 @@ pub(super) struct Hook {
     /// Its row is being read, and once more after that.
     reading: bool,
     read_again: bool,
+    /// Wait for what is being read to be applied, and for what is read after it.
+    applying: Vec<oneshot::Sender<()>>,
+    waiting: Vec<oneshot::Sender<()>>,
+    /// Counts loads, and tells the tasks of one from those of earlier ones.
+    load: u64,
+    /// What is being loaded may be without something that was written meanwhile.
+    load_again: bool,
     shuts_down: bool,
     /// Calls that came before it was loaded; bounded by the permits.
     held: Vec<Held>,
@@ -91,6 +96,10 @@ impl Hook {
             running: None,
             reading: false,
             read_again: false,
+            applying: Vec::new(),
+            waiting: Vec::new(),
+            load: 0,
+            load_again: false,
             shuts_down: false,
             held: Vec::new(),
             timer: None,
@@ -112,64 +121,11 @@ impl Hook {
         Persist::new(Arc::clone(&self.shared.node), self.owner)
     }
 
-    /// Takes ownership, and reads what waits; for as long as it takes.
-    pub fn load(&mut self) {
-        self.reporter.post().meta().enter("starting");
-        (self.reading, self.read_again) = (true, false);
-        let (persist, reporter, node) = (
-            self.persist(),
-            self.reporter.clone(),
-            Arc::clone(&self.shared.node),
-        );
-        self.spawn(async move {
-            let Ok(_turn) = node.loads.acquire().await else {
-                return;
-            };
-            let loaded = persist.until_done(|store, owner| async move {
-                let duty = store.activate_webhook(owner).await?;
-                let mut parked: Vec<Parked> = Vec::new();
-                let mut more = duty.webhook.state == WebhookState::Enabled;
-                while more {
-                    let after = parked.last().map_or(0, |last| last.seq);
-                    let page = store.parked(owner, after, PARKED_PAGE).await?;
-                    more = page.len() >= PARKED_PAGE as usize;
-                    parked.extend(page);
-                }
-                Ok((duty, parked))
-            });
-            reporter.report(match loaded.await {
-                Ok((duty, parked)) => Fact::Loaded(Box::new(duty), parked),
-                Err(fact) => fact,
-            });
-        });
-    }
-
-    /// Its row has changed.
-    pub fn reload(&mut self) {
-        if self.reading {
-            self.read_again = true;
-            return;
-        }
-        if self.running.as_ref().is_none_or(|running| running.stops) {
-            // It is read anew anyway.
-            return;
-        }
-        self.reading = true;
-        let (persist, reporter) = (self.persist(), self.reporter.clone());
-        self.spawn(async move {
-            let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
-            reporter.report(match read.await {
-                Ok(duty) => Fact::Changed(Box::new(duty)),
-                Err(fact) => fact,
-            });
-        });
-    }
-
     pub fn learn(&mut self, fact: Fact) {
         let now = self.now();
         match fact {
             Fact::Loaded(duty, parked) => self.loaded(*duty, parked, now),
-            Fact::Changed(duty) => self.changed(&duty),
+            Fact::Changed(load, duty) if load == self.load => self.changed(&duty),
             Fact::Read(number, events, scanned_to) => {
                 if let Some(running) = self.running.as_mut().filter(|it| it.reader_number == number) {
                     running.machine.read(events, scanned_to);
@@ -181,12 +137,24 @@ impl Hook {
                     running.machine.finished(seq, attempt, verdict, now, &*entropy);
                 }
             }
-            Fact::Fetched(events) => self.machine(|machine| machine.fetched(events, now)),
+            Fact::Fetched(load, events) if load == self.load => {
+                self.machine(|machine| machine.fetched(events, now));
+            }
             Fact::Settled => self.machine(|machine| machine.settled(now)),
-            Fact::Redriven(parked) => self.machine(|machine| machine.redriven(parked)),
-            Fact::ReplayAdded(replay) => self.machine(|machine| machine.replay(replay)),
+            Fact::Redriven(load, parked) if load == self.load => {
+                self.machine(|machine| machine.redriven(parked));
+            }
+            Fact::ReplayAdded(load, replay) if load == self.load => {
+                self.machine(|machine| machine.replay(replay));
+            }
             Fact::Replayed(next, parked) => self.machine(|machine| machine.replayed(next, parked, now)),
-            Fact::Uncertain => self.start_over(),
+            // Another has been read since.
+            Fact::Changed(..) | Fact::Fetched(..) => {}
+            // What has been read since may be without it.
+            Fact::Uncertain | Fact::Redriven(..) | Fact::ReplayAdded(..) => {
+                self.load_again = true;
+                self.start_over();
+            }
             Fact::Vanished => self.end = Some(End::Vanished),
             Fact::Fenced => self.end = Some(End::Fenced),
             Fact::Broken(reason) => self.end = Some(End::Retry(reason)),
@@ -197,99 +165,6 @@ impl Hook {
     fn machine(&mut self, change: impl FnOnce(&mut Machine)) {
         if let Some(running) = &mut self.running {
             change(&mut running.machine);
-        }
-    }
-
-    fn loaded(&mut self, duty: WebhookDuty, parked: Vec<Parked>, now: Now) {
-        self.reading = false;
-        if self.shuts_down {
-            self.end = Some(End::Done);
-            return;
-        }
-        if duty.webhook.state != WebhookState::Enabled {
-            if self.read_again {
-                return self.load();
-            }
-            self.end = Some(End::Done);
-            return;
-        }
-        let endpoint = Endpoint::new(&self.shared, &duty.webhook, &duty.secrets);
-        let cursor = duty.cursor;
-        let beginning = Beginning {
-            rules: rules(&duty.webhook),
-            cursor,
-            parked,
-            failing_since: duty.failing_since,
-            replays: duty.replays,
-        };
-        self.running = Some(Running {
-            machine: Machine::new(Arc::clone(&self.shared.settings), beginning, now),
-            endpoint: Arc::new(endpoint),
-            filter: Arc::new(duty.webhook.filter),
-            reader: None,
-            reader_number: 0,
-            allowance: Arc::new(Semaphore::new(0)),
-            stops: false,
-        });
-        self.read_from_here();
-        self.reporter.post().meta().enter("running");
-        for call in std::mem::take(&mut self.held) {
-            match call {
-                Held::Redrive(call) => self.redrive(call),
-                Held::Replay(call) => self.replay(call),
-            }
-        }
-        if std::mem::take(&mut self.read_again) {
-            self.reload();
-        }
-    }
-
-    fn changed(&mut self, duty: &WebhookDuty) {
-        self.reading = false;
-        let (shared, webhook) = (Arc::clone(&self.shared), &duty.webhook);
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let rules = rules(webhook);
-        if webhook.state != WebhookState::Enabled || rules.ordered != running.machine.rules().ordered {
-            return self.start_over();
-        }
-        running.machine.change_rules(rules);
-        running.endpoint = Arc::new(Endpoint::new(&shared, webhook, &duty.secrets));
-        if *running.filter != webhook.filter {
-            running.filter = Arc::new(webhook.filter.clone());
-            running.machine.change_reader();
-            self.read_from_here();
-        }
-        if std::mem::take(&mut self.read_again) {
-            self.reload();
-        }
-    }
-
-    /// Starts a reader where the machine's knowledge ends, in place of the one there is.
-    fn read_from_here(&mut self) {
-        self.readers += 1;
-        let number = self.readers;
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        if let Some(reader) = running.reader.take() {
-            reader.abort();
-        }
-        running.allowance = Arc::new(Semaphore::new(0));
-        running.reader_number = number;
-        let reader = Reader {
-            shared: Arc::clone(&self.shared),
-            owner: self.owner,
-            filter: Arc::clone(&running.filter),
-            after: running.machine.read_to(),
-            allowance: Arc::clone(&running.allowance),
-            reporter: self.reporter.clone(),
-            number,
-        };
-        let task = self.spawn(reader.run());
-        if let Some(running) = &mut self.running {
-            running.reader = Some(task);
         }
     }
 
@@ -459,10 +334,6 @@ impl Hook {
         }
     }
 
-    pub(super) fn filter(&self) -> Option<Arc<WebhookFilter>> {
-        self.running.as_ref().map(|running| Arc::clone(&running.filter))
-    }
-
     /// Runs a task of the actor, aborted with it. Should it panic, so does the actor: somebody may wait
     /// for what the task was to report.
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
@@ -472,14 +343,6 @@ impl Hook {
             task.await;
             drop(witness);
         })
-    }
-}
-
-fn rules(webhook: &Webhook) -> Rules {
-    Rules {
-        ordered: webhook.mode == DeliveryMode::Ordered,
-        concurrency: usize::from(webhook.max_concurrency.max(1)),
-        rate_per_second: webhook.rate_per_second,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use roost_domain::webhook::store::{ReplayScope, Settlement};
 
-use super::drive::is_uncertain;
-use super::hook::Hook;
-use super::machine::ReplayStep;
-use super::message::{Fact, RedriveCall, ReplayCall};
-use super::persist::ends;
-use super::reader::coarse;
+use super::super::drive::is_uncertain;
+use super::super::machine::ReplayStep;
+use super::super::message::{Fact, RedriveCall, ReplayCall};
+use super::super::persist::ends;
+use super::super::reader::coarse;
+use super::Hook;
 
 /// Events of the log looked at in one step of a replay.
 const REPLAY_LOOKS: u32 = 500;
@@ -33,14 +33,14 @@ impl Hook {
 
     /// Reads the events of parked deliveries.
     pub(super) fn fetch(&mut self, seqs: Vec<i64>) {
-        let (persist, reporter) = (self.persist(), self.reporter.clone());
+        let (persist, reporter, load) = (self.persist(), self.reporter.clone(), self.load);
         self.spawn(async move {
             let read = persist.until_done(|store, owner| {
                 let seqs = seqs.clone();
                 async move { store.events_at(owner.tenant, &seqs).await }
             });
             reporter.report(match read.await {
-                Ok(events) => Fact::Fetched(events),
+                Ok(events) => Fact::Fetched(load, events),
                 Err(fact) => fact,
             });
         });
@@ -52,13 +52,14 @@ impl Hook {
             self.reporter.clone(),
             std::sync::Arc::clone(&self.shared.node),
         );
+        let load = self.load;
         self.spawn(async move {
             let RedriveCall { seqs, permit, reply } = call;
             let result = node.store.redrive(persist.owner(), seqs, node.clock.now()).await;
             let answer = match result {
                 Ok(parked) => {
                     let count = parked.len() as u64;
-                    reporter.report(Fact::Redriven(parked));
+                    reporter.report(Fact::Redriven(load, parked));
                     Ok(count)
                 }
                 Err(error) => {
@@ -82,6 +83,7 @@ impl Hook {
             self.reporter.clone(),
             std::sync::Arc::clone(&self.shared.node),
         );
+        let load = self.load;
         self.spawn(async move {
             let ReplayCall {
                 from_seq,
@@ -94,7 +96,7 @@ impl Hook {
             let result = node.store.add_replay(owner, from_seq, to_seq, scope).await;
             let answer = match result {
                 Ok(replay) => {
-                    reporter.report(Fact::ReplayAdded(replay.clone()));
+                    reporter.report(Fact::ReplayAdded(load, replay.clone()));
                     Ok(replay)
                 }
                 Err(error) => {
@@ -120,7 +122,8 @@ impl Hook {
             self.reporter.clone(),
             std::sync::Arc::clone(&self.shared.node),
         );
-        let Some(filter) = self.filter() else { return };
+        let Some(running) = &self.running else { return };
+        let filter = std::sync::Arc::clone(&running.filter);
         self.spawn(async move {
             let ReplayStep { replay, limit } = step;
             let stepped = persist.until_done(|store, owner| {

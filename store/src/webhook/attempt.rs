@@ -54,11 +54,9 @@ pub(super) fn write(lines: &mut String, attempt: &Attempt) {
 
 /// The last lines, as many as are kept.
 pub(super) fn last(lines: &str) -> &str {
-    let ends = lines.rmatch_indices('\n').map(|(at, _)| at);
+    let mut ends = lines.rmatch_indices('\n').map(|(at, _)| at);
     // Each line has its end, so that of the line before the first one kept is one further.
-    ends.skip(KEPT_MAX as usize)
-        .next()
-        .map_or(lines, |end| &lines[end + 1..])
+    ends.nth(KEPT_MAX as usize).map_or(lines, |end| &lines[end + 1..])
 }
 
 /// Reads lines.

@@ -1,13 +1,13 @@
 //! Who may write to a webhook: its tenant, and of its deliverers the one with the latest epoch.
 
+use roost_domain::Epoch;
 use roost_domain::page::PageRequest;
 use roost_domain::store::{Outcome, StoreError, Webhooks};
 use roost_domain::webhook::store::{DeliveryFilter, Replay, ReplayScope, Settlement, WebhookPatch};
-use roost_domain::webhook::{DeliveryId, DeliveryStatus, Webhook, WebhookOwner};
-use roost_domain::{Epoch, Timestamp};
+use roost_domain::webhook::{DeliveryId, DeliveryStatus, WebhookOwner};
 
 use crate::fixture::Fixture;
-use crate::webhook::{attempt, change, hooked, new_event, new_webhook, publish, put, secret, settle};
+use crate::webhook::{change, hooked, new_event, new_webhook, publish, put, secret, settle};
 
 crate::on_both!(
     a_later_epoch_fences_the_one_before,

@@ -101,6 +101,7 @@ pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<St
         acquire_timeout: store.acquire_timeout,
         busy_timeout: store.busy_timeout,
         transaction_timeout: store.transaction_timeout,
+        delivery_retention: store.delivery_retention,
         ..StoreConfig::new(url, master_key)
     })
 }

@@ -95,6 +95,11 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must be shorter than session.send_timeout",
     );
     need(
+        store.delivery_retention >= 60 * second,
+        "store.delivery_retention",
+        "must be at least 1m",
+    );
+    need(
         session.send_permits >= 1 && session.query_permits >= 1 && session.control_permits >= 1,
         "session.send_permits",
         "this, session.query_permits and session.control_permits must be at least 1",

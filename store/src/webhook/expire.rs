@@ -150,3 +150,6 @@ impl Direct for ExpireDeliveries {
         Ok(Ok(transaction.execute(&EXPIRE_PENDING, args).await?))
     }
 }
+
+#[cfg(test)]
+pub(super) const SWEEPS: &[&Statement] = &[&IS_LAGGING, &UNREAD, &DELETE, &EXPIRE_PENDING];

@@ -11,6 +11,8 @@ mod read;
 mod redrive;
 mod row;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

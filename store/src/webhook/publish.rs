@@ -31,11 +31,12 @@ impl Planned for Publish {
 
     fn plan(&self, draft: &mut Draft) -> Result<Outcome<Arc<Event>>, StoreError> {
         draft.check_tenant(self.tenant)?;
-        if let Some(instance) = self.event.instance_id {
-            draft.check_instance(self.tenant, instance)?;
-        }
+        // A repetition is answered even when the instance is gone by now.
         if let Some(replay) = draft.reply(self.tenant, &self.idempotency)? {
             return Ok(Outcome::Replayed(replay));
+        }
+        if let Some(instance) = self.event.instance_id {
+            draft.check_instance(self.tenant, instance)?;
         }
         let event = draft.append_event(self.tenant, self.event.clone());
         // An event's shape has text keys: JSON can always write it.

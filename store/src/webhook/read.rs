@@ -39,15 +39,16 @@ static ENABLED: Statement = Statement::new(
     "SELECT w.id, w.tenant_id FROM webhook AS w WHERE w.state = 'enabled' AND w.id > $1 ORDER BY w.id LIMIT $2",
 );
 
+/// The few that wait or are dead have an index of their own, which SQLite does not choose by itself.
 static PARKED: Statement = Statement::new(
     "SELECT d.seq, d.order_key, d.attempt_count, d.round, d.next_attempt_at FROM delivery AS d \
-     WHERE d.webhook_id = $1 AND d.seq > $2 AND d.status = 'pending' AND d.status <> 'delivered' \
+     {lite:INDEXED BY delivery_open }WHERE d.webhook_id = $1 AND d.seq > $2 AND d.status = 'pending' AND d.status <> 'delivered' \
      ORDER BY d.seq LIMIT $3",
 );
 
 static DEAD: Statement = Statement::new(
-    "SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq >= $2 AND d.seq <= $3 \
-     AND d.status = 'dead' AND d.status <> 'delivered' ORDER BY d.seq LIMIT $4",
+    "SELECT d.seq FROM delivery AS d {lite:INDEXED BY delivery_open }WHERE d.webhook_id = $1 AND d.seq >= $2 \
+     AND d.seq <= $3 AND d.status = 'dead' AND d.status <> 'delivered' ORDER BY d.seq LIMIT $4",
 );
 
 macro_rules! delivery_columns {
@@ -57,33 +58,37 @@ macro_rules! delivery_columns {
     };
 }
 
-/// The list of the few that wait or are dead has an index of its own.
 static LOOK_END: Statement = Statement::new(
     "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 \
      ORDER BY d.seq DESC LIMIT $3) AS s",
 );
 
 static OPEN_LOOK_END: Statement = Statement::new(
-    "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 \
-     AND d.status = $4 AND d.status <> 'delivered' ORDER BY d.seq DESC LIMIT $3) AS s",
+    "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d {lite:INDEXED BY delivery_open }\
+     WHERE d.webhook_id = $1 AND d.seq < $2 AND d.status = $4 AND d.status <> 'delivered' ORDER BY d.seq DESC LIMIT $3) AS s",
 );
 
 macro_rules! delivery_list {
-    ($open:literal) => {
+    ($index:literal, $status:literal) => {
         concat!(
             "SELECT ",
             delivery_columns!(),
-            " FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 AND d.seq >= $3 ",
-            $open,
-            "AND ($5 = '' OR d.status = $5) AND ($6 = '' OR d.event_type = $6) \
-             AND ($7 = '' OR d.instance_id = $7) AND ($8 = '' OR d.chat = $8) \
-             AND d.event_at >= $9 AND d.event_at < $10 ORDER BY d.seq DESC LIMIT $4"
+            " FROM delivery AS d ",
+            $index,
+            "WHERE d.webhook_id = $1 AND d.seq < $2 AND d.seq >= $3 AND ",
+            $status,
+            " AND ($6 = '' OR d.event_type = $6) AND ($7 = '' OR d.instance_id = $7) \
+             AND ($8 = '' OR d.chat = $8) AND d.event_at >= $9 AND d.event_at < $10 ORDER BY d.seq DESC LIMIT $4"
         )
     };
 }
 
-static DELIVERIES: Statement = Statement::new(delivery_list!(""));
-static OPEN_DELIVERIES: Statement = Statement::new(delivery_list!("AND d.status <> 'delivered' "));
+static DELIVERIES: Statement = Statement::new(delivery_list!("", "($5 = '' OR d.status = $5)"));
+/// Between two of them there may be millions that were delivered.
+static OPEN_DELIVERIES: Statement = Statement::new(delivery_list!(
+    "{lite:INDEXED BY delivery_open }",
+    "d.status = $5 AND d.status <> 'delivered'"
+));
 
 static DELIVERY: Statement = Statement::new(concat!(
     "SELECT ",
@@ -92,26 +97,28 @@ static DELIVERY: Statement = Statement::new(concat!(
 ));
 
 static COUNT: Statement = Statement::new(
-    "SELECT count(*) FROM (SELECT 1 FROM delivery AS d WHERE d.webhook_id = $1 AND d.status = $2 \
-     AND d.status <> 'delivered' LIMIT $3) AS s",
+    "SELECT count(*) FROM (SELECT 1 FROM delivery AS d {lite:INDEXED BY delivery_open }\
+     WHERE d.webhook_id = $1 AND d.status = $2 AND d.status <> 'delivered' LIMIT $3) AS s",
 );
 
 static OLDEST: Statement = Statement::new(
-    "SELECT d.event_at FROM delivery AS d WHERE d.webhook_id = $1 AND d.status = 'pending' \
-     AND d.status <> 'delivered' ORDER BY d.seq LIMIT 1",
+    "SELECT d.event_at FROM delivery AS d {lite:INDEXED BY delivery_open }WHERE d.webhook_id = $1 \
+     AND d.status = 'pending' AND d.status <> 'delivered' ORDER BY d.seq LIMIT 1",
 );
 
+/// SQLite takes a table of values for a long one, and reads the whole log instead, if `CROSS` does not
+/// keep it from choosing the order.
 static EVENTS_AT: Statement = Statement::with_rows(
     concat!(
         "SELECT ",
         event::columns!(),
-        " FROM {rows} AS r JOIN event AS e ON e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
+        " FROM {rows} AS r {lite:CROSS }JOIN event AS e ON e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
     ),
     &[Column::Int("seq")],
 );
 
 static EVENT_SEQS: Statement = Statement::with_rows(
-    "SELECT e.seq FROM {rows} AS r JOIN event AS e ON e.id = r.id WHERE e.tenant_id = $1 ORDER BY e.seq",
+    "SELECT e.seq FROM {rows} AS r {lite:CROSS }JOIN event AS e ON e.id = r.id WHERE e.tenant_id = $1 ORDER BY e.seq",
     &[Column::Text("id")],
 );
 
@@ -409,3 +416,9 @@ impl SqlStore {
         Ok(low)
     }
 }
+
+#[cfg(test)]
+pub(super) const OPEN_LISTS: &[&Statement] =
+    &[&PARKED, &DEAD, &OPEN_LOOK_END, &OPEN_DELIVERIES, &COUNT, &OLDEST];
+#[cfg(test)]
+pub(super) const NAMED: &[&Statement] = &[&DELIVERY, &EVENTS_AT, &EVENT_SEQS];

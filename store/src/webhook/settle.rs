@@ -19,7 +19,7 @@ use crate::writer::unit::{Direct, Planned};
 
 static OWNED: Statement = Statement::with_rows(
     "SELECT w.id, w.tenant_id, w.epoch, w.cursor_seq, w.failing_since FROM {rows} AS r \
-     JOIN webhook AS w ON w.id = r.id ORDER BY w.id {pg:FOR UPDATE OF w}",
+     {lite:CROSS }JOIN webhook AS w ON w.id = r.id ORDER BY w.id {pg:FOR UPDATE OF w}",
     &[Column::Text("id")],
 );
 
@@ -66,7 +66,7 @@ static SETTLE: Statement = Statement::with_rows(
 
 static ATTEMPTS: Statement = Statement::with_rows(
     "SELECT d.webhook_id, d.seq, d.attempts FROM {rows} AS r \
-     JOIN delivery AS d ON d.webhook_id = r.webhook_id AND d.seq = r.seq",
+     {lite:CROSS }JOIN delivery AS d ON d.webhook_id = r.webhook_id AND d.seq = r.seq",
     &[Column::Text("webhook_id"), Column::Int("seq")],
 );
 
@@ -385,3 +385,6 @@ impl SettleRare {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(super) const NAMED: &[&Statement] = &[&OWNED, &MOVE, &ATTEMPTS, &CUT_ATTEMPTS, &EXPIRE];

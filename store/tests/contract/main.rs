@@ -19,6 +19,7 @@ mod webhook_lists;
 mod webhook_log;
 mod webhook_owner;
 mod webhook_redrive;
+mod webhook_secrets;
 mod webhook_settle;
 mod webhook_sweep;
 

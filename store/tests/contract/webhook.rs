@@ -25,8 +25,6 @@ crate::on_both!(
     a_repeated_creation_gives_the_kept_answer,
     every_field_can_be_changed_and_the_optional_ones_removed,
     enabling_ends_the_time_of_failures,
-    a_new_secret_comes_first_and_the_old_ones_end,
-    at_most_three_secrets_are_kept,
     hostile_text_is_kept_and_zero_bytes_are_replaced,
     enabled_webhooks_of_every_tenant_are_listed,
 );
@@ -205,7 +203,10 @@ async fn webhooks_are_listed_by_id_in_pages(f: Fixture) {
 
 async fn a_tenant_has_at_most_so_many_webhooks(f: Fixture) {
     let tenant = f.tenant().await;
-    let creations = (0..6).map(|_| f.store.create_webhook(new_webhook(&f, tenant), secret(1), 2, None));
+    let creations = (0..6).map(|_| {
+        f.store
+            .create_webhook(new_webhook(&f, tenant), secret(1), 2, None)
+    });
     let results = futures::future::join_all(creations).await;
     let made = results.iter().filter(|made| made.is_ok()).count();
     let refused = results
@@ -242,11 +243,7 @@ async fn a_repeated_creation_gives_the_kept_answer(f: Fixture) {
         .create_webhook(new_webhook(&f, tenant), secret(2), 1, kept(2))
         .await;
     assert_eq!(other, Err(StoreError::IdempotencyKeyReused));
-    let page = f
-        .store
-        .webhooks(tenant, PageRequest::new(None, 5))
-        .await
-        .unwrap();
+    let page = f.store.webhooks(tenant, PageRequest::new(None, 5)).await.unwrap();
     assert_eq!(page.rows, [first]);
     assert_eq!(f.kinds(tenant).await, ["webhook.created"]);
 }
@@ -337,67 +334,6 @@ async fn enabling_ends_the_time_of_failures(f: Fixture) {
         let duty = f.store.webhook_duty(owner).await.unwrap();
         assert_eq!((duty.webhook.state, duty.failing_since), (state, failing_since));
     }
-}
-
-async fn rotate(f: &Fixture, owner: WebhookOwner, byte: u8, overlap: u64) {
-    let until = f.now().plus(Duration::from_secs(overlap));
-    f.store
-        .rotate_webhook_secret(owner.tenant, owner.webhook, secret(byte), until)
-        .await
-        .unwrap();
-}
-
-/// First bytes and seconds left of the secrets that sign, as its tenant and as its owner read them.
-async fn signing(f: &Fixture, owner: WebhookOwner) -> Vec<(u8, Option<i64>)> {
-    let secrets = f
-        .store
-        .webhook_secrets(owner.tenant, owner.webhook)
-        .await
-        .unwrap();
-    assert_eq!(f.store.webhook_duty(owner).await.unwrap().secrets, secrets);
-    assert_eq!(f.store.activate_webhook(owner).await.unwrap().secrets, secrets);
-    let left = |secret: &WebhookSecret| {
-        let end = secret.expires_at?;
-        Some((end.unix_ms() - f.now().unix_ms()) / 1000)
-    };
-    secrets
-        .iter()
-        .map(|secret| (secret.key[0], left(secret)))
-        .collect()
-}
-
-async fn a_new_secret_comes_first_and_the_old_ones_end(f: Fixture) {
-    let owner = hooked(&f).await;
-    rotate(&f, owner, 2, 100).await;
-    assert_eq!(signing(&f, owner).await, [(2, None), (1, Some(100))]);
-    rotate(&f, owner, 3, 500).await;
-    assert_eq!(
-        signing(&f, owner).await,
-        [(3, None), (2, Some(500)), (1, Some(100))],
-        "an end does not move away"
-    );
-    f.clock.advance(Duration::from_secs(100));
-    assert_eq!(signing(&f, owner).await, [(3, None), (2, Some(400))]);
-    rotate(&f, owner, 4, 50).await;
-    assert_eq!(
-        signing(&f, owner).await,
-        [(4, None), (3, Some(50)), (2, Some(50))],
-        "an end may come earlier"
-    );
-    rotate(&f, owner, 5, 0).await;
-    assert_eq!(signing(&f, owner).await, [(5, None)]);
-}
-
-async fn at_most_three_secrets_are_kept(f: Fixture) {
-    let owner = hooked(&f).await;
-    for byte in 2..=6 {
-        rotate(&f, owner, byte, 1000).await;
-    }
-    assert_eq!(
-        signing(&f, owner).await,
-        [(6, None), (5, Some(1000)), (4, Some(1000))]
-    );
-    assert_eq!(f.sql("SELECT value FROM webhook_secret").await.len(), 3);
 }
 
 async fn hostile_text_is_kept_and_zero_bytes_are_replaced(f: Fixture) {

@@ -105,7 +105,7 @@ static EVENTS_AT: Statement = Statement::with_rows(
     concat!(
         "SELECT ",
         event::columns!(),
-        " FROM {rows} AS r JOIN event AS e ON e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
+        " FROM {rows} AS r CROSS JOIN event AS e WHERE e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
     ),
     &[Column::Int("seq")],
 );

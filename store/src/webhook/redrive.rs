@@ -19,7 +19,7 @@ static BEGIN: Statement = Statement::with_rows(
      event_at, status, order_key, attempt_count, round, next_attempt_at, attempts, created_at, updated_at) \
      SELECT $1, e.seq, e.tenant_id, e.id, e.type, e.instance_id, e.chat, e.created_at, 'pending', \
      COALESCE(e.chat, e.instance_id, ''), 0, 0, $3, '', $4, $4 \
-     FROM {rows} AS r JOIN event AS e ON e.tenant_id = $2 AND e.seq = r.seq WHERE true \
+     FROM {rows} AS r CROSS JOIN event AS e WHERE e.tenant_id = $2 AND e.seq = r.seq \
      ON CONFLICT (webhook_id, seq) DO UPDATE SET status = 'pending', dead_reason = NULL, \
      order_key = excluded.order_key, round = 0, next_attempt_at = excluded.next_attempt_at, \
      updated_at = excluded.updated_at",
@@ -28,7 +28,7 @@ static BEGIN: Statement = Statement::with_rows(
 
 static BEGUN: Statement = Statement::with_rows(
     "SELECT d.seq, d.order_key, d.attempt_count, d.round, d.next_attempt_at FROM {rows} AS r \
-     JOIN delivery AS d ON d.webhook_id = $1 AND d.seq = r.seq WHERE d.status = 'pending' ORDER BY d.seq",
+     CROSS JOIN delivery AS d WHERE d.webhook_id = $1 AND d.seq = r.seq AND d.status = 'pending' ORDER BY d.seq",
     &[Column::Int("seq")],
 );
 

@@ -190,7 +190,12 @@ impl Fixture {
             let mut text = String::new();
             for table in tables {
                 // A row as text shows bytes in hex: both spellings are to be looked for.
-                text.push_str(&self.sql(&format!("SELECT t::text FROM {table} AS t")).await.concat());
+                text.push_str(
+                    &self
+                        .sql(&format!("SELECT t::text FROM {table} AS t"))
+                        .await
+                        .concat(),
+                );
             }
             text.into_bytes()
         };

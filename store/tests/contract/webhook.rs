@@ -205,7 +205,10 @@ async fn webhooks_are_listed_by_id_in_pages(f: Fixture) {
 
 async fn a_tenant_has_at_most_so_many_webhooks(f: Fixture) {
     let tenant = f.tenant().await;
-    let creations = (0..6).map(|_| f.store.create_webhook(new_webhook(&f, tenant), secret(1), 2, None));
+    let creations = (0..6).map(|_| {
+        f.store
+            .create_webhook(new_webhook(&f, tenant), secret(1), 2, None)
+    });
     let results = futures::future::join_all(creations).await;
     let made = results.iter().filter(|made| made.is_ok()).count();
     let refused = results
@@ -242,11 +245,7 @@ async fn a_repeated_creation_gives_the_kept_answer(f: Fixture) {
         .create_webhook(new_webhook(&f, tenant), secret(2), 1, kept(2))
         .await;
     assert_eq!(other, Err(StoreError::IdempotencyKeyReused));
-    let page = f
-        .store
-        .webhooks(tenant, PageRequest::new(None, 5))
-        .await
-        .unwrap();
+    let page = f.store.webhooks(tenant, PageRequest::new(None, 5)).await.unwrap();
     assert_eq!(page.rows, [first]);
     assert_eq!(f.kinds(tenant).await, ["webhook.created"]);
 }

@@ -86,7 +86,10 @@ async fn deliveries_are_listed_newest_first_by_each_filter(f: Fixture) {
         f.clock.advance(Duration::from_secs(1));
     }
     let statuses = DeliveryStatus::ALL.iter().cycle();
-    let rows = events.iter().zip(statuses).map(|(event, status)| change(event, *status));
+    let rows = events
+        .iter()
+        .zip(statuses)
+        .map(|(event, status)| change(event, *status));
     settle(&f, owner, rows.collect()).await;
     let all = DeliveryFilter::default();
     let seqs = |wanted: &dyn Fn(u64) -> bool| -> Vec<i64> {
@@ -144,8 +147,10 @@ async fn many(f: &Fixture, owner: WebhookOwner, count: usize, status: DeliverySt
     let mut events = Vec::with_capacity(count);
     while events.len() < count {
         let part = (count - events.len()).min(2000);
-        let publishes =
-            (0..part).map(|_| f.store.publish(owner.tenant, new_event("custom.a", None, None), None));
+        let publishes = (0..part).map(|_| {
+            f.store
+                .publish(owner.tenant, new_event("custom.a", None, None), None)
+        });
         let mut rows = Vec::with_capacity(part);
         for published in futures::future::join_all(publishes).await {
             let Ok(Outcome::Done(event)) = published else {

@@ -106,10 +106,7 @@ async fn a_repeated_publish_is_one_event(f: Fixture) {
 async fn an_event_about_another_tenants_instance_is_refused(f: Fixture) {
     let (owner, tenant) = (f.owner().await, f.tenant().await);
     let about = new_event("custom.a", Some(owner.instance), None);
-    let refused = f
-        .store
-        .publish(tenant, about, Some(f.idempotency("k", 1)))
-        .await;
+    let refused = f.store.publish(tenant, about, Some(f.idempotency("k", 1))).await;
     assert_eq!(refused.err(), Some(StoreError::NotFound));
     assert!(f.log(tenant).await.is_empty());
     assert_eq!(f.log(owner.tenant).await.len(), 1);
@@ -163,7 +160,11 @@ async fn a_range_of_time_is_a_range_of_the_log(f: Fixture) {
         f.clock.advance(Duration::from_secs(10));
     }
     assert_eq!(range(0, 99).await, Some((1, 10)));
-    assert_eq!(range(0, 10).await, None, "before the log, whose begin is left out");
+    assert_eq!(
+        range(0, 10).await,
+        None,
+        "before the log, whose begin is left out"
+    );
     assert_eq!(range(51, 99).await, None, "after the log");
     assert_eq!(range(10, 11).await, Some((1, 2)));
     assert_eq!(
@@ -176,7 +177,10 @@ async fn a_range_of_time_is_a_range_of_the_log(f: Fixture) {
     assert_eq!(range(50, 51).await, Some((9, 10)));
     assert_eq!(range(30, 30).await, None);
     assert_eq!(range(40, 20).await, None, "the wrong way round");
-    let nobody = f.store.event_range(TenantId::from_parts(1, 1), at(0), at(99)).await;
+    let nobody = f
+        .store
+        .event_range(TenantId::from_parts(1, 1), at(0), at(99))
+        .await;
     assert_eq!(nobody, Ok(None));
 }
 
@@ -197,9 +201,5 @@ async fn a_range_begins_after_what_retention_took(f: Fixture) {
     f.clock.advance(Duration::from_secs(99));
     f.store.sweep(f.now(), Duration::from_secs(20)).await.unwrap();
     assert_eq!(range(999).await, None);
-    assert_eq!(
-        publish(&f, tenant, 1).await.seq,
-        5,
-        "a place is not given twice"
-    );
+    assert_eq!(publish(&f, tenant, 1).await.seq, 5, "a place is not given twice");
 }

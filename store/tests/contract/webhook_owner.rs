@@ -71,7 +71,9 @@ async fn another_tenants_webhook_is_not_found(f: Fixture) {
     let gone = Some(StoreError::NotFound);
     assert_eq!(f.store.webhook(tenant, id).await.err(), gone);
     assert_eq!(f.store.webhook_secrets(tenant, id).await.err(), gone);
-    let patched = f.store.patch_webhook(tenant, id, WebhookPatch::default(), f.now());
+    let patched = f
+        .store
+        .patch_webhook(tenant, id, WebhookPatch::default(), f.now());
     assert_eq!(patched.await.err(), gone);
     let rotated = f
         .store
@@ -91,10 +93,7 @@ async fn another_tenants_webhook_is_not_found(f: Fixture) {
         };
         assert_eq!(f.store.settle(thief, settlement).await.err(), gone);
     }
-    assert_eq!(
-        f.store.redrive(thief, vec![event.seq], f.now()).await.err(),
-        gone
-    );
+    assert_eq!(f.store.redrive(thief, vec![event.seq], f.now()).await.err(), gone);
     let replay = f.store.add_replay(thief, 1, 2, ReplayScope::Dead).await;
     assert_eq!(replay.err(), gone);
     let page = PageRequest::new(None, 5);
@@ -129,10 +128,7 @@ async fn a_deleted_webhook_leaves_nothing(f: Fixture) {
         .add_replay(owner, 1, 3, ReplayScope::Events)
         .await
         .unwrap();
-    f.store
-        .delete_webhook(owner.tenant, owner.webhook)
-        .await
-        .unwrap();
+    f.store.delete_webhook(owner.tenant, owner.webhook).await.unwrap();
     for table in ["webhook", "webhook_secret", "webhook_replay", "delivery"] {
         let left = f.sql(&format!("SELECT tenant_id FROM {table}")).await;
         assert!(left.is_empty(), "{table}");
@@ -155,7 +151,10 @@ async fn deleting_one_webhook_leaves_the_others(f: Fixture) {
     let other = put(&f, new_webhook(&f, owner.tenant)).await;
     // More than one transaction removes.
     let mut rows = Vec::new();
-    let publishes = (0..1003).map(|_| f.store.publish(owner.tenant, new_event("custom.a", None, None), None));
+    let publishes = (0..1003).map(|_| {
+        f.store
+            .publish(owner.tenant, new_event("custom.a", None, None), None)
+    });
     for published in futures::future::join_all(publishes).await {
         if let Ok(Outcome::Done(event)) = published {
             rows.push(change(&event, DeliveryStatus::Delivered));
@@ -163,15 +162,9 @@ async fn deleting_one_webhook_leaves_the_others(f: Fixture) {
     }
     settle(&f, other, rows[..2].to_vec()).await;
     settle(&f, owner, rows).await;
-    f.store
-        .delete_webhook(owner.tenant, owner.webhook)
-        .await
-        .unwrap();
+    f.store.delete_webhook(owner.tenant, owner.webhook).await.unwrap();
     assert_eq!(f.sql("SELECT webhook_id FROM delivery").await.len(), 2);
-    assert_eq!(
-        f.store.webhook_duty(other).await.unwrap().secrets,
-        [secret(1)]
-    );
+    assert_eq!(f.store.webhook_duty(other).await.unwrap().secrets, [secret(1)]);
 }
 
 async fn replays_are_numbered_and_bounded(f: Fixture) {

@@ -87,7 +87,10 @@ async fn a_delivery_has_a_row_of_what_became_of_it(f: Fixture) {
     taken.attempts = vec![attempt(&f, 4, Some(204))];
     settle(&f, owner, vec![taken]).await;
     let found = detail(&f, owner, event.seq).await.delivery;
-    assert_eq!((found.status, found.dead_reason), (DeliveryStatus::Delivered, None));
+    assert_eq!(
+        (found.status, found.dead_reason),
+        (DeliveryStatus::Delivered, None)
+    );
     assert_eq!(found.attempts, 4);
 }
 
@@ -283,10 +286,7 @@ async fn an_event_of_another_tenant_changes_nothing(f: Fixture) {
         ..mixed.clone()
     };
     for settlement in [mixed, rare] {
-        assert_eq!(
-            f.store.settle(owner, settlement).await,
-            Err(StoreError::NotFound)
-        );
+        assert_eq!(f.store.settle(owner, settlement).await, Err(StoreError::NotFound));
     }
     let duty = f.store.webhook_duty(owner).await.unwrap();
     assert_eq!((duty.cursor, duty.failing_since), (1, None));
@@ -314,7 +314,10 @@ async fn a_settlement_of_everything_is_one_step(f: Fixture) {
     f.store.settle(owner, settlement).await.unwrap();
     let duty = f.store.webhook_duty(owner).await.unwrap();
     assert_eq!((duty.cursor, duty.failing_since), (3, Some(f.now())));
-    assert_eq!((duty.webhook.state, duty.replays), (WebhookState::Disabled, vec![]));
+    assert_eq!(
+        (duty.webhook.state, duty.replays),
+        (WebhookState::Disabled, vec![])
+    );
     let statuses = [DeliveryStatus::Dead, DeliveryStatus::Delivered];
     for (event, status) in events.iter().zip(statuses) {
         assert_eq!(detail(&f, owner, event.seq).await.delivery.status, status);

@@ -144,10 +144,7 @@ async fn events_that_a_paused_webhook_had_not_got_are_dead_letters(f: Fixture) {
     let found: Vec<_> = rows(&f, only_ours).await.iter().map(|row| row.id.seq).collect();
     assert_eq!(found, [all[3], all[0]]);
     assert!(rows(&f, stranger).await.is_empty());
-    assert_eq!(
-        f.store.dead_letters(paused, 0, i64::MAX, 99).await.unwrap(),
-        all
-    );
+    assert_eq!(f.store.dead_letters(paused, 0, i64::MAX, 99).await.unwrap(), all);
 }
 
 async fn events_that_a_webhook_got_or_does_not_want_are_not(f: Fixture) {

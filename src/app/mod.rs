@@ -9,6 +9,8 @@ mod data_dir;
 mod open_files;
 mod part;
 mod signals;
+#[cfg(feature = "sandbox")]
+mod stop_point;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use anyhow::Context;
 use roost_actors::{LocalPlacement, Runtime, RuntimeParts, Streams};
 use roost_domain::Clock;
 use roost_domain::time::Entropy;
+use roost_domain::webhook::client::WebhookClient;
 use roost_store::SqlStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -154,14 +157,16 @@ impl Listening {
         )
         .await?;
         let engine = part::engine(&config, &trusted_pem, &store, &clock, &entropy)?;
-        let webhook_client = part::webhook_client(&config, &clock)?;
+        let webhook_client: Arc<dyn WebhookClient> = Arc::new(part::webhook_client(&config, &clock)?);
+        #[cfg(feature = "sandbox")]
+        let webhook_client = stop_point::install(webhook_client);
         let placement = LocalPlacement::start(store.as_ref(), NODE)
             .await
             .context("the node cannot register in the database")?;
         let runtime = Runtime::start(RuntimeParts {
             store: store.clone(),
             engine: Arc::new(engine),
-            webhook_client: Arc::new(webhook_client),
+            webhook_client,
             placement: Arc::new(placement),
             clock,
             entropy,

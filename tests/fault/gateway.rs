@@ -1,5 +1,6 @@
 //! The gateway as a process of its own.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +10,9 @@ use tokio::time::Instant;
 
 /// How long anything may take before the test calls it stuck.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+const STOP_POINT: &str = "ROOST_STOP_POINT";
+const SIGKILL: i32 = 9;
 
 /// Keys and addresses that the gateway wrote when it was ready.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub struct Launch {
     pub files: PathBuf,
     /// Command and arguments that run the gateway, for example one that gives it a small disk.
     pub wrapper: Vec<String>,
+    /// Further variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Gateway {
@@ -50,6 +56,25 @@ impl Gateway {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// From the next start on, the gateway ends with SIGKILL at a named point: see `ROOST_STOP_POINT`.
+    pub fn stop_at(&mut self, point: &str) {
+        self.launch.set_all(&[(STOP_POINT, point)]);
+    }
+
+    /// Waits until the gateway has ended at the named point; the next start has none.
+    pub async fn stopped(&mut self, point: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the point {point} was never passed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert_eq!(status.signal(), Some(SIGKILL), "{point}: {status}");
+        self.launch.environment.retain(|(name, _)| name != STOP_POINT);
     }
 
     /// Starts again on the same data folder.
@@ -84,6 +109,14 @@ fn tail(log: &Path) -> String {
 }
 
 impl Launch {
+    /// Adds variables to its environment.
+    pub fn set_all(&mut self, variables: &[(&str, &str)]) {
+        let owned = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.extend(owned);
+    }
+
     fn log(&self) -> PathBuf {
         self.files.join("gateway.log")
     }
@@ -148,6 +181,7 @@ impl Launch {
         if let Some(url) = &self.store_url {
             command.env("ROOST__STORE__URL", url);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -88,6 +88,7 @@ impl Ground {
             store_url: self.database.url(),
             files: self.folder.path().to_owned(),
             wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),
+            environment: Vec::new(),
         }
     }
 

@@ -20,3 +20,4 @@ mod kill;
 mod ledger;
 mod outage;
 mod proxy;
+mod webhook;

@@ -23,6 +23,11 @@ macro_rules! oldest {
     };
 }
 
+/// One node at a time: what is found undelivered below is what is removed. The row is always there, and
+/// nothing else changes it.
+static TAKE_TURNS: Statement =
+    Statement::new("SELECT 1 FROM meta WHERE name = 'master_key_check' {pg:FOR UPDATE}");
+
 static IS_LAGGING: Statement = Statement::new(concat!(
     "SELECT 1 FROM ",
     oldest!(),
@@ -83,6 +88,8 @@ impl Direct for ExpireEvents {
         let unix_ms = u64::try_from(self.oldest_kept.unix_ms()).unwrap_or(0);
         // Ids begin with the time.
         let end = EventId::from_parts(unix_ms, 0);
+        let args = transaction.args();
+        transaction.fetch(&TAKE_TURNS, args).await?;
         let args = transaction.args().text(end).int(EVENTS);
         let lagging = !transaction.fetch(&IS_LAGGING, args).await?.is_empty();
         let limit = if lagging { LAGGING_EVENTS } else { EVENTS };

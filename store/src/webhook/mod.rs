@@ -1,11 +1,13 @@
 //! Webhooks and their deliveries: rows and the port.
 //!
 //! `write` is what tenants do to webhooks, `settle` what deliverers report, `redrive` deliveries that
-//! begin anew, `publish` a tenant's own events, `read` every list, `expire` the end of retention.
+//! begin anew, `publish` a tenant's own events, `read` every list, `log` events by place, id and time,
+//! `expire` the end of retention.
 //! Headers and secrets are sealed with the webhook's key.
 
 mod attempt;
 mod expire;
+mod log;
 mod publish;
 mod read;
 mod redrive;

@@ -1,21 +1,18 @@
-//! Lists and single rows of webhooks and deliveries, and places in the log.
+//! Lists and single rows of webhooks and deliveries.
 
-use std::sync::Arc;
-
-use roost_domain::event::{Event, EventType};
-use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
+use roost_domain::event::EventType;
+use roost_domain::page::{Page, PageRequest};
 use roost_domain::store::StoreError;
 use roost_domain::webhook::store::{DeliveryCounts, DeliveryDetail, DeliveryFilter, Parked, WebhookDuty};
 use roost_domain::webhook::{
     DeadReason, Delivery, DeliveryId, DeliveryStatus, Webhook, WebhookOwner, WebhookSecret,
 };
-use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
+use roost_domain::{TenantId, WebhookId};
 
 use super::row::{self, WebhookRow};
 use super::{REPLAYS, SECRETS, attempt};
 use crate::SqlStore;
-use crate::database::{Column, Row, Statement};
-use crate::event;
+use crate::database::{Row, Statement};
 
 /// Rows that one filtered list looks at.
 const LOOKS_MAX: i64 = 10_000;
@@ -60,12 +57,13 @@ macro_rules! delivery_columns {
 
 static LOOK_END: Statement = Statement::new(
     "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq < $2 \
-     ORDER BY d.seq DESC LIMIT $3) AS s",
+     AND d.seq >= $4 ORDER BY d.seq DESC LIMIT $3) AS s",
 );
 
 static OPEN_LOOK_END: Statement = Statement::new(
     "SELECT min(s.seq), count(*) FROM (SELECT d.seq FROM delivery AS d {lite:INDEXED BY delivery_open }\
-     WHERE d.webhook_id = $1 AND d.seq < $2 AND d.status = $4 AND d.status <> 'delivered' ORDER BY d.seq DESC LIMIT $3) AS s",
+     WHERE d.webhook_id = $1 AND d.seq < $2 AND d.seq >= $4 AND d.status = $5 AND d.status <> 'delivered' \
+     ORDER BY d.seq DESC LIMIT $3) AS s",
 );
 
 macro_rules! delivery_list {
@@ -78,7 +76,7 @@ macro_rules! delivery_list {
             "WHERE d.webhook_id = $1 AND d.seq < $2 AND d.seq >= $3 AND ",
             $status,
             " AND ($6 = '' OR d.event_type = $6) AND ($7 = '' OR d.instance_id = $7) \
-             AND ($8 = '' OR d.chat = $8) AND d.event_at >= $9 AND d.event_at < $10 ORDER BY d.seq DESC LIMIT $4"
+             AND ($8 = '' OR d.chat = $8) ORDER BY d.seq DESC LIMIT $4"
         )
     };
 }
@@ -90,10 +88,19 @@ static OPEN_DELIVERIES: Statement = Statement::new(delivery_list!(
     "d.status = $5 AND d.status <> 'delivered'"
 ));
 
+/// The first delivery from a place on, and the time of its event.
+static DELIVERY_FROM_SEQ: Statement = Statement::new(
+    "SELECT d.seq, d.event_at FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq >= $2 ORDER BY d.seq LIMIT 1",
+);
+
+static LAST_DELIVERY: Statement =
+    Statement::new("SELECT max(d.seq) FROM delivery AS d WHERE d.webhook_id = $1");
+
 static DELIVERY: Statement = Statement::new(concat!(
     "SELECT ",
     delivery_columns!(),
-    ", d.attempts FROM delivery AS d WHERE d.webhook_id = $1 AND d.seq = $2 AND d.tenant_id = $3"
+    ", d.attempts FROM webhook AS w JOIN delivery AS d ON d.webhook_id = w.id \
+     WHERE w.id = $1 AND d.seq = $2 AND w.tenant_id = $3"
 ));
 
 static COUNT: Statement = Statement::new(
@@ -104,31 +111,6 @@ static COUNT: Statement = Statement::new(
 static OLDEST: Statement = Statement::new(
     "SELECT d.event_at FROM delivery AS d {lite:INDEXED BY delivery_open }WHERE d.webhook_id = $1 \
      AND d.status = 'pending' AND d.status <> 'delivered' ORDER BY d.seq LIMIT 1",
-);
-
-/// SQLite takes a table of values for a long one, and reads the whole log instead, if `CROSS` does not
-/// keep it from choosing the order.
-static EVENTS_AT: Statement = Statement::with_rows(
-    concat!(
-        "SELECT ",
-        event::columns!(),
-        " FROM {rows} AS r {lite:CROSS }JOIN event AS e ON e.tenant_id = $1 AND e.seq = r.seq ORDER BY e.seq"
-    ),
-    &[Column::Int("seq")],
-);
-
-static EVENT_SEQS: Statement = Statement::with_rows(
-    "SELECT e.seq FROM {rows} AS r {lite:CROSS }JOIN event AS e ON e.id = r.id WHERE e.tenant_id = $1 ORDER BY e.seq",
-    &[Column::Text("id")],
-);
-
-static ENDS: Statement = Statement::new(
-    "SELECT (SELECT min(e.seq) FROM event AS e WHERE e.tenant_id = $1), \
-     (SELECT max(e.seq) FROM event AS e WHERE e.tenant_id = $1)",
-);
-
-static FROM_SEQ: Statement = Statement::new(
-    "SELECT e.seq, e.created_at FROM event AS e WHERE e.tenant_id = $1 AND e.seq >= $2 ORDER BY e.seq LIMIT 1",
 );
 
 /// A pending delivery from its place, order key, attempts, round and due time.
@@ -270,41 +252,79 @@ impl SqlStore {
         page: PageRequest<i64>,
     ) -> Result<Page<Delivery, i64>, StoreError> {
         self.webhook_row(tenant, webhook).await?;
-        let before = page.after.unwrap_or(i64::MAX);
-        let open = filter
-            .status
-            .filter(|status| *status != DeliveryStatus::Delivered);
-        let args = self.reader().args().text(webhook).int(before).int(LOOKS_MAX);
-        let (end, list, args) = match open {
-            Some(status) => (&OPEN_LOOK_END, &OPEN_DELIVERIES, args.text(status.as_str())),
-            None => (&LOOK_END, &DELIVERIES, args),
+        let (low, high) = self.bounds(webhook, filter, page.after).await?;
+        let (low, more) = self.look(webhook, filter, low, high).await?;
+        let list = match filter.status {
+            None | Some(DeliveryStatus::Delivered) => &DELIVERIES,
+            Some(_) => &OPEN_DELIVERIES,
         };
-        let looked = self.reader().fetch_one(end, args).await?;
-        let looked = looked.ok_or(StoreError::NotFound)?;
-        let Some(end) = looked.opt_int(0)? else {
-            return Ok(Page {
-                rows: Vec::new(),
-                next: None,
-            });
-        };
-        let more = looked.int(1)? >= LOOKS_MAX;
-        let args = self.reader().args().text(webhook).int(before).int(end);
+        let args = self.reader().args().text(webhook).int(high).int(low);
         let args = args
             .int(i64::from(page.limit) + 1)
             .text(filter.status.map_or("", DeliveryStatus::as_str))
             .text(filter.event_type.as_ref().map_or("", EventType::as_str));
         let args = args
             .text(filter.instance.map(|id| id.to_string()).unwrap_or_default())
-            .text(filter.chat.as_ref().map(ToString::to_string).unwrap_or_default())
-            .int(filter.since.map_or(i64::MIN, Timestamp::unix_ms))
-            .int(filter.until.map_or(i64::MAX, Timestamp::unix_ms));
+            .text(filter.chat.as_ref().map(ToString::to_string).unwrap_or_default());
         let rows = self.reader().fetch(list, args).await?;
         let rows: Result<Vec<_>, _> = rows.iter().map(delivery).collect();
         let mut found = Page::from_rows(rows?, page.limit, |delivery| delivery.id.seq);
         if found.next.is_none() && more {
-            found.next = Some(end);
+            found.next = Some(low);
         }
         Ok(found)
+    }
+
+    /// Places between which a list's deliveries are: from the first up to before the second.
+    async fn bounds(
+        &self,
+        webhook: WebhookId,
+        filter: &DeliveryFilter,
+        after: Option<i64>,
+    ) -> Result<(i64, i64), StoreError> {
+        let (mut low, mut high) = (1, after.unwrap_or(i64::MAX));
+        if filter.since.is_none() && filter.until.is_none() {
+            return Ok((low, high));
+        }
+        let args = self.reader().args().text(webhook);
+        let last = self.reader().fetch_one(&LAST_DELIVERY, args).await?;
+        let end = last.map_or(Ok(None), |row| row.opt_int(0))?.unwrap_or(0) + 1;
+        let from = async |time| self.first_from(&DELIVERY_FROM_SEQ, &webhook, time, 1, end).await;
+        if let Some(since) = filter.since {
+            low = from(since).await?;
+        }
+        if let Some(until) = filter.until {
+            high = high.min(from(until).await?);
+        }
+        Ok((low, high))
+    }
+
+    /// Down to where a list looks, and whether it may go on below. Where every row is one of the list,
+    /// its own limit bounds it.
+    async fn look(
+        &self,
+        webhook: WebhookId,
+        filter: &DeliveryFilter,
+        low: i64,
+        high: i64,
+    ) -> Result<(i64, bool), StoreError> {
+        let passes_over = filter.event_type.is_some()
+            || filter.instance.is_some()
+            || filter.chat.is_some()
+            || filter.status == Some(DeliveryStatus::Delivered);
+        if !passes_over {
+            return Ok((low, false));
+        }
+        let args = self.reader().args().text(webhook).int(high);
+        let args = args.int(LOOKS_MAX).int(low);
+        let (end, args) = match filter.status {
+            None | Some(DeliveryStatus::Delivered) => (&LOOK_END, args),
+            Some(status) => (&OPEN_LOOK_END, args.text(status.as_str())),
+        };
+        let looked = self.reader().fetch_one(end, args).await?;
+        let looked = looked.ok_or(StoreError::NotFound)?;
+        let more = looked.int(1)? >= LOOKS_MAX;
+        Ok((looked.opt_int(0)?.filter(|_| more).unwrap_or(low), more))
     }
 
     pub(super) async fn delivery_detail(
@@ -338,87 +358,10 @@ impl SqlStore {
         let count = row.map_or(Ok(0), |row| row.int(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
-
-    pub(super) async fn events_by_seq(
-        &self,
-        tenant: TenantId,
-        seqs: &[i64],
-    ) -> Result<Vec<Arc<Event>>, StoreError> {
-        let mut events = Vec::with_capacity(seqs.len());
-        for part in seqs.chunks(PAGE_ROWS_MAX as usize) {
-            let mut rows = EVENTS_AT.rows(self.reader().dialect());
-            for seq in part {
-                rows.int(*seq).end();
-            }
-            let args = self.reader().args().text(tenant).rows(rows);
-            for row in self.reader().fetch(&EVENTS_AT, args).await? {
-                events.push(event::from_row(&row)?);
-            }
-        }
-        Ok(events)
-    }
-
-    pub(super) async fn seqs_of_events(
-        &self,
-        tenant: TenantId,
-        ids: &[EventId],
-    ) -> Result<Vec<i64>, StoreError> {
-        let mut seqs = Vec::with_capacity(ids.len());
-        for part in ids.chunks(PAGE_ROWS_MAX as usize) {
-            let mut rows = EVENT_SEQS.rows(self.reader().dialect());
-            for id in part {
-                rows.id(id).end();
-            }
-            let args = self.reader().args().text(tenant).rows(rows);
-            for row in self.reader().fetch(&EVENT_SEQS, args).await? {
-                seqs.push(row.int(0)?);
-            }
-        }
-        Ok(seqs)
-    }
-
-    pub(super) async fn seqs_between(
-        &self,
-        tenant: TenantId,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> Result<Option<(i64, i64)>, StoreError> {
-        let ends = self
-            .reader()
-            .fetch_one(&ENDS, self.reader().args().text(tenant))
-            .await?;
-        let ends = ends.ok_or(StoreError::NotFound)?;
-        let (Some(first), Some(last)) = (ends.opt_int(0)?, ends.opt_int(1)?) else {
-            return Ok(None);
-        };
-        let begin = self.first_from(tenant, from, first, last + 1).await?;
-        let end = self.first_from(tenant, to, begin, last + 1).await?;
-        Ok((begin < end).then_some((begin, end - 1)))
-    }
-
-    /// `seq` of the first event that was not written before `at`, or `high`. The order of the log is
-    /// that of time, so that the place is found by halving.
-    async fn first_from(
-        &self,
-        tenant: TenantId,
-        at: Timestamp,
-        mut low: i64,
-        mut high: i64,
-    ) -> Result<i64, StoreError> {
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let args = self.reader().args().text(tenant).int(middle);
-            match self.reader().fetch_one(&FROM_SEQ, args).await? {
-                Some(row) if row.time(1)? < at => low = row.int(0)? + 1,
-                _ => high = middle,
-            }
-        }
-        Ok(low)
-    }
 }
 
 #[cfg(test)]
 pub(super) const OPEN_LISTS: &[&Statement] =
     &[&PARKED, &DEAD, &OPEN_LOOK_END, &OPEN_DELIVERIES, &COUNT, &OLDEST];
 #[cfg(test)]
-pub(super) const NAMED: &[&Statement] = &[&DELIVERY, &EVENTS_AT, &EVENT_SEQS];
+pub(super) const NAMED: &[&Statement] = &[&DELIVERY];

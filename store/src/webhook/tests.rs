@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{expire, read, redrive, settle};
+use super::{expire, log, read, redrive, settle};
 use crate::database::{Dialect, Statement};
 
 /// How SQLite runs a statement, one step per line.
@@ -38,10 +38,15 @@ fn what_waits_or_is_dead_is_found_without_what_was_delivered() {
 
 #[test]
 fn rows_that_are_named_are_looked_up() {
-    let statements = [read::NAMED, redrive::NAMED, settle::NAMED].concat();
+    let statements = [read::NAMED, log::NAMED, redrive::NAMED, settle::NAMED].concat();
     for statement in statements {
         let plan = plan(statement);
-        let keyed = ["(tenant_id=? AND seq=?)", "(webhook_id=? AND seq=?)", "(id=?)"];
+        let keyed = [
+            "(tenant_id=? AND seq=?)",
+            "(webhook_id=? AND seq=?)",
+            "(tenant_id=? AND id=?)",
+            "(id=?)",
+        ];
         let searches: Vec<_> = plan.lines().filter(|line| line.starts_with("SEARCH")).collect();
         assert!(!searches.is_empty(), "{plan}");
         for search in searches {

@@ -239,7 +239,7 @@ impl Draft {
 
     /// Appends an event to a tenant's log. Returns it.
     pub(crate) fn append_event(&mut self, tenant: TenantId, new: NewEvent) -> Arc<Event> {
-        let id = self.ids.event(self.now);
+        let (id, timestamp) = self.ids.event(self.now);
         // Units check their owner or tenant first, and both come with the log.
         let log = self.logs.entry(tenant).or_insert(LogSlot {
             last_seq: 0,
@@ -251,7 +251,7 @@ impl Draft {
             id,
             kind: new.kind,
             seq: log.last_seq,
-            timestamp: self.now,
+            timestamp,
             tenant_id: tenant,
             instance_id: new.instance_id,
             chat: new.chat,

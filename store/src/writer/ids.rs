@@ -27,9 +27,13 @@ impl Ids {
         MessageId::from_parts(ms, random)
     }
 
-    pub(crate) fn event(&self, now: Timestamp) -> EventId {
+    /// With the time that it begins with, which never steps back: an event's place in the log is found by
+    /// its time, and its end by its id.
+    pub(crate) fn event(&self, now: Timestamp) -> (EventId, Timestamp) {
         let (ms, random) = self.next(now);
-        EventId::from_parts(ms, random)
+        // Below 2^48.
+        let at = Timestamp::from_unix_ms(ms as i64);
+        (EventId::from_parts(ms, random), at)
     }
 
     fn next(&self, now: Timestamp) -> (u64, u128) {

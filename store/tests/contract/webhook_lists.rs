@@ -168,6 +168,7 @@ async fn a_list_looks_at_a_bounded_number_of_rows_at_a_time(f: Fixture) {
     let owner = hooked(&f).await;
     let oldest = publish(&f, owner.tenant, 1).await;
     settle(&f, owner, vec![change(&oldest, DeliveryStatus::Dead)]).await;
+    f.clock.advance(std::time::Duration::from_secs(1));
     many(&f, owner, 10_000, DeliveryStatus::Delivered).await;
     let about = DeliveryFilter {
         chat: oldest.chat.clone(),
@@ -181,6 +182,18 @@ async fn a_list_looks_at_a_bounded_number_of_rows_at_a_time(f: Fixture) {
         .unwrap();
     assert_eq!((empty.rows.len(), empty.next), (0, Some(oldest.seq + 1)));
     assert_eq!(listed(&f, owner, &about, 5).await, [oldest.seq]);
+    // A time is found without looking at what lies after it.
+    let early = DeliveryFilter {
+        until: Some(oldest.timestamp.plus(std::time::Duration::from_millis(1))),
+        ..about.clone()
+    };
+    let page = PageRequest::new(None, 5);
+    let found = f
+        .store
+        .deliveries(owner.tenant, owner.webhook, &early, page)
+        .await
+        .unwrap();
+    assert_eq!((found.rows.len(), found.next), (1, None));
     // The delivered ones are not among those that a list of dead letters looks at.
     let dead = DeliveryFilter {
         status: Some(DeliveryStatus::Dead),

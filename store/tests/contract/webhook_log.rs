@@ -17,6 +17,7 @@ crate::on_both!(
     places_are_found_by_the_ids_of_events,
     a_range_of_time_is_a_range_of_the_log,
     a_range_begins_after_what_retention_took,
+    a_clock_that_steps_back_does_not_turn_the_log_round,
 );
 
 async fn an_own_event_is_appended_as_it_is(f: Fixture) {
@@ -202,4 +203,20 @@ async fn a_range_begins_after_what_retention_took(f: Fixture) {
     f.store.sweep(f.now(), Duration::from_secs(20)).await.unwrap();
     assert_eq!(range(999).await, None);
     assert_eq!(publish(&f, tenant, 1).await.seq, 5, "a place is not given twice");
+}
+
+async fn a_clock_that_steps_back_does_not_turn_the_log_round(f: Fixture) {
+    let tenant = f.tenant().await;
+    let (begin, minute) = (f.now(), Duration::from_secs(60));
+    let before = publish(&f, tenant, 1).await;
+    f.clock.step_back(minute);
+    let after = publish(&f, tenant, 2).await;
+    assert!(after.timestamp >= before.timestamp && after.id > before.id);
+    let range = f.store.event_range(tenant, begin, begin.plus(minute)).await;
+    assert_eq!(range, Ok(Some((1, 2))));
+    // What is kept by its id is kept by its time too.
+    f.clock.advance(minute * 2);
+    f.store.sweep(f.now(), minute).await.unwrap();
+    let left = f.store.events_at(tenant, &[1, 2]).await.unwrap();
+    assert_eq!(left.len(), 2);
 }

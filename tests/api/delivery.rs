@@ -410,14 +410,6 @@ async fn a_paused_webhook_gets_everything_when_it_is_resumed() {
         (&paused["state"], &paused["state_reason"]),
         (&json!("paused"), &json!("maintenance"))
     );
-    let (operator, actor) = (
-        world.operator().await,
-        format!("/v1/operator/actors/webhook/{}", id(&webhook)),
-    );
-    eventually("it has heard of it", || async {
-        (operator.get(&actor).await.status == 404).then_some(())
-    })
-    .await;
     for n in 0..3 {
         api.publish("custom.n", json!({"n": n})).await;
     }

@@ -67,23 +67,13 @@ pub async fn measure(stage: &mut Stage<'_>) -> Result<Section> {
         "1/s",
     );
     section.row("all delivered, after the resume", time.as_secs_f64(), "s");
-    section.marked(
-        "growth of the gateway's memory while it delivers (RSS)",
-        (most as f64 - before.gateway.rss_bytes as f64) / MIB,
-        "MiB",
-        Mark::at_most(32.0, None),
-    );
-    section.row("gateway memory before (RSS)", rested as f64 / MIB, "MiB");
-    section.row(
-        "gateway memory while it gathers, most (RSS)",
-        gathering as f64 / MIB,
-        "MiB",
-    );
-    section.row(
-        "gateway memory while it delivers, most (RSS)",
-        most as f64 / MIB,
-        "MiB",
-    );
+    let memory = Memory {
+        rested,
+        gathering,
+        before: before.gateway.rss_bytes,
+        most,
+    };
+    memory.describe(&mut section);
     let cost = Cost::between(&before, &after, count);
     section.row("CPU per delivery, database included", cost.sum(), "µs");
     cost.describe(&mut section, "delivery");
@@ -92,4 +82,32 @@ pub async fn measure(stage: &mut Stage<'_>) -> Result<Section> {
     after.describe_since(&before, &mut section);
     verify(&mut section, &targets, &outcome.accepted, Mode::Ordered);
     Ok(section)
+}
+
+/// The gateway's resident memory in bytes: at rest, at most while it gathers, before it delivers, and at
+/// most while it does.
+struct Memory {
+    rested: u64,
+    gathering: u64,
+    before: u64,
+    most: u64,
+}
+
+impl Memory {
+    fn describe(&self, section: &mut Section) {
+        let mib = |bytes: u64| bytes as f64 / MIB;
+        section.marked(
+            "growth of the gateway's memory while it delivers (RSS)",
+            mib(self.most) - mib(self.before),
+            "MiB",
+            Mark::at_most(32.0, None),
+        );
+        for (name, bytes) in [
+            ("gateway memory at rest (RSS)", self.rested),
+            ("gateway memory while it gathers, most (RSS)", self.gathering),
+            ("gateway memory while it delivers, most (RSS)", self.most),
+        ] {
+            section.row(name, mib(bytes), "MiB");
+        }
+    }
 }

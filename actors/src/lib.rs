@@ -18,6 +18,7 @@ mod error;
 mod gate;
 mod index;
 pub mod instance;
+mod line;
 mod node;
 mod permit;
 mod placement;

@@ -35,6 +35,8 @@ pub(crate) enum Refused {
     Exhausted,
     /// The actor takes no more commands; a successor may.
     Retired,
+    /// As `Retired`, and no successor here would: another owner has taken over.
+    Fenced,
 }
 
 /// The permits of one actor.
@@ -42,6 +44,7 @@ pub(crate) enum Refused {
 pub(crate) struct Permits {
     classes: [(Arc<Semaphore>, usize); 3],
     retired: AtomicBool,
+    fenced: AtomicBool,
 }
 
 impl Permits {
@@ -49,13 +52,16 @@ impl Permits {
         Self {
             classes: [send, query, control].map(|max| (Arc::new(Semaphore::new(max)), max)),
             retired: AtomicBool::new(false),
+            fenced: AtomicBool::new(false),
         }
     }
 
     pub fn take(&self, class: Class) -> Result<OwnedSemaphorePermit, Refused> {
         let (semaphore, _) = &self.classes[class as usize];
         Arc::clone(semaphore).try_acquire_owned().map_err(|_| {
-            if self.retired.load(Ordering::Acquire) {
+            if self.is_fenced() {
+                Refused::Fenced
+            } else if self.is_retired() {
                 Refused::Retired
             } else {
                 Refused::Exhausted
@@ -86,8 +92,18 @@ impl Permits {
         self.classes.iter().for_each(|(semaphore, _)| semaphore.close());
     }
 
+    /// Takes no more commands, for another owner has taken over.
+    pub fn fence(&self) {
+        self.fenced.store(true, Ordering::Release);
+        self.retire();
+    }
+
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
     }
 
     /// Taken and most, for a class.

@@ -9,7 +9,6 @@ use super::inbox::Reporter;
 use super::machine::{Exit, Input};
 use super::message::SessionMessage;
 use super::session::Session;
-use crate::CallError;
 use crate::index::ActorMeta;
 use crate::node::NodeContext;
 use crate::permit::Permits;
@@ -83,7 +82,7 @@ impl Actor for SessionActor {
         session.go_on();
         match session.exit.clone() {
             Some(Exit::Fenced) => {
-                session.refuse_all(&CallError::Moved);
+                session.fence();
                 Err(Box::new(ActorExit::Fenced))
             }
             Some(Exit::Retry(reason)) => Err(Box::new(ActorExit::Retry(reason))),

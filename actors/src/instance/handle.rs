@@ -1,7 +1,6 @@
 //! What callers hold: instances of every tenant, wherever they live.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use roost_domain::instance::{
     DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, PairingMethod,
@@ -11,7 +10,7 @@ use roost_domain::page::{Page, PageRequest};
 use roost_domain::slot::{Place, Slot};
 use roost_domain::store::{Idempotency, Outcome};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::kind::{InstanceKind, SessionHandle};
@@ -21,9 +20,10 @@ use super::message::{
     ShownCode,
 };
 use crate::CallError;
+use crate::line::restarting;
 use crate::node::NodeContext;
 use crate::permit::{Class, Refused};
-use crate::registry::Children;
+use crate::registry::{Children, Kind};
 
 /// Longest proxy address, in bytes.
 const PROXY_BYTES_MAX: usize = 2048;
@@ -179,7 +179,7 @@ impl Instances {
         }
         let deadline = Instant::now() + self.node().settings.send_timeout;
         let session = self.running_session(tenant, id, deadline).await?;
-        let permit = take(&session, Class::Send)?;
+        let permit = session.line.take(Class::Send)?;
         let reply_to = match request.reply_to {
             Some(reply_to) => Some(self.quoted(tenant, id, reply_to).await?),
             None => None,
@@ -206,11 +206,8 @@ impl Instances {
             ride,
             reply,
         };
-        session
-            .post
-            .cast(SessionMessage::Send(Box::new(call)))
-            .map_err(|_| ended())?;
-        let accepted = await_answer(deadline, answer).await?;
+        session.line.tell(SessionMessage::Send(Box::new(call)))?;
+        let accepted = session.line.answer(deadline, answer).await?;
         match (accepted, outcome) {
             (Outcome::Done(message), Some((outcome, wait))) => {
                 let settled = timeout_at(Instant::now() + wait, outcome).await;
@@ -240,18 +237,15 @@ impl Instances {
             Err(CallError::WrongState { .. }) => return Err(CallError::NotConnected),
             session => session?,
         };
-        let permit = take(&session, Class::Send)?;
+        let permit = session.line.take(Class::Send)?;
         let (reply, answer) = oneshot::channel();
         let call = ReadCall {
             message,
             ride: Ride { permit, deadline },
             reply,
         };
-        session
-            .post
-            .cast(SessionMessage::MarkRead(Box::new(call)))
-            .map_err(|_| ended())?;
-        await_answer(deadline, answer).await
+        session.line.tell(SessionMessage::MarkRead(Box::new(call)))?;
+        session.line.answer(deadline, answer).await
     }
 
     /// One message.
@@ -273,18 +267,15 @@ impl Instances {
     async fn code(&self, tenant: TenantId, id: InstanceId, kind: CodeKind) -> Result<ShownCode, CallError> {
         let deadline = Instant::now() + self.node().settings.query_timeout;
         let session = self.running_session(tenant, id, deadline).await?;
-        let permit = take(&session, Class::Query)?;
+        let permit = session.line.take(Class::Query)?;
         let (reply, answer) = oneshot::channel();
         let call = CodeCall {
             kind,
             ride: Ride { permit, deadline },
             reply,
         };
-        session
-            .post
-            .cast(SessionMessage::AwaitCode(call))
-            .map_err(|_| ended())?;
-        match await_answer(deadline, answer).await {
+        session.line.tell(SessionMessage::AwaitCode(call))?;
+        match session.line.answer(deadline, answer).await {
             Err(CallError::Timeout) => Err(CallError::unavailable("WhatsApp has not given a code yet")),
             answer => answer,
         }
@@ -294,9 +285,10 @@ impl Instances {
         let deadline = Instant::now() + self.node().settings.control_timeout;
         for _ in 0..TRIES {
             let session = self.session(tenant, id, deadline).await?;
-            let permit = match session.permits.take(Class::Control) {
+            let permit = match session.line.permits.take(Class::Control) {
                 Ok(permit) => permit,
                 Err(Refused::Exhausted) => return Err(CallError::overloaded()),
+                Err(Refused::Fenced) => return Err(CallError::Moved),
                 Err(Refused::Retired) => {
                     self.wait_for_end(id, deadline).await?;
                     continue;
@@ -308,13 +300,10 @@ impl Instances {
                 ride: Ride { permit, deadline },
                 reply,
             };
-            session
-                .post
-                .cast(SessionMessage::Order(call))
-                .map_err(|_| ended())?;
-            return await_answer(deadline, answer).await;
+            session.line.tell(SessionMessage::Order(call))?;
+            return session.line.answer(deadline, answer).await;
         }
-        Err(ended())
+        Err(restarting(InstanceKind::NAME))
     }
 
     /// The session of an instance, started if it does not run.
@@ -359,7 +348,7 @@ impl Instances {
         match self.node().placement.place(Slot::of(id)) {
             Place::Here(_) => match self.parts.children.handle(id) {
                 Some(session) if session.tenant != tenant => Err(CallError::NotFound),
-                session => Ok(session.filter(|session| !session.permits.is_retired())),
+                session => Ok(session.filter(|session| !session.line.permits.is_retired())),
             },
             Place::Node(node) => Err(CallError::unavailable(format!(
                 "the instance lives on node {node}"
@@ -376,8 +365,10 @@ impl Instances {
         let ended_or_new = self
             .parts
             .children
-            .turned_over(id, |session| !session.permits.is_retired());
-        timeout_at(deadline, ended_or_new).await.map_err(|_| ended())
+            .turned_over(id, |session| !session.line.permits.is_retired());
+        timeout_at(deadline, ended_or_new)
+            .await
+            .map_err(|_| restarting(InstanceKind::NAME))
     }
 
     async fn quoted(
@@ -415,32 +406,6 @@ impl Instances {
             sender: message.sender.map(|sender| sender.id),
             text,
         })
-    }
-}
-
-fn take(session: &SessionHandle, class: Class) -> Result<OwnedSemaphorePermit, CallError> {
-    session.permits.take(class).map_err(|refused| match refused {
-        Refused::Exhausted => CallError::overloaded(),
-        Refused::Retired => ended(),
-    })
-}
-
-fn ended() -> CallError {
-    CallError::Unavailable {
-        detail: "the session is being restarted".to_owned(),
-        retry_after: Duration::from_secs(1),
-    }
-}
-
-async fn await_answer<T>(
-    deadline: Instant,
-    answer: oneshot::Receiver<Result<T, CallError>>,
-) -> Result<T, CallError> {
-    match timeout_at(deadline, answer).await {
-        Ok(Ok(result)) => result,
-        // The session ended under the call: whether it was carried out is not known.
-        Ok(Err(_)) => Err(CallError::Timeout),
-        Err(_) => Err(CallError::Timeout),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::actor::{SessionActor, SessionArguments};
 use super::effect::Persist;
 use super::message::SessionMessage;
+use crate::line::Line;
 use crate::node::NodeContext;
 use crate::permit::Permits;
 use crate::post::Post;
@@ -29,8 +30,7 @@ pub(crate) struct InstanceKind {
 #[derive(Clone)]
 pub(crate) struct SessionHandle {
     pub tenant: TenantId,
-    pub permits: Arc<Permits>,
-    pub post: Post<SessionMessage>,
+    pub line: Line<SessionMessage>,
 }
 
 impl Kind for InstanceKind {
@@ -76,16 +76,15 @@ impl Kind for InstanceKind {
         meta.started(cell.clone(), Some(epoch), Some(Arc::clone(&permits)));
         let handle = SessionHandle {
             tenant,
-            permits,
-            post: Post::new(actor, meta),
+            line: Line::new(Self::NAME, permits, Post::new(actor, meta)),
         };
         Ok(Child { handle, cell, join })
     }
 
     fn ask_to_stop(&self, handle: &SessionHandle, succeeded: bool) {
-        handle.permits.retire();
+        handle.line.permits.retire();
         // One that is gone has stopped.
-        let _ = handle.post.cast(SessionMessage::Shutdown { succeeded });
+        let _ = handle.line.post.cast(SessionMessage::Shutdown { succeeded });
     }
 
     async fn enabled(&self, after: Option<InstanceId>) -> EnabledPage<InstanceId, TenantId> {

@@ -86,7 +86,7 @@ impl Session {
         };
         self.accepting += 1;
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
-        self.spawn(async move {
+        self.spawn_call(async move {
             let result = if node.placement.holds_lease() {
                 node.store.accept(owner, new, idempotency).await
             } else {
@@ -108,7 +108,7 @@ impl Session {
             let fenced = matches!(result, Err(StoreError::Fenced));
             let _ = reply.send(result.map_err(CallError::from));
             drop(ride.permit);
-            // Ends the session, and this task with it.
+            // Ends the session.
             if fenced {
                 reporter.report(Fact::Fenced);
             }
@@ -268,7 +268,7 @@ impl Session {
             return;
         };
         let (node, owner) = (Arc::clone(&self.node), self.owner);
-        self.spawn(async move {
+        self.spawn_call(async move {
             let sender = matches!(message.chat.id, Address::Group(_))
                 .then(|| message.sender.as_ref().map(|sender| sender.id.clone()))
                 .flatten();

@@ -117,6 +117,8 @@ pub(crate) struct Session {
     /// Callers that wait for the outcome of a message, by its WhatsApp id.
     pub(super) settling: HashMap<String, Vec<oneshot::Sender<Message>>>,
     pub(super) tasks: JoinSet<()>,
+    /// Tasks that answer a caller.
+    calls: JoinSet<()>,
     /// The wait for the start gate.
     pub(super) gate_task: Option<AbortHandle>,
     pub(super) life_timer: Option<AbortHandle>,
@@ -162,6 +164,7 @@ impl Session {
             held_sends: VecDeque::new(),
             settling: HashMap::new(),
             tasks: JoinSet::new(),
+            calls: JoinSet::new(),
             gate_task: None,
             life_timer: None,
             outbox_timer: None,
@@ -231,9 +234,12 @@ impl Session {
         let _ = pending.reply.send(result);
     }
 
-    /// Answers everybody whose order was not carried out.
-    pub(super) fn refuse_all(&mut self, error: &CallError) {
-        self.permits.retire();
+    /// Another owner has taken over. Calls that are being carried out have their answers still, for they
+    /// may have been in time; all others are told.
+    pub(super) fn fence(&mut self) {
+        self.permits.fence();
+        self.node.finish(std::mem::take(&mut self.calls));
+        let error = CallError::Moved;
         // Callers that no longer wait have read their deadline.
         for call in self.held_sends.drain(..) {
             let _ = call.reply.send(Err(error.clone()));
@@ -399,6 +405,7 @@ impl Session {
     /// Does what can go on now; called after everything that was handled.
     pub(super) fn go_on(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        while self.calls.try_join_next().is_some() {}
         if let Drain::Waiting { succeeded } = self.drain
             && self.accepting == 0
             && self.outbox.under_way() == 0
@@ -422,6 +429,16 @@ impl Session {
             task.await;
             drop(witness);
         })
+    }
+
+    /// As [`Self::spawn`], for what answers a caller.
+    pub(super) fn spawn_call(&mut self, call: impl Future<Output = ()> + Send + 'static) {
+        let witness = Witness(self.reporter.clone());
+        self.calls.spawn(async move {
+            let witness = witness;
+            call.await;
+            drop(witness);
+        });
     }
 
     /// Stops: at first only beginning anything new; when told again, or when nothing is under way any

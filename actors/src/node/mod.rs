@@ -15,6 +15,7 @@ use roost_domain::store::Store;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, InstanceId};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -93,6 +94,17 @@ impl NodeContext {
             }
         });
         closed
+    }
+
+    /// Lets the calls that an actor has begun come to their end without it.
+    pub fn finish(&self, mut calls: JoinSet<()>) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = async { while calls.join_next().await.is_some() {} } => {}
+            }
+        });
     }
 
     /// Waits until no link of earlier lives of a session is left.

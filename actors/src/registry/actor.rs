@@ -154,6 +154,7 @@ impl<K: Kind> RegistryState<K> {
                     after: After::Quarantine,
                 }
                 | Phase::Quarantined => Err(NotRunning::Quarantined),
+                Phase::Ending { after: After::Fenced } => Err(NotRunning::Fenced),
                 Phase::BacksOff { until } => Err(NotRunning::BacksOff(
                     until.saturating_duration_since(Instant::now()),
                 )),
@@ -297,7 +298,8 @@ impl<K: Kind> RegistryState<K> {
             (Some(ordered), _) => ordered,
             (None, Some(Verdict::Quarantine)) => After::Quarantine,
             (None, Some(Verdict::Restart(wait))) => After::Wait(wait),
-            (None, Some(Verdict::Forget) | None) => After::Forget,
+            (None, Some(Verdict::Forget)) => After::Fenced,
+            (None, None) => After::Forget,
         };
         self.end(&mut table, key, after);
     }

@@ -109,6 +109,8 @@ pub(crate) enum NotRunning {
     Quarantined,
     /// Another node owns it, or nobody.
     NotHere(Duration),
+    /// Another owner has taken over.
+    Fenced,
     /// This node starts nothing any more.
     Stopping,
     /// Too many wait for it.
@@ -127,6 +129,7 @@ impl From<NotRunning> for CallError {
             ),
             NotRunning::NotHere(wait) => ("the instance is moving to another node", wait),
             NotRunning::Stopping => ("this node is being stopped", crate::error::RETRY_AFTER),
+            NotRunning::Fenced => return Self::Moved,
             NotRunning::Overloaded => return Self::overloaded(),
             NotRunning::Broken(detail) => return Self::Internal { detail },
         };

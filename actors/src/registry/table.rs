@@ -83,6 +83,8 @@ pub(crate) enum Slots {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
     Forget,
+    /// Another owner has taken over: whoever calls before it is forgotten is told so.
+    Fenced,
     /// An operator stopped it: that is noted before it is forgotten.
     Stopped,
     Respawn,

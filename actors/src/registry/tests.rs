@@ -1,5 +1,7 @@
 //! Restarts, quarantine, hand-off and the start gate, on real sessions.
 
+mod fenced;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,16 +6,17 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use roost_domain::webhook::WebhookOwner;
 
 use super::WebhookNode;
-use super::drive::ended;
 use super::hook::{End, Hook};
 use super::inbox::Reporter;
+use super::kind::WebhookKind;
 use super::message::WebhookMessage;
 use super::stats::Live;
 use crate::CallError;
 use crate::index::ActorMeta;
+use crate::line::restarting;
 use crate::permit::Permits;
 use crate::post::Post;
-use crate::registry::ActorExit;
+use crate::registry::{ActorExit, Kind};
 
 /// The live run of one webhook.
 pub(super) struct WebhookActor;
@@ -77,11 +78,15 @@ impl Actor for WebhookActor {
             return Ok(());
         };
         // Takes no more calls, before it takes no more messages.
-        hook.permits.retire();
+        if end == End::Fenced {
+            hook.fence();
+        } else {
+            hook.permits.retire();
+        }
         hook.refuse_all(&match end {
             End::Fenced => CallError::Moved,
             End::Vanished => CallError::NotFound,
-            _ => ended(),
+            _ => restarting(WebhookKind::NAME),
         });
         match end {
             End::Done | End::Vanished => {

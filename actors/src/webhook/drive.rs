@@ -8,7 +8,7 @@ use roost_domain::webhook::store::{Replay, ReplayScope};
 use roost_domain::webhook::{Delivery, DeliveryId, Webhook, WebhookState};
 use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::call::{BreakerState, RedriveRequest, ReplayRequest, ReplayStarted, TestResult, WebhookStats};
 use super::deliver::{Endpoint, post};
@@ -16,7 +16,7 @@ use super::handle::Webhooks;
 use super::kind::WebhookHandle;
 use super::message::{RedriveCall, ReplayCall, WebhookMessage};
 use crate::CallError;
-use crate::permit::{Class, Refused};
+use crate::permit::Class;
 
 impl Webhooks {
     /// Drives one delivery again, now and in a new round of attempts.
@@ -219,11 +219,11 @@ impl Webhooks {
         if parked + seqs.len() > 2 * self.shared().settings.parked_max {
             return Err(CallError::overloaded());
         }
-        let permit = take(&handle)?;
+        let permit = handle.line.take(Class::Control)?;
         let (reply, answer) = oneshot::channel();
         let call = RedriveCall { seqs, permit, reply };
-        tell(&handle, WebhookMessage::Redrive(call))?;
-        await_answer(deadline, answer).await
+        handle.line.tell(WebhookMessage::Redrive(call))?;
+        handle.line.answer(deadline, answer).await
     }
 
     /// Adds a replay over a range.
@@ -246,7 +246,7 @@ impl Webhooks {
             let deadline = Instant::now() + self.node().settings.control_timeout;
             let handle = self.running(tenant, id, deadline).await?;
             self.check_replays(handle.live.view().map_or(0, |(view, _)| view.replays))?;
-            let permit = take(&handle)?;
+            let permit = handle.line.take(Class::Control)?;
             let (reply, answer) = oneshot::channel();
             let call = ReplayCall {
                 from_seq,
@@ -255,8 +255,8 @@ impl Webhooks {
                 permit,
                 reply,
             };
-            tell(&handle, WebhookMessage::Replay(call))?;
-            await_answer(deadline, answer).await?
+            handle.line.tell(WebhookMessage::Replay(call))?;
+            handle.line.answer(deadline, answer).await?
         } else {
             self.add_resting_replay(tenant, id, from_seq, to_seq, scope)
                 .await?
@@ -321,36 +321,6 @@ fn test_data(webhook: &Webhook) -> Box<serde_json::value::RawValue> {
     let data = serde_json::json!({ "webhook_id": webhook.id, "message": "This is a test." });
     // A map with text keys: JSON can always write it.
     serde_json::value::to_raw_value(&data).unwrap_or_default()
-}
-
-fn take(handle: &WebhookHandle) -> Result<tokio::sync::OwnedSemaphorePermit, CallError> {
-    handle
-        .permits
-        .take(Class::Control)
-        .map_err(|refused| match refused {
-            Refused::Exhausted => CallError::overloaded(),
-            Refused::Retired => ended(),
-        })
-}
-
-fn tell(handle: &WebhookHandle, message: WebhookMessage) -> Result<(), CallError> {
-    handle.post.cast(message).map_err(|_| ended())
-}
-
-/// What a call is told whose actor ends under it.
-pub(super) fn ended() -> CallError {
-    CallError::unavailable("the webhook is being restarted")
-}
-
-async fn await_answer<T>(
-    deadline: Instant,
-    answer: oneshot::Receiver<Result<T, CallError>>,
-) -> Result<T, CallError> {
-    match timeout_at(deadline, answer).await {
-        Ok(Ok(result)) => result,
-        // The actor ended under the call: whether it was carried out is not known.
-        Ok(Err(_)) | Err(_) => Err(CallError::Timeout),
-    }
 }
 
 /// Whether it is not known if a write was carried out.

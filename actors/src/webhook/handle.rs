@@ -299,7 +299,7 @@ impl Webhooks {
         self.owner(tenant, id)?;
         match self.children().handle(id) {
             Some(handle) if handle.tenant != tenant => Err(CallError::NotFound),
-            handle => Ok(handle.filter(|handle| !handle.permits.is_retired())),
+            handle => Ok(handle.filter(|handle| !handle.line.permits.is_retired())),
         }
     }
 
@@ -359,14 +359,17 @@ impl Webhooks {
                     continue;
                 };
                 let (applied, heard) = oneshot::channel();
-                let told = handle.post.cast(WebhookMessage::Reload(applied));
+                let told = handle.line.post.cast(WebhookMessage::Reload(applied));
                 if told.is_ok() && heard.await.is_ok() {
                     return;
                 }
                 // It is ending: what follows it reads the row.
-                let ended = handle.permits;
+                let ended = handle.line.permits;
+                if ended.is_fenced() {
+                    return;
+                }
                 children
-                    .turned_over(id, |next| !Arc::ptr_eq(&next.permits, &ended))
+                    .turned_over(id, |next| !Arc::ptr_eq(&next.line.permits, &ended))
                     .await;
             }
         };

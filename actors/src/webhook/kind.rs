@@ -12,6 +12,7 @@ use super::WebhookNode;
 use super::actor::{WebhookActor, WebhookArguments};
 use super::message::WebhookMessage;
 use super::stats::Live;
+use crate::line::Line;
 use crate::permit::Permits;
 use crate::post::Post;
 use crate::registry::{Child, EnabledPage, Kind, Start};
@@ -25,8 +26,7 @@ pub(crate) struct WebhookKind {
 #[derive(Clone)]
 pub(crate) struct WebhookHandle {
     pub(super) tenant: TenantId,
-    pub(super) permits: Arc<Permits>,
-    pub(super) post: Post<WebhookMessage>,
+    pub(super) line: Line<WebhookMessage>,
     pub(super) live: Arc<Live>,
 }
 
@@ -72,17 +72,16 @@ impl Kind for WebhookKind {
         meta.started(cell.clone(), Some(epoch), Some(Arc::clone(&permits)));
         let handle = WebhookHandle {
             tenant,
-            permits,
-            post: Post::new(actor, meta),
+            line: Line::new(Self::NAME, permits, Post::new(actor, meta)),
             live,
         };
         Ok(Child { handle, cell, join })
     }
 
     fn ask_to_stop(&self, handle: &WebhookHandle, _succeeded: bool) {
-        handle.permits.retire();
+        handle.line.permits.retire();
         // One that is gone has stopped.
-        let _ = handle.post.cast(WebhookMessage::Shutdown);
+        let _ = handle.line.post.cast(WebhookMessage::Shutdown);
     }
 
     async fn enabled(&self, after: Option<WebhookId>) -> EnabledPage<WebhookId, TenantId> {

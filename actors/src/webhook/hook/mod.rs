@@ -68,6 +68,8 @@ pub(super) struct Hook {
     held: Vec<Held>,
     timer: Option<(Instant, AbortHandle)>,
     tasks: JoinSet<()>,
+    /// Tasks that answer a caller.
+    calls: JoinSet<()>,
     deliveries: JoinSet<()>,
     begun: Instant,
     readers: u64,
@@ -104,6 +106,7 @@ impl Hook {
             held: Vec::new(),
             timer: None,
             tasks: JoinSet::new(),
+            calls: JoinSet::new(),
             deliveries: JoinSet::new(),
             begun: Instant::now(),
             readers: 0,
@@ -208,6 +211,7 @@ impl Hook {
     /// Does what can go on now; called after everything that was handled.
     pub fn go_on(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+        while self.calls.try_join_next().is_some() {}
         while self.deliveries.try_join_next().is_some() {}
         if self.end.is_some() {
             return;
@@ -323,6 +327,12 @@ impl Hook {
         }
     }
 
+    /// Another owner has taken over. Calls that are being carried out have their answers still.
+    pub fn fence(&mut self) {
+        self.permits.fence();
+        self.shared.node.finish(std::mem::take(&mut self.calls));
+    }
+
     /// Nothing that was held will be done.
     pub fn refuse_all(&mut self, error: &CallError) {
         for call in std::mem::take(&mut self.held) {
@@ -343,6 +353,15 @@ impl Hook {
             task.await;
             drop(witness);
         })
+    }
+    /// As [`Self::spawn`], for what answers a caller.
+    fn spawn_call(&mut self, call: impl Future<Output = ()> + Send + 'static) {
+        let witness = Witness(self.reporter.clone());
+        self.calls.spawn(async move {
+            let witness = witness;
+            call.await;
+            drop(witness);
+        });
     }
 }
 

@@ -53,7 +53,7 @@ impl Hook {
             std::sync::Arc::clone(&self.shared.node),
         );
         let load = self.load;
-        self.spawn(async move {
+        self.spawn_call(async move {
             let RedriveCall { seqs, permit, reply } = call;
             let result = node.store.redrive(persist.owner(), seqs, node.clock.now()).await;
             let answer = match result {
@@ -84,7 +84,7 @@ impl Hook {
             std::sync::Arc::clone(&self.shared.node),
         );
         let load = self.load;
-        self.spawn(async move {
+        self.spawn_call(async move {
             let ReplayCall {
                 from_seq,
                 to_seq,

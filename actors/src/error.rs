@@ -43,8 +43,8 @@ pub enum CallError {
         /// When to try again.
         retry_after: Duration,
     },
-    /// Another gateway has taken the instance over; nothing was done.
-    #[error("another gateway on the same database runs this instance now; nothing was done")]
+    /// Another gateway has taken over what the call is for; nothing was done.
+    #[error("another gateway on the same database has taken over; nothing was done")]
     Moved,
     /// The answer did not come in time; it may or may not have been carried out.
     #[error("the answer did not come in time")]

@@ -7,7 +7,7 @@ use roost_domain::instance::{
 };
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::slot::{Place, Slot};
+use roost_domain::slot::Slot;
 use roost_domain::store::{Idempotency, Outcome};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
 use tokio::sync::oneshot;
@@ -23,7 +23,7 @@ use crate::CallError;
 use crate::line::restarting;
 use crate::node::NodeContext;
 use crate::permit::{Class, Refused};
-use crate::registry::{Children, Kind};
+use crate::registry::{Children, Kind, here};
 
 /// Longest proxy address, in bytes.
 const PROXY_BYTES_MAX: usize = 2048;
@@ -345,18 +345,10 @@ impl Instances {
     /// The session that runs here now, without asking anybody. Placement decides where to look: calls
     /// for other nodes leave from here once nodes can call each other.
     fn live(&self, tenant: TenantId, id: InstanceId) -> Result<Option<SessionHandle>, CallError> {
-        match self.node().placement.place(Slot::of(id)) {
-            Place::Here(_) => match self.parts.children.handle(id) {
-                Some(session) if session.tenant != tenant => Err(CallError::NotFound),
-                session => Ok(session.filter(|session| !session.line.permits.is_retired())),
-            },
-            Place::Node(node) => Err(CallError::unavailable(format!(
-                "the instance lives on node {node}"
-            ))),
-            Place::Nowhere { retry_after } => {
-                let detail = "the instance is moving to another node".to_owned();
-                Err(CallError::Unavailable { detail, retry_after })
-            }
+        here(&*self.node().placement, Slot::of(id), InstanceKind::NAME)?;
+        match self.parts.children.handle(id) {
+            Some(session) if session.tenant != tenant => Err(CallError::NotFound),
+            session => Ok(session.filter(|session| !session.line.permits.is_retired())),
         }
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use ractor::{ActorCell, SpawnErr};
 use roost_domain::Epoch;
 use roost_domain::page::Page;
-use roost_domain::slot::Slot;
+use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::StoreError;
 use tokio::task::JoinHandle;
 
@@ -119,23 +119,35 @@ pub(crate) enum NotRunning {
     Broken(String),
 }
 
-impl From<NotRunning> for CallError {
-    fn from(why: NotRunning) -> Self {
-        let (detail, retry_after) = match why {
-            NotRunning::BacksOff(wait) => ("the session failed and is being restarted", wait),
-            NotRunning::Quarantined => (
-                "the session failed too often and waits for the operator",
+impl NotRunning {
+    /// What a caller of this kind of actor is told.
+    pub fn refusal(self, kind: &str) -> CallError {
+        let (detail, retry_after) = match self {
+            Self::BacksOff(wait) => (
+                format!("the actor of this {kind} failed and is being restarted"),
+                wait,
+            ),
+            Self::Quarantined => (
+                format!("the actor of this {kind} failed too often and waits for the operator"),
                 Duration::from_secs(60),
             ),
-            NotRunning::NotHere(wait) => ("the instance is moving to another node", wait),
-            NotRunning::Stopping => ("this node is being stopped", crate::error::RETRY_AFTER),
-            NotRunning::Fenced => return Self::Moved,
-            NotRunning::Overloaded => return Self::overloaded(),
-            NotRunning::Broken(detail) => return Self::Internal { detail },
+            Self::NotHere(wait) => (format!("this {kind} is moving to another node"), wait),
+            Self::Stopping => ("this node is being stopped".to_owned(), crate::error::RETRY_AFTER),
+            Self::Fenced => return CallError::Moved,
+            Self::Overloaded => return CallError::overloaded(),
+            Self::Broken(detail) => return CallError::Internal { detail },
         };
-        Self::Unavailable {
-            detail: detail.to_owned(),
-            retry_after,
-        }
+        CallError::Unavailable { detail, retry_after }
+    }
+}
+
+/// The epoch under which this node owns a slot, for what is of this kind and lies in it.
+pub(crate) fn here(placement: &dyn Placement, slot: Slot, kind: &str) -> Result<Epoch, CallError> {
+    match placement.place(slot) {
+        Place::Here(epoch) => Ok(epoch),
+        Place::Node(node) => Err(CallError::unavailable(format!(
+            "this {kind} lives on node {node}"
+        ))),
+        Place::Nowhere { retry_after } => Err(NotRunning::NotHere(retry_after).refusal(kind)),
     }
 }

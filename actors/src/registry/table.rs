@@ -240,7 +240,7 @@ impl<K: Kind> Children<K> {
     ) -> Result<K::Handle, CallError> {
         self.try_ensure(key, seed, deadline)
             .await?
-            .map_err(CallError::from)
+            .map_err(|why| why.refusal(K::NAME))
     }
 
     /// The same; tells why the child is not running.

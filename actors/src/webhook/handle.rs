@@ -22,7 +22,7 @@ use super::message::WebhookMessage;
 use super::{WebhookNode, WebhookSettings};
 use crate::CallError;
 use crate::node::NodeContext;
-use crate::registry::{Children, NotRunning, Slots};
+use crate::registry::{Children, Kind, NotRunning, Slots, here};
 
 /// Bytes of a secret that Roost makes.
 const SECRET_BYTES: usize = 32;
@@ -305,20 +305,13 @@ impl Webhooks {
 
     /// Whoever writes for a webhook that lives here.
     pub(super) fn owner(&self, tenant: TenantId, webhook: WebhookId) -> Result<WebhookOwner, CallError> {
-        match self.node().placement.place(Slot::of_webhook(webhook)) {
-            Place::Here(epoch) => Ok(WebhookOwner {
-                tenant,
-                webhook,
-                epoch,
-            }),
-            Place::Node(node) => Err(CallError::unavailable(format!(
-                "the webhook lives on node {node}"
-            ))),
-            Place::Nowhere { retry_after } => {
-                let detail = "the webhook is moving to another node".to_owned();
-                Err(CallError::Unavailable { detail, retry_after })
-            }
-        }
+        let slot = Slot::of_webhook(webhook);
+        let epoch = here(&*self.node().placement, slot, WebhookKind::NAME)?;
+        Ok(WebhookOwner {
+            tenant,
+            webhook,
+            epoch,
+        })
     }
 
     /// A row has changed: whoever runs it learns so, and one that is to run is started.

@@ -138,7 +138,7 @@ async fn while_a_fenced_actor_ends_callers_learn_who_has_taken_over() {
     for _ in 0..3 {
         let refused = bench.call().await.unwrap_err();
         assert_eq!(refused, NotRunning::Fenced);
-        assert_eq!(CallError::from(refused), CallError::Moved);
+        assert_eq!(refused.refusal("webhook"), CallError::Moved);
     }
     // Forgotten, it is looked for anew: this node may own it again.
     bench.gone.add_permits(1);

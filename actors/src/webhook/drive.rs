@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use roost_domain::event::{EventFilter, EventType};
-use roost_domain::store::StoreError;
 use roost_domain::webhook::store::{Replay, ReplayScope};
 use roost_domain::webhook::{Delivery, DeliveryId, Webhook, WebhookState};
 use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
@@ -321,9 +320,4 @@ fn test_data(webhook: &Webhook) -> Box<serde_json::value::RawValue> {
     let data = serde_json::json!({ "webhook_id": webhook.id, "message": "This is a test." });
     // A map with text keys: JSON can always write it.
     serde_json::value::to_raw_value(&data).unwrap_or_default()
-}
-
-/// Whether it is not known if a write was carried out.
-pub(super) fn is_uncertain(error: &StoreError) -> bool {
-    matches!(error, StoreError::Unavailable(_))
 }

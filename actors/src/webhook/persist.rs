@@ -30,10 +30,6 @@ impl Persist {
         Self { node, owner }
     }
 
-    pub fn owner(&self) -> WebhookOwner {
-        self.owner
-    }
-
     /// Tries until it is done, or until the actor has to end, which the fact says.
     pub async fn until_done<T, F, W>(&self, mut work: W) -> Result<T, Fact>
     where

@@ -1,10 +1,14 @@
 //! What a webhook's actor reads and writes: each a task that reports back.
 
-use roost_domain::webhook::store::{ReplayScope, Settlement};
+use std::sync::Arc;
 
-use super::super::drive::is_uncertain;
+use roost_domain::store::{Store, StoreError};
+use roost_domain::webhook::WebhookOwner;
+use roost_domain::webhook::store::{ReplayScope, Settlement};
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::super::machine::ReplayStep;
-use super::super::message::{Fact, RedriveCall, ReplayCall};
+use super::super::message::{Fact, RedriveCall, ReplayCall, Reply};
 use super::super::persist::ends;
 use super::super::reader::coarse;
 use super::Hook;
@@ -47,67 +51,51 @@ impl Hook {
     }
 
     pub(super) fn redrive_now(&mut self, call: RedriveCall) {
-        let (persist, reporter, node) = (
-            self.persist(),
-            self.reporter.clone(),
-            std::sync::Arc::clone(&self.shared.node),
-        );
-        let load = self.load;
-        self.spawn_call(async move {
-            let RedriveCall { seqs, permit, reply } = call;
-            let result = node.store.redrive(persist.owner(), seqs, node.clock.now()).await;
-            let answer = match result {
-                Ok(parked) => {
-                    let count = parked.len() as u64;
-                    reporter.report(Fact::Redriven(load, parked));
-                    Ok(count)
-                }
-                Err(error) => {
-                    if is_uncertain(&error) {
-                        reporter.report(Fact::Uncertain);
-                    } else if let Some(fact) = ends(&error) {
-                        reporter.report(fact);
-                    }
-                    Err(error.into())
-                }
-            };
-            // Whoever asked may have gone.
-            let _ = reply.send(answer);
-            drop(permit);
+        let RedriveCall { seqs, permit, reply } = call;
+        let (load, now) = (self.load, self.shared.node.clock.now());
+        self.write_now(permit, reply, |store, owner| async move {
+            let parked = store.redrive(owner, seqs, now).await?;
+            Ok((parked.len() as u64, Fact::Redriven(load, parked)))
         });
     }
 
     pub(super) fn replay_now(&mut self, call: ReplayCall) {
-        let (persist, reporter, node) = (
-            self.persist(),
-            self.reporter.clone(),
-            std::sync::Arc::clone(&self.shared.node),
-        );
+        let ReplayCall {
+            from_seq,
+            to_seq,
+            scope,
+            permit,
+            reply,
+        } = call;
         let load = self.load;
+        self.write_now(permit, reply, |store, owner| async move {
+            let replay = store.add_replay(owner, from_seq, to_seq, scope).await?;
+            Ok((replay.clone(), Fact::ReplayAdded(load, replay)))
+        });
+    }
+
+    /// Writes what a caller asks for, once: gives the caller the answer and the actor the fact.
+    fn write_now<T, W, F>(&mut self, permit: OwnedSemaphorePermit, reply: Reply<T>, write: W)
+    where
+        T: Send + 'static,
+        W: FnOnce(Arc<dyn Store>, WebhookOwner) -> F,
+        F: Future<Output = Result<(T, Fact), StoreError>> + Send + 'static,
+    {
+        let reporter = self.reporter.clone();
+        let written = write(Arc::clone(&self.shared.node.store), self.owner);
         self.spawn_call(async move {
-            let ReplayCall {
-                from_seq,
-                to_seq,
-                scope,
-                permit,
-                reply,
-            } = call;
-            let owner = persist.owner();
-            let result = node.store.add_replay(owner, from_seq, to_seq, scope).await;
-            let answer = match result {
-                Ok(replay) => {
-                    reporter.report(Fact::ReplayAdded(load, replay.clone()));
-                    Ok(replay)
-                }
+            let (answer, fact) = match written.await {
+                Ok((answer, fact)) => (Ok(answer), Some(fact)),
+                // It is not known whether this was carried out.
+                Err(error @ StoreError::Unavailable(_)) => (Err(error.into()), Some(Fact::Uncertain)),
                 Err(error) => {
-                    if is_uncertain(&error) {
-                        reporter.report(Fact::Uncertain);
-                    } else if let Some(fact) = ends(&error) {
-                        reporter.report(fact);
-                    }
-                    Err(error.into())
+                    let fact = ends(&error);
+                    (Err(error.into()), fact)
                 }
             };
+            if let Some(fact) = fact {
+                reporter.report(fact);
+            }
             // Whoever asked may have gone.
             let _ = reply.send(answer);
             drop(permit);
@@ -120,14 +108,14 @@ impl Hook {
         let (persist, reporter, node) = (
             self.persist(),
             self.reporter.clone(),
-            std::sync::Arc::clone(&self.shared.node),
+            Arc::clone(&self.shared.node),
         );
         let Some(running) = &self.running else { return };
-        let filter = std::sync::Arc::clone(&running.filter);
+        let filter = Arc::clone(&running.filter);
         self.spawn(async move {
             let ReplayStep { replay, limit } = step;
             let stepped = persist.until_done(|store, owner| {
-                let (filter, now) = (std::sync::Arc::clone(&filter), node.clock.now());
+                let (filter, now) = (Arc::clone(&filter), node.clock.now());
                 let (from, to, scope) = (replay.next_seq, replay.to_seq, replay.scope);
                 async move {
                     let (seqs, next) = match scope {

@@ -16,6 +16,7 @@
 mod backoff;
 mod error;
 mod gate;
+mod inbox;
 mod index;
 pub mod instance;
 mod line;

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use roost_domain::Owner;
 
-use super::inbox::Reporter;
 use super::machine::{Exit, Input};
-use super::message::SessionMessage;
+use super::message::{Reporter, SessionMessage};
 use super::session::Session;
 use crate::index::ActorMeta;
 use crate::node::NodeContext;
@@ -42,7 +41,7 @@ impl Actor for SessionActor {
             permits,
             meta,
         } = arguments;
-        let reporter = Reporter::new(Post::new(myself, meta), node.settings.facts_max);
+        let reporter = Reporter::new(Post::new(myself, meta));
         let mut session = Box::new(Session::new(node, owner, permits, reporter));
         session.load();
         Ok(session)

@@ -173,7 +173,7 @@ impl Session {
             self.reporter.clone(),
             self.persist(),
         );
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             node.links_closed(owner.instance).await;
             let Ok(_turn) = node.loads.acquire().await else {
                 return;
@@ -221,7 +221,7 @@ impl Session {
         let Some(entry) = self.journal.next() else { return };
         let (persist, reporter) = (self.persist(), self.reporter.clone());
         let at = self.node.clock.now();
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let written = match entry {
                 Entry::Step { change, ticket, once } => {
                     let write = |store: Arc<dyn Store>, owner| {
@@ -261,7 +261,7 @@ impl Session {
 
     fn enter_gate(&mut self, generation: Generation) {
         let (node, reporter) = (Arc::clone(&self.node), self.reporter.clone());
-        let task = self.spawn(async move {
+        let task = self.tasks.spawn(async move {
             // A closed gate means that the node stops: the session is told so in another way.
             if let Some(pass) = node.gate.pass().await {
                 reporter.report(Fact::GatePassed(generation, pass));
@@ -284,7 +284,7 @@ impl Session {
             unwanted: false,
         });
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             if !node.placement.holds_lease() {
                 return reporter.report(Fact::Fenced);
             }
@@ -346,7 +346,7 @@ impl Session {
             return reporter.report(Fact::Closed(generation));
         };
         let closed = self.node.close_link(self.owner.instance, link);
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let _ = tokio::time::timeout(CLOSE_MAX, closed.cancelled()).await;
             reporter.report(Fact::Closed(generation));
         });
@@ -355,7 +355,7 @@ impl Session {
     fn tell_logout(&mut self, generation: Generation) {
         let link = self.link.as_ref().and_then(|live| live.link().cloned());
         let reporter = self.reporter.clone();
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             if let Some(link) = link {
                 // Best effort: the pairing ends here whatever WhatsApp says.
                 match tokio::time::timeout(LOGOUT_MAX, link.logout()).await {
@@ -371,7 +371,7 @@ impl Session {
     fn delete_row(&mut self, ticket: Ticket) {
         let (node, reporter, persist) = (Arc::clone(&self.node), self.reporter.clone(), self.persist());
         let at = self.node.clock.now();
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let delete =
                 persist.until_done(|store, owner| async move { store.delete_instance(owner, at).await });
             let fact = match tokio::time::timeout(node.settings.control_timeout, delete).await {
@@ -389,7 +389,7 @@ impl Session {
             timer.abort();
         }
         let post = self.reporter.post().clone();
-        self.life_timer = Some(self.spawn(async move {
+        self.life_timer = Some(self.tasks.spawn(async move {
             tokio::time::sleep_until(at).await;
             let _ = post.cast(SessionMessage::LifeDue(generation));
         }));
@@ -405,7 +405,7 @@ impl Session {
         }
         self.timer_generation += 1;
         let (generation, post) = (self.timer_generation, self.reporter.post().clone());
-        let timer = self.spawn(async move {
+        let timer = self.tasks.spawn(async move {
             tokio::time::sleep_until(due).await;
             let _ = post.cast(SessionMessage::OutboxDue(generation));
         });
@@ -418,7 +418,7 @@ impl Session {
         }
         self.idle_timer = true;
         let (wait, post) = (self.node.settings.passivate_after, self.reporter.post().clone());
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
             let _ = post.cast(SessionMessage::IdleDue);
         });

@@ -16,6 +16,7 @@ use super::machine::{CodeKind, Generation, Order, Ticket};
 use super::outbox::{Backlog, Change};
 use crate::CallError;
 use crate::gate::GatePass;
+use crate::inbox::{self, Learns};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -89,6 +90,23 @@ pub(crate) enum SessionMessage {
 }
 
 impl ActorMessage for SessionMessage {}
+
+impl Learns for SessionMessage {
+    type Fact = Fact;
+
+    fn facts_due() -> Self {
+        Self::FactsDue
+    }
+
+    fn task_panicked() -> Fact {
+        Fact::TaskPanicked
+    }
+}
+
+/// Reports facts to one life of the actor.
+pub(crate) type Reporter = inbox::Reporter<SessionMessage>;
+/// Its tasks.
+pub(crate) type Tasks = inbox::Tasks<SessionMessage>;
 
 impl SessionMessage {
     pub fn name(&self) -> &'static str {

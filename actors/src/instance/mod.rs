@@ -17,7 +17,6 @@
 mod actor;
 mod effect;
 mod handle;
-mod inbox;
 mod kind;
 mod machine;
 mod message;

@@ -10,9 +10,8 @@ use roost_domain::message::Inbound;
 use roost_domain::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use super::inbox::Reporter;
 use super::machine::Generation;
-use super::message::Fact;
+use super::message::{Fact, Reporter};
 use crate::backoff::Backoff;
 use crate::node::NodeContext;
 
@@ -35,7 +34,15 @@ pub(crate) struct SessionObserver {
 #[async_trait]
 impl LinkObserver for SessionObserver {
     fn fact(&self, fact: LinkFact) {
-        self.reporter.report_link(self.generation, fact);
+        // A link that talks faster than we write loses receipts, which repeat themselves, but never a step
+        // of its life.
+        let may_drop = matches!(fact, LinkFact::Receipt { .. } | LinkFact::Undecryptable { .. });
+        let fact = Fact::Link(self.generation, fact);
+        if may_drop {
+            self.reporter.report_if_room(fact, self.node.settings.facts_max);
+        } else {
+            self.reporter.report(fact);
+        }
     }
 
     async fn inbound(&self, batch: Vec<Inbound>) -> Result<(), NotCommitted> {

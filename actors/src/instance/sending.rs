@@ -86,7 +86,7 @@ impl Session {
         };
         self.accepting += 1;
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
-        self.spawn_call(async move {
+        self.calls.spawn(async move {
             let result = if node.placement.holds_lease() {
                 node.store.accept(owner, new, idempotency).await
             } else {
@@ -162,7 +162,7 @@ impl Session {
         let (now, mut changes) = (self.moment(), Vec::new());
         while let Some((generation, outgoing)) = self.outbox.next(now, &mut changes) {
             let (node, reporter, link) = (Arc::clone(&self.node), self.reporter.clone(), Arc::clone(&link));
-            self.spawn(async move {
+            self.tasks.spawn(async move {
                 if !node.placement.holds_lease() {
                     reporter.report(Fact::Fenced);
                     return;
@@ -188,7 +188,7 @@ impl Session {
             return;
         };
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let rows = u32::try_from(limit).unwrap_or(u32::MAX);
             let messages = match node.store.pending(owner, from.after, rows).await {
                 Ok(messages) => Some(messages),
@@ -221,7 +221,7 @@ impl Session {
         let statuses: Vec<StatusChange> = changes.iter().map(|change| change.status.clone()).collect();
         let persist = self.persist();
         let reporter = self.reporter.clone();
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let moved = persist.until_done(|store, owner| {
                 let statuses = statuses.clone();
                 async move { store.advance(owner, statuses).await }
@@ -268,7 +268,7 @@ impl Session {
             return;
         };
         let (node, owner) = (Arc::clone(&self.node), self.owner);
-        self.spawn_call(async move {
+        self.calls.spawn(async move {
             let sender = matches!(message.chat.id, Address::Group(_))
                 .then(|| message.sender.as_ref().map(|sender| sender.id.clone()))
                 .flatten();

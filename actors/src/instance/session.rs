@@ -8,14 +8,15 @@ use roost_domain::engine::{Link, LinkFact};
 use roost_domain::instance::{Instance, InstanceState};
 use roost_domain::message::{Direction, Message, StatusChange};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::effect::Journal;
-use super::inbox::Reporter;
 use super::machine::{CodeKind, Exit, Generation, Input, Machine, Refusal, Surroundings, Ticket};
-use super::message::{CodeCall, Fact, OrderCall, Reply, SendCall, SessionMessage, ShownCode, Written};
+use super::message::{
+    CodeCall, Fact, OrderCall, Reply, Reporter, SendCall, SessionMessage, ShownCode, Tasks, Written,
+};
 use super::outbox::{Change, Limits, Moment, Outbox};
 use super::status::StatusQueue;
 use crate::CallError;
@@ -116,9 +117,9 @@ pub(crate) struct Session {
     pub(super) held_sends: VecDeque<Box<SendCall>>,
     /// Callers that wait for the outcome of a message, by its WhatsApp id.
     pub(super) settling: HashMap<String, Vec<oneshot::Sender<Message>>>,
-    pub(super) tasks: JoinSet<()>,
+    pub(super) tasks: Tasks,
     /// Tasks that answer a caller.
-    calls: JoinSet<()>,
+    pub(super) calls: Tasks,
     /// The wait for the start gate.
     pub(super) gate_task: Option<AbortHandle>,
     pub(super) life_timer: Option<AbortHandle>,
@@ -148,7 +149,6 @@ impl Session {
         Self {
             owner,
             permits,
-            reporter,
             machine: Machine::new(),
             outbox: Outbox::new(limits),
             status: StatusQueue::default(),
@@ -163,8 +163,9 @@ impl Session {
             next_ticket: 0,
             held_sends: VecDeque::new(),
             settling: HashMap::new(),
-            tasks: JoinSet::new(),
-            calls: JoinSet::new(),
+            tasks: Tasks::new(reporter.clone()),
+            calls: Tasks::new(reporter.clone()),
+            reporter,
             gate_task: None,
             life_timer: None,
             outbox_timer: None,
@@ -238,7 +239,7 @@ impl Session {
     /// may have been in time; all others are told.
     pub(super) fn fence(&mut self) {
         self.permits.fence();
-        self.node.finish(std::mem::take(&mut self.calls));
+        self.node.finish(self.calls.take());
         let error = CallError::Moved;
         // Callers that no longer wait have read their deadline.
         for call in self.held_sends.drain(..) {
@@ -404,8 +405,8 @@ impl Session {
 
     /// Does what can go on now; called after everything that was handled.
     pub(super) fn go_on(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        while self.calls.try_join_next().is_some() {}
+        self.tasks.sweep();
+        self.calls.sweep();
         if let Drain::Waiting { succeeded } = self.drain
             && self.accepting == 0
             && self.outbox.under_way() == 0
@@ -420,27 +421,6 @@ impl Session {
         self.arm_idle_timer();
     }
 
-    /// Runs a task of the session, aborted with it. Should it panic, so does the session: somebody may
-    /// wait for what the task was to report.
-    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let witness = Witness(self.reporter.clone());
-        self.tasks.spawn(async move {
-            let witness = witness;
-            task.await;
-            drop(witness);
-        })
-    }
-
-    /// As [`Self::spawn`], for what answers a caller.
-    pub(super) fn spawn_call(&mut self, call: impl Future<Output = ()> + Send + 'static) {
-        let witness = Witness(self.reporter.clone());
-        self.calls.spawn(async move {
-            let witness = witness;
-            call.await;
-            drop(witness);
-        });
-    }
-
     /// Stops: at first only beginning anything new; when told again, or when nothing is under way any
     /// more, for good.
     pub(super) fn shut_down(&mut self, succeeded: bool) {
@@ -451,7 +431,7 @@ impl Session {
                 self.send(call);
             }
             let (wait, post) = (self.node.settings.drain_timeout, self.reporter.post().clone());
-            self.spawn(async move {
+            self.tasks.spawn(async move {
                 tokio::time::sleep(wait).await;
                 // Gone by now, at best.
                 let _ = post.cast(SessionMessage::Shutdown { succeeded });
@@ -475,16 +455,5 @@ impl Session {
 
     pub(super) fn random_bits(&self) -> u128 {
         self.node.entropy.bits()
-    }
-}
-
-/// Tells the session when the task that it is part of unwinds.
-struct Witness(Reporter);
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.report(Fact::TaskPanicked);
-        }
     }
 }

@@ -7,9 +7,8 @@ use roost_domain::webhook::WebhookOwner;
 
 use super::WebhookNode;
 use super::hook::{End, Hook};
-use super::inbox::Reporter;
 use super::kind::WebhookKind;
-use super::message::WebhookMessage;
+use super::message::{Reporter, WebhookMessage};
 use super::stats::Live;
 use crate::CallError;
 use crate::index::ActorMeta;
@@ -66,7 +65,8 @@ impl Actor for WebhookActor {
             WebhookMessage::Replay(call) => hook.replay(call),
             WebhookMessage::Shutdown => hook.shut_down(),
             WebhookMessage::FactsDue => {
-                for fact in hook.reporter.collect() {
+                let (facts, _) = hook.reporter.collect();
+                for fact in facts {
                     hook.learn(fact);
                 }
             }

@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::machine::Verdict;
 use crate::CallError;
+use crate::inbox::{self, Learns};
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -52,6 +53,23 @@ pub(crate) enum WebhookMessage {
 
 impl ActorMessage for WebhookMessage {}
 
+impl Learns for WebhookMessage {
+    type Fact = Fact;
+
+    fn facts_due() -> Self {
+        Self::FactsDue
+    }
+
+    fn task_panicked() -> Fact {
+        Fact::TaskPanicked
+    }
+}
+
+/// Reports facts to one life of the actor.
+pub(crate) type Reporter = inbox::Reporter<WebhookMessage>;
+/// Its tasks.
+pub(crate) type Tasks = inbox::Tasks<WebhookMessage>;
+
 impl WebhookMessage {
     pub fn name(&self) -> &'static str {
         match self {
@@ -68,7 +86,7 @@ impl WebhookMessage {
 
 /// What a webhook's actor learns from its own tasks.
 #[derive(Debug)]
-pub(super) enum Fact {
+pub(crate) enum Fact {
     /// It owns the webhook, and this is what waits.
     Loaded(Box<WebhookDuty>, Vec<Parked>),
     /// The webhook as it now is. The number here and below is that of the load that the task belongs to.

@@ -26,7 +26,6 @@ mod drive;
 mod handle;
 mod hook;
 mod hosts;
-mod inbox;
 mod kind;
 mod machine;
 mod message;

@@ -8,8 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::WebhookNode;
-use super::inbox::Reporter;
-use super::message::Fact;
+use super::message::{Fact, Reporter};
 use crate::StreamError;
 use crate::backoff::Backoff;
 

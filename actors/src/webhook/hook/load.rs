@@ -27,7 +27,7 @@ impl Hook {
             self.reporter.clone(),
             Arc::clone(&self.shared.node),
         );
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let Ok(_turn) = node.loads.acquire().await else {
                 return;
             };
@@ -65,7 +65,7 @@ impl Hook {
         (self.reading, self.read_again) = (true, false);
         self.applying.append(&mut self.waiting);
         let (persist, reporter, load) = (self.persist(), self.reporter.clone(), self.load);
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
             reporter.report(match read.await {
                 Ok(duty) => Fact::Changed(load, Box::new(duty)),
@@ -176,7 +176,7 @@ impl Hook {
             reporter: self.reporter.clone(),
             number,
         };
-        let task = self.spawn(reader.run());
+        let task = self.tasks.spawn(reader.run());
         if let Some(running) = &mut self.running {
             running.reader = Some(task);
         }

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use roost_domain::webhook::{WebhookFilter, WebhookOwner};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::WebhookNode;
 use super::deliver::{Endpoint, post};
-use super::inbox::Reporter;
 use super::machine::{Actions, Machine, Now, Post};
-use super::message::{Fact, RedriveCall, ReplayCall, WebhookMessage};
+use super::message::{Fact, RedriveCall, ReplayCall, Reporter, Tasks, WebhookMessage};
 use super::persist::Persist;
 use super::stats::Live;
 use crate::CallError;
@@ -67,10 +66,10 @@ pub(super) struct Hook {
     /// Calls that came before it was loaded; bounded by the permits.
     held: Vec<Held>,
     timer: Option<(Instant, AbortHandle)>,
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     /// Tasks that answer a caller.
-    calls: JoinSet<()>,
-    deliveries: JoinSet<()>,
+    calls: Tasks,
+    deliveries: Tasks,
     begun: Instant,
     readers: u64,
 }
@@ -92,7 +91,6 @@ impl Hook {
             shared,
             owner,
             permits,
-            reporter,
             end: None,
             live,
             running: None,
@@ -105,9 +103,10 @@ impl Hook {
             shuts_down: false,
             held: Vec::new(),
             timer: None,
-            tasks: JoinSet::new(),
-            calls: JoinSet::new(),
-            deliveries: JoinSet::new(),
+            tasks: Tasks::new(reporter.clone()),
+            calls: Tasks::new(reporter.clone()),
+            deliveries: Tasks::new(reporter.clone()),
+            reporter,
             begun: Instant::now(),
             readers: 0,
         }
@@ -192,7 +191,7 @@ impl Hook {
         }
         self.start_over();
         let (wait, reporter) = (self.shared.settings.drain_timeout, self.reporter.clone());
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             tokio::time::sleep(wait).await;
             reporter.tell(WebhookMessage::DrainDue);
         });
@@ -210,9 +209,9 @@ impl Hook {
 
     /// Does what can go on now; called after everything that was handled.
     pub fn go_on(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
-        while self.calls.try_join_next().is_some() {}
-        while self.deliveries.try_join_next().is_some() {}
+        self.tasks.sweep();
+        self.calls.sweep();
+        self.deliveries.sweep();
         if self.end.is_some() {
             return;
         }
@@ -281,9 +280,8 @@ impl Hook {
             self.reporter.clone(),
         );
         self.deliveries.spawn(async move {
-            let witness = Witness(reporter);
             let posted = post(&shared, &endpoint, &next.event, next.number).await;
-            witness.0.report(match posted {
+            reporter.report(match posted {
                 Some((attempt, verdict, took)) => {
                     live.attempt(verdict == super::machine::Verdict::Delivered, took);
                     Fact::Posted(next.event.seq, attempt, verdict)
@@ -330,7 +328,7 @@ impl Hook {
     /// Another owner has taken over. Calls that are being carried out have their answers still.
     pub fn fence(&mut self) {
         self.permits.fence();
-        self.shared.node.finish(std::mem::take(&mut self.calls));
+        self.shared.node.finish(self.calls.take());
     }
 
     /// Nothing that was held will be done.
@@ -341,37 +339,6 @@ impl Hook {
                 Held::Redrive(call) => drop(call.reply.send(Err(error.clone()))),
                 Held::Replay(call) => drop(call.reply.send(Err(error.clone()))),
             }
-        }
-    }
-
-    /// Runs a task of the actor, aborted with it. Should it panic, so does the actor: somebody may wait
-    /// for what the task was to report.
-    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let witness = Witness(self.reporter.clone());
-        self.tasks.spawn(async move {
-            let witness = witness;
-            task.await;
-            drop(witness);
-        })
-    }
-    /// As [`Self::spawn`], for what answers a caller.
-    fn spawn_call(&mut self, call: impl Future<Output = ()> + Send + 'static) {
-        let witness = Witness(self.reporter.clone());
-        self.calls.spawn(async move {
-            let witness = witness;
-            call.await;
-            drop(witness);
-        });
-    }
-}
-
-/// Tells the actor when the task that it is part of unwinds.
-struct Witness(Reporter);
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.report(Fact::TaskPanicked);
         }
     }
 }

@@ -20,7 +20,7 @@ impl Hook {
     /// Writes outcomes, for as long as it takes; another such write begins only after it.
     pub(super) fn settle(&mut self, settlement: Settlement) {
         let (persist, reporter) = (self.persist(), self.reporter.clone());
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let mut next = Some(settlement);
             let written = persist.until_done(|store, owner| {
                 let settlement = next.clone().unwrap_or_default();
@@ -38,7 +38,7 @@ impl Hook {
     /// Reads the events of parked deliveries.
     pub(super) fn fetch(&mut self, seqs: Vec<i64>) {
         let (persist, reporter, load) = (self.persist(), self.reporter.clone(), self.load);
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let read = persist.until_done(|store, owner| {
                 let seqs = seqs.clone();
                 async move { store.events_at(owner.tenant, &seqs).await }
@@ -83,7 +83,7 @@ impl Hook {
     {
         let reporter = self.reporter.clone();
         let written = write(Arc::clone(&self.shared.node.store), self.owner);
-        self.spawn_call(async move {
+        self.calls.spawn(async move {
             let (answer, fact) = match written.await {
                 Ok((answer, fact)) => (Ok(answer), Some(fact)),
                 // It is not known whether this was carried out.
@@ -112,7 +112,7 @@ impl Hook {
         );
         let Some(running) = &self.running else { return };
         let filter = Arc::clone(&running.filter);
-        self.spawn(async move {
+        self.tasks.spawn(async move {
             let ReplayStep { replay, limit } = step;
             let stepped = persist.until_done(|store, owner| {
                 let (filter, now) = (Arc::clone(&filter), node.clock.now());

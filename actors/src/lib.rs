@@ -22,6 +22,7 @@ pub mod instance;
 mod line;
 mod node;
 mod permit;
+mod persist;
 mod placement;
 mod post;
 mod registry;

@@ -20,19 +20,13 @@ use super::message::{Fact, SessionMessage, ShownCode, Written};
 use super::observer::SessionObserver;
 use super::outbox::FETCH_MAX;
 use super::session::{LiveLink, Opening, Session};
-use crate::backoff::Backoff;
 use crate::node::NodeContext;
+use crate::persist::{Fatal, Persist, Setback};
 
 /// Longest wait for a link to be closed; the port promises less.
 const CLOSE_MAX: Duration = Duration::from_secs(35);
 /// Longest wait for WhatsApp to hear of a logout.
 const LOGOUT_MAX: Duration = Duration::from_secs(5);
-/// Waits between attempts to write.
-const RETRY: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    max: Duration::from_secs(5),
-};
-
 /// What a session writes about itself, one at a time and in order.
 #[derive(Default)]
 pub(super) struct Journal {
@@ -72,72 +66,8 @@ impl Journal {
     }
 }
 
-/// Writes for one owner, and tells what cannot be helped from what only takes longer.
-pub(super) struct Persist {
-    node: Arc<NodeContext>,
-    owner: Owner,
-}
-
-impl Persist {
-    pub fn new(node: Arc<NodeContext>, owner: Owner) -> Self {
-        Self { node, owner }
-    }
-
-    /// Tries once. `Err(Some(_))` ends the session; `Err(None)` means not now, for the reason given.
-    async fn attempt<T, F>(&self, write: F) -> Result<T, (String, Option<Fact>)>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        if !self.node.placement.holds_lease() {
-            return Err((
-                "this node no longer owns the instance".to_owned(),
-                Some(Fact::Fenced),
-            ));
-        }
-        let error = match write.await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        let text = error.to_string();
-        let fact = match error {
-            StoreError::Unavailable(_) | StoreError::Overloaded => None,
-            StoreError::Fenced => Some(Fact::Fenced),
-            StoreError::NotFound => Some(Fact::Vanished),
-            StoreError::IdempotencyKeyReused | StoreError::Conflict(_) | StoreError::Corrupt(_) => {
-                Some(Fact::Broken(text.clone()))
-            }
-        };
-        Err((text, fact))
-    }
-
-    /// Tries until it is written, or until the session has to end, which the fact says.
-    pub async fn until_done<T, F, W>(&self, mut write: W) -> Result<T, Box<Fact>>
-    where
-        W: FnMut(Arc<dyn Store>, Owner) -> F,
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut failures = 0;
-        loop {
-            match self
-                .attempt(write(Arc::clone(&self.node.store), self.owner))
-                .await
-            {
-                Ok(value) => return Ok(value),
-                Err((_, Some(fact))) => return Err(Box::new(fact)),
-                Err((error, None)) => {
-                    failures += 1;
-                    if failures == 1 {
-                        tracing::warn!(instance.id = %self.owner.instance, error, "a session waits for the store");
-                    }
-                    tokio::time::sleep(RETRY.wait(failures, &*self.node.entropy)).await;
-                }
-            }
-        }
-    }
-}
-
 impl Session {
-    pub(super) fn persist(&self) -> Persist {
+    pub(super) fn persist(&self) -> Persist<Owner> {
         Persist::new(Arc::clone(&self.node), self.owner)
     }
 
@@ -192,7 +122,7 @@ impl Session {
             });
             match loaded.await {
                 Ok((row, unsent, pending)) => reporter.report(Fact::Loaded(Box::new(row), unsent, pending)),
-                Err(fact) => reporter.report(*fact),
+                Err(fatal) => reporter.report(fatal.into()),
             }
         });
     }
@@ -244,7 +174,7 @@ impl Session {
                     .await
                     .map(|_| Fact::Written(None, Written::PendingFailed)),
             };
-            reporter.report(written.unwrap_or_else(|fact| *fact));
+            reporter.report(written.unwrap_or_else(Fact::from));
         });
     }
 
@@ -376,8 +306,8 @@ impl Session {
                 persist.until_done(|store, owner| async move { store.delete_instance(owner, at).await });
             let fact = match tokio::time::timeout(node.settings.control_timeout, delete).await {
                 Ok(Ok(())) => Fact::Deleted(ticket, Ok(())),
-                Ok(Err(fact)) if matches!(*fact, Fact::Vanished) => Fact::Deleted(ticket, Ok(())),
-                Ok(Err(fact)) => *fact,
+                Ok(Err(Fatal::Vanished)) => Fact::Deleted(ticket, Ok(())),
+                Ok(Err(fatal)) => fatal.into(),
                 Err(_) => Fact::Deleted(ticket, Err("the database is unavailable".to_owned())),
             };
             reporter.report(fact);
@@ -432,26 +362,24 @@ impl Session {
 }
 
 async fn step<W, F>(
-    persist: &Persist,
-    mut write: W,
+    persist: &Persist<Owner>,
+    write: W,
     ticket: Option<Ticket>,
     once: bool,
-) -> Result<Fact, Box<Fact>>
+) -> Result<Fact, Fatal>
 where
     W: FnMut(Arc<dyn Store>, Owner) -> F,
     F: Future<Output = Result<Instance, StoreError>>,
 {
-    if !once {
-        let row = persist.until_done(write).await?;
-        return Ok(Fact::Written(ticket, Written::Step(Box::new(row))));
-    }
-    match persist
-        .attempt(write(Arc::clone(&persist.node.store), persist.owner))
-        .await
-    {
+    let written = if once {
+        persist.attempt(write).await
+    } else {
+        persist.until_done(write).await.map_err(Setback::Fatal)
+    };
+    match written {
         Ok(row) => Ok(Fact::Written(ticket, Written::Step(Box::new(row)))),
-        Err((_, Some(fact))) => Err(Box::new(fact)),
-        Err((detail, None)) => Ok(Fact::Written(ticket, Written::NotNow(detail))),
+        Err(Setback::NotNow(detail)) => Ok(Fact::Written(ticket, Written::NotNow(detail))),
+        Err(Setback::Fatal(fatal)) => Err(fatal),
     }
 }
 

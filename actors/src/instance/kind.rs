@@ -10,11 +10,11 @@ use roost_domain::{Epoch, InstanceId, Owner, TenantId};
 use tokio::time::timeout;
 
 use super::actor::{SessionActor, SessionArguments};
-use super::effect::Persist;
 use super::message::SessionMessage;
 use crate::line::Line;
 use crate::node::NodeContext;
 use crate::permit::Permits;
+use crate::persist::Persist;
 use crate::post::Post;
 use crate::registry::{Child, EnabledPage, Kind, Start};
 

@@ -17,6 +17,7 @@ use super::outbox::{Backlog, Change};
 use crate::CallError;
 use crate::gate::GatePass;
 use crate::inbox::{self, Learns};
+use crate::persist::Fatal;
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -153,6 +154,16 @@ pub(crate) enum Fact {
     Vanished,
     /// The store cannot go on with this instance.
     Broken(String),
+}
+
+impl From<Fatal> for Fact {
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Fenced => Self::Fenced,
+            Fatal::Vanished => Self::Vanished,
+            Fatal::Broken(reason) => Self::Broken(reason),
+        }
+    }
 }
 
 pub(crate) enum Written {

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use roost_domain::Owner;
 use roost_domain::engine::{LinkFact, LinkObserver, NotCommitted};
 use roost_domain::message::Inbound;
-use roost_domain::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Generation;
 use super::message::{Fact, Reporter};
 use crate::backoff::Backoff;
 use crate::node::NodeContext;
+use crate::persist::Fatal;
 
 /// Waits between attempts to commit inbound messages: short, as WhatsApp waits for the ack.
 const RETRY: Backoff = Backoff {
@@ -57,20 +57,9 @@ impl LinkObserver for SessionObserver {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            match &error {
-                StoreError::Unavailable(_) | StoreError::Overloaded => {}
-                StoreError::Fenced => {
-                    self.reporter.report(Fact::Fenced);
-                    return Err(NotCommitted(error.to_string()));
-                }
-                StoreError::NotFound => {
-                    self.reporter.report(Fact::Vanished);
-                    return Err(NotCommitted(error.to_string()));
-                }
-                StoreError::IdempotencyKeyReused | StoreError::Conflict(_) | StoreError::Corrupt(_) => {
-                    self.reporter.report(Fact::Broken(error.to_string()));
-                    return Err(NotCommitted(error.to_string()));
-                }
+            if let Some(fatal) = Fatal::of(&error) {
+                self.reporter.report(fatal.into());
+                return Err(NotCommitted(error.to_string()));
             }
             failures += 1;
             if failures == 1 {

@@ -228,7 +228,7 @@ impl Session {
             });
             match moved.await {
                 Ok(moved) => reporter.report(Fact::Advanced(moved, changes)),
-                Err(fact) => reporter.report(*fact),
+                Err(fatal) => reporter.report(fatal.into()),
             }
         });
     }

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::machine::Verdict;
 use crate::CallError;
 use crate::inbox::{self, Learns};
+use crate::persist::Fatal;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, CallError>>;
@@ -110,4 +111,14 @@ pub(crate) enum Fact {
     Broken(String),
     /// A task of the actor panicked.
     TaskPanicked,
+}
+
+impl From<Fatal> for Fact {
+    fn from(fatal: Fatal) -> Self {
+        match fatal {
+            Fatal::Fenced => Self::Fenced,
+            Fatal::Vanished => Self::Vanished,
+            Fatal::Broken(reason) => Self::Broken(reason),
+        }
+    }
 }

@@ -31,7 +31,6 @@ mod machine;
 mod message;
 mod pace;
 mod payload;
-mod persist;
 mod reader;
 mod schedule;
 mod settings;

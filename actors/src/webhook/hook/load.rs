@@ -45,7 +45,7 @@ impl Hook {
             });
             reporter.report(match loaded.await {
                 Ok((duty, parked)) => Fact::Loaded(Box::new(duty), parked),
-                Err(fact) => fact,
+                Err(fatal) => fatal.into(),
             });
         });
     }
@@ -69,7 +69,7 @@ impl Hook {
             let read = persist.until_done(|store, owner| async move { store.webhook_duty(owner).await });
             reporter.report(match read.await {
                 Ok(duty) => Fact::Changed(load, Box::new(duty)),
-                Err(fact) => fact,
+                Err(fatal) => fatal.into(),
             });
         });
     }

@@ -15,10 +15,10 @@ use super::WebhookNode;
 use super::deliver::{Endpoint, post};
 use super::machine::{Actions, Machine, Now, Post};
 use super::message::{Fact, RedriveCall, ReplayCall, Reporter, Tasks, WebhookMessage};
-use super::persist::Persist;
 use super::stats::Live;
 use crate::CallError;
 use crate::permit::Permits;
+use crate::persist::Persist;
 
 /// How an actor ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Hook {
         }
     }
 
-    pub(super) fn persist(&self) -> Persist {
+    pub(super) fn persist(&self) -> Persist<WebhookOwner> {
         Persist::new(Arc::clone(&self.shared.node), self.owner)
     }
 

@@ -9,9 +9,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::machine::ReplayStep;
 use super::super::message::{Fact, RedriveCall, ReplayCall, Reply};
-use super::super::persist::ends;
 use super::super::reader::coarse;
 use super::Hook;
+use crate::persist::Fatal;
 
 /// Events of the log looked at in one step of a replay.
 const REPLAY_LOOKS: u32 = 500;
@@ -30,7 +30,7 @@ impl Hook {
             drop(next.take());
             reporter.report(match written {
                 Ok(()) => Fact::Settled,
-                Err(fact) => fact,
+                Err(fatal) => fatal.into(),
             });
         });
     }
@@ -45,7 +45,7 @@ impl Hook {
             });
             reporter.report(match read.await {
                 Ok(events) => Fact::Fetched(load, events),
-                Err(fact) => fact,
+                Err(fatal) => fatal.into(),
             });
         });
     }
@@ -89,7 +89,7 @@ impl Hook {
                 // It is not known whether this was carried out.
                 Err(error @ StoreError::Unavailable(_)) => (Err(error.into()), Some(Fact::Uncertain)),
                 Err(error) => {
-                    let fact = ends(&error);
+                    let fact = Fatal::of(&error).map(Fact::from);
                     (Err(error.into()), fact)
                 }
             };
@@ -147,7 +147,7 @@ impl Hook {
             });
             reporter.report(match stepped.await {
                 Ok((next, parked)) => Fact::Replayed(next, parked),
-                Err(fact) => fact,
+                Err(fatal) => fatal.into(),
             });
         });
     }

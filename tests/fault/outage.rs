@@ -88,6 +88,14 @@ async fn of_two_gateways_on_one_database_the_later_works_and_the_earlier_says_wh
     let ground = Ground::new(Database::postgres()).await;
     let earlier = ground.gateway().await;
     let line = ground.pair(&earlier.ready, 6).await;
+    let path = format!("/v1/instances/{}", line.instance);
+    let history = format!("{path}/history");
+    let api = Api {
+        client: &ground.client,
+        ready: &earlier.ready,
+    };
+    let before = api.must(Method::GET, &history, None).await;
+    let before = before["data"].as_array().unwrap().len();
     let later = Gateway::start(Launch {
         files: ground.data_dir(),
         ..ground.launch(ground.data_dir(), &[])
@@ -97,9 +105,12 @@ async fn of_two_gateways_on_one_database_the_later_works_and_the_earlier_says_wh
         client: &ground.client,
         ready: &gateway.ready,
     });
-    let path = format!("/v1/instances/{}", line.instance);
+    // The row says `connected` from before, until the later has taken the instance up.
     later
-        .until(&path, |_, body| (body["state"] == "connected").then_some(()))
+        .until(&history, |_, body| {
+            let steps = body["data"].as_array()?;
+            (steps.len() > before && steps[0]["state"] == "connected").then_some(())
+        })
         .await;
 
     let send = format!("{path}/messages");

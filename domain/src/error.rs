@@ -54,6 +54,12 @@ codes! {
     IdempotencyInProgress => "idempotency_in_progress",
     /// A tenant has as many of these as it may have.
     LimitReached => "limit_reached",
+    /// A rate limit is reached; the request was not taken. Which one stands in the detail.
+    RateLimited => "rate_limited",
+    /// The tenant is suspended by the operator.
+    TenantSuspended => "tenant_suspended",
+    /// The policy of the instance forbids it, for example a message to a chat that never wrote first.
+    PolicyViolation => "policy_violation",
     /// A queue is full; the request was not taken.
     Overloaded => "overloaded",
     /// A part that is needed does not answer; the request was not taken.
@@ -71,7 +77,8 @@ impl ErrorCode {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::Overloaded
+            Self::RateLimited
+                | Self::Overloaded
                 | Self::Unavailable
                 | Self::Timeout
                 | Self::UpstreamFailed

@@ -76,6 +76,7 @@ macro_rules! id {
 
 id!(/** A tenant: the unit of isolation and billing. */ TenantId, "ten");
 id!(/** A credential of a tenant. */ ApiKeyId, "key");
+id!(/** One act in the audit log. */ AuditEventId, "aud");
 id!(/** One WhatsApp number. */ InstanceId, "ins");
 id!(/** One WhatsApp message, in or out. WhatsApp's own id is kept apart. */ MessageId, "msg");
 id!(/** One fact in a tenant's event log. */ EventId, "evt");

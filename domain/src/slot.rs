@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limit::BucketKey;
 use crate::{InstanceId, TenantId, WebhookId};
 
 /// One share of the key space: the unit of ownership.
@@ -28,8 +29,17 @@ impl Slot {
         Self::of_key(webhook.to_u128())
     }
 
+    /// The slot of a bucket. Not stored.
+    pub fn of_bucket(bucket: BucketKey) -> Self {
+        Self::of_bytes(bucket.to_string().as_bytes())
+    }
+
     fn of_key(key: u128) -> Self {
-        let hash = xxhash_rust::xxh3::xxh3_64(&key.to_be_bytes());
+        Self::of_bytes(&key.to_be_bytes())
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_64(bytes);
         // The remainder is below COUNT, so it fits.
         Self((hash % u64::from(Self::COUNT)) as u16)
     }

@@ -11,13 +11,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::api_key::{ApiKey, Credential, KeyPatch, KeySecret, Principal};
+use crate::audit::{AuditEvent, AuditFilter};
 use crate::event::{Event, EventFilter, NewEvent};
 use crate::instance::{HistoryEntry, Instance, InstancePatch, NewInstance, StateChange};
 use crate::message::{FailureReason, Inbound, Message, MessageFilter, NewMessage, StatusChange};
 use crate::page::{Page, PageRequest};
-use crate::tenant::{ApiKey, Tenant};
+use crate::tenant::{Tenant, TenantPatch};
+use crate::usage::{Day, Usage, UsageDay};
 pub use crate::webhook::store::Webhooks;
-use crate::{Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
+use crate::{ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,40 +80,140 @@ pub enum Outcome<T> {
     Replayed(Replay),
 }
 
-/// Tenants and their keys.
+/// What a write carries of the call that asked for it, made durable together with the write.
+#[derive(Debug, Clone, Default)]
+pub struct Stamp {
+    /// What makes the call repeatable. A repetition writes nothing, the audit event neither.
+    pub idempotency: Option<Idempotency>,
+    /// The call's place in the audit log.
+    pub audit: Option<AuditEvent>,
+}
+
+/// Tenants.
 #[async_trait]
 pub trait Tenants: Send + Sync {
-    /// Adds a tenant.
-    async fn create_tenant(&self, tenant: &Tenant) -> Result<(), StoreError>;
-    /// One tenant.
+    /// Adds a tenant, with a random salt from which its encryption key is derived, and its first key
+    /// if one is given.
+    async fn create_tenant(
+        &self,
+        tenant: &Tenant,
+        key: Option<(&ApiKey, &KeySecret)>,
+        stamp: Stamp,
+    ) -> Result<Outcome<Tenant>, StoreError>;
+    /// One tenant, in every state.
     async fn tenant(&self, tenant: TenantId) -> Result<Tenant, StoreError>;
-    /// Tenants by id.
+    /// Tenants in every state, by id.
     async fn tenants(&self, page: PageRequest<TenantId>) -> Result<Page<Tenant, TenantId>, StoreError>;
-    /// Adds a key.
-    async fn create_key(&self, key: &ApiKey) -> Result<(), StoreError>;
-    /// The key with this public prefix.
-    async fn key_by_prefix(&self, prefix: &str) -> Result<Option<ApiKey>, StoreError>;
+    /// Changes what an operator may change. A conflict when it is being deleted.
+    async fn patch_tenant(
+        &self,
+        tenant: TenantId,
+        patch: TenantPatch,
+        at: Timestamp,
+    ) -> Result<Tenant, StoreError>;
+    /// Destroys a tenant's encryption key, all its API keys and marks it as being deleted, in one
+    /// transaction. From then on what was encrypted for it cannot be read by anybody. Done again, it
+    /// changes nothing.
+    async fn destroy_tenant(&self, tenant: TenantId, at: Timestamp) -> Result<Tenant, StoreError>;
+    /// Removes rows of a tenant that is being deleted, at most about `limit`; everything but its own
+    /// row, its usage and its audit events. Returns how many went; when none are left, marks it as
+    /// deleted.
+    async fn remove_rows(&self, tenant: TenantId, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
+    /// Tenants that are being deleted: what a node goes on with when it starts.
+    async fn tenants_being_deleted(&self) -> Result<Vec<TenantId>, StoreError>;
+    /// Bytes of messages and events that are kept for a tenant, as of some minutes ago.
+    async fn storage_bytes(&self, tenant: TenantId) -> Result<u64, StoreError>;
+}
+
+/// API keys. Where a `Principal` is asked for, the keys of others are not found.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Adds a key with its first secret.
+    async fn create_key(
+        &self,
+        key: &ApiKey,
+        secret: &KeySecret,
+        stamp: Stamp,
+    ) -> Result<Outcome<ApiKey>, StoreError>;
+    /// What the text with this public prefix opens, expired or not.
+    async fn credential(&self, prefix: &str) -> Result<Option<Credential>, StoreError>;
+    /// One key.
+    async fn key(&self, of: Principal, id: ApiKeyId) -> Result<ApiKey, StoreError>;
+    /// Keys by id.
+    async fn keys(
+        &self,
+        of: Principal,
+        page: PageRequest<ApiKeyId>,
+    ) -> Result<Page<ApiKey, ApiKeyId>, StoreError>;
+    /// Changes a key.
+    async fn patch_key(
+        &self,
+        of: Principal,
+        id: ApiKeyId,
+        patch: KeyPatch,
+        at: Timestamp,
+    ) -> Result<ApiKey, StoreError>;
+    /// Adds a secret; those that are there expire at `old_until`, or before if they would anyway.
+    async fn rotate_key(
+        &self,
+        of: Principal,
+        id: ApiKeyId,
+        secret: &KeySecret,
+        old_until: Timestamp,
+        at: Timestamp,
+    ) -> Result<ApiKey, StoreError>;
+    /// Removes a key with its secrets.
+    async fn revoke_key(&self, of: Principal, id: ApiKeyId) -> Result<(), StoreError>;
+    /// Notes when keys were used; those that are gone are passed over, and no time goes backwards.
+    async fn touch_keys(&self, used: Vec<(ApiKeyId, Timestamp)>) -> Result<(), StoreError>;
     /// HMAC-SHA256 of a key's text under the pepper, to be stored or compared.
     fn key_hash(&self, text: &str) -> [u8; 32];
+    /// HMAC-SHA256 of a stream token's payload, under a key of its own.
+    fn stream_token_mac(&self, payload: &[u8]) -> [u8; 32];
+}
+
+/// The audit log. There is no way to change or remove what is in it.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Appends.
+    async fn append_audit(&self, events: Vec<AuditEvent>) -> Result<(), StoreError>;
+    /// A page of a tenant's log, or of the operator's, newest first.
+    async fn audit_events(
+        &self,
+        of: Principal,
+        filter: &AuditFilter,
+        page: PageRequest<AuditEventId>,
+    ) -> Result<Page<AuditEvent, AuditEventId>, StoreError>;
+}
+
+/// Usage by tenant and day. Messages and deliveries are counted by the writes that make them.
+#[async_trait]
+pub trait UsageLog: Send + Sync {
+    /// Adds to what was used.
+    async fn add_usage(&self, day: Day, used: Vec<(TenantId, Usage)>) -> Result<(), StoreError>;
+    /// What a tenant has used from one day to another, both included; days without use are left out.
+    async fn usage(&self, tenant: TenantId, from: Day, to: Day) -> Result<Vec<UsageDay>, StoreError>;
 }
 
 /// Instances and their histories.
 #[async_trait]
 pub trait Instances: Send + Sync {
-    /// Adds an instance, with its first history row and `instance.created`. The idempotency record
-    /// keeps the instance's JSON.
+    /// Adds an instance, with its first history row and `instance.created`, and a key if one is given.
+    /// The idempotency record keeps the instance's JSON.
     async fn create_instance(
         &self,
         tenant: TenantId,
         new: NewInstance,
-        idempotency: Option<Idempotency>,
+        key: Option<(&ApiKey, &KeySecret)>,
+        stamp: Stamp,
     ) -> Result<Outcome<Instance>, StoreError>;
     /// One instance.
     async fn instance(&self, tenant: TenantId, id: InstanceId) -> Result<Instance, StoreError>;
-    /// A tenant's instances by id.
+    /// A tenant's instances by id; of these only, unless it is empty.
     async fn instances(
         &self,
         tenant: TenantId,
+        among: &[InstanceId],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError>;
     /// How many instances a tenant has.
@@ -155,7 +258,7 @@ pub trait Messages: Send + Sync {
         &self,
         owner: Owner,
         new: NewMessage,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Message>, StoreError>;
     /// Makes inbound facts durable with their events, all or none. What is there already, by
     /// `(instance, chat, sender, whatsapp_id)`, is passed over.
@@ -368,17 +471,42 @@ pub trait Node: Send + Sync {
     /// A round trip that proves that the database can be written.
     async fn check(&self) -> Result<(), StoreError>;
     /// Removes what has had its time: expired link state and idempotency records, and events and
-    /// messages older than the retention. Bounded work; returns how many rows went.
+    /// messages older than the retention, a tenant's own where it has one. Bounded work; returns how
+    /// many rows went.
     async fn sweep(&self, now: Timestamp, retention: Duration) -> Result<u64, StoreError>;
 }
 
 /// Everything together, as the composition hands it around.
 pub trait Store:
-    Tenants + Instances + Messages + EventLog + Replies + LinkState + Webhooks + Node + Send + Sync
+    Tenants
+    + Keys
+    + Audit
+    + UsageLog
+    + Instances
+    + Messages
+    + EventLog
+    + Replies
+    + LinkState
+    + Webhooks
+    + Node
+    + Send
+    + Sync
 {
 }
 
 impl<T> Store for T where
-    T: Tenants + Instances + Messages + EventLog + Replies + LinkState + Webhooks + Node + Send + Sync
+    T: Tenants
+        + Keys
+        + Audit
+        + UsageLog
+        + Instances
+        + Messages
+        + EventLog
+        + Replies
+        + LinkState
+        + Webhooks
+        + Node
+        + Send
+        + Sync
 {
 }

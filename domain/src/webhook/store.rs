@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{Event, EventType, NewEvent};
 use crate::page::{Page, PageRequest};
-use crate::store::{Idempotency, Outcome, StoreError};
+use crate::store::{Idempotency, Outcome, Stamp, StoreError};
 use crate::{Address, EventId, InstanceId, TenantId, Timestamp, WebhookId};
 
 /// A webhook with what delivering it takes: what its actor starts with.
@@ -273,7 +273,7 @@ pub trait Webhooks: Send + Sync {
         &self,
         tenant: TenantId,
         event: NewEvent,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Arc<Event>>, StoreError>;
     /// Events by their place in the log; those that are gone are left out.
     async fn events_at(&self, tenant: TenantId, seqs: &[i64]) -> Result<Vec<Arc<Event>>, StoreError>;

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-use roost_domain::store::{StoreError, Tenants};
-use roost_domain::tenant::{ApiKey, Principal};
+use roost_domain::api_key::{ApiKey, KeySecret, Principal, Scopes};
+use roost_domain::store::{Keys, Stamp, StoreError};
 use roost_domain::time::Entropy;
 use roost_domain::{ApiKeyId, Clock};
 
@@ -60,7 +60,7 @@ impl fmt::Debug for KeyText {
 
 /// Makes a key and keeps its row. The returned text cannot be had again.
 pub async fn create(
-    store: &(impl Tenants + ?Sized),
+    store: &(impl Keys + ?Sized),
     principal: Principal,
     name: &str,
     clock: &dyn Clock,
@@ -70,14 +70,27 @@ pub async fn create(
     let created_at = clock.now();
     let unix_ms = u64::try_from(created_at.unix_ms()).unwrap_or_default();
     store
-        .create_key(&ApiKey {
-            id: ApiKeyId::from_parts(unix_ms, entropy.bits()),
-            principal,
-            name: name.to_owned(),
-            prefix: text.prefix().to_owned(),
-            hash: store.key_hash(text.reveal()),
-            created_at,
-        })
+        .create_key(
+            &ApiKey {
+                id: ApiKeyId::from_parts(unix_ms, entropy.bits()),
+                principal,
+                name: name.to_owned(),
+                scopes: Scopes::All,
+                instances: Vec::new(),
+                allowed_networks: Vec::new(),
+                calls_per_minute: None,
+                expires_at: None,
+                last_used_at: None,
+                created_at,
+                updated_at: created_at,
+            },
+            &KeySecret {
+                prefix: text.prefix().to_owned(),
+                hash: store.key_hash(text.reveal()),
+                expires_at: None,
+            },
+            Stamp::default(),
+        )
         .await?;
     Ok(text)
 }

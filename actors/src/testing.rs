@@ -16,7 +16,7 @@ use roost_domain::engine::{
 };
 use roost_domain::instance::{Account, Instance, InstanceState};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, Sender};
-use roost_domain::store::{Outcome, Store, Tenants as _};
+use roost_domain::store::{Outcome, Stamp, Store, Tenants as _};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::Entropy;
 use roost_domain::webhook::client::WebhookClient;
@@ -332,11 +332,7 @@ impl TestNode {
         let tenant = TenantId::from_parts(1_700_000_000_000, rand::random());
         let now = SystemClock.now();
         store
-            .create_tenant(&Tenant {
-                id: tenant,
-                name: "a".into(),
-                created_at: now,
-            })
+            .create_tenant(&Tenant::new(tenant, "a".into(), now), None, Stamp::default())
             .await
             .unwrap();
         let engine = ScriptedEngine::new();
@@ -363,7 +359,12 @@ impl TestNode {
             name: "a number".into(),
             proxy: None,
         };
-        match self.instances().create(self.tenant, create, None).await.unwrap() {
+        match self
+            .instances()
+            .create(self.tenant, create, None, Stamp::default())
+            .await
+            .unwrap()
+        {
             Outcome::Done(instance) => instance.id,
             Outcome::Replayed(_) => panic!("nothing to replay"),
         }
@@ -411,7 +412,11 @@ impl TestNode {
             reply_to: None,
             wait,
         };
-        match self.instances().send(self.tenant, id, request, None).await? {
+        match self
+            .instances()
+            .send(self.tenant, id, request, Stamp::default())
+            .await?
+        {
             Outcome::Done(message) => Ok(message),
             Outcome::Replayed(_) => panic!("nothing to replay"),
         }

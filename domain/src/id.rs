@@ -25,7 +25,7 @@ macro_rules! id {
             pub const PREFIX: &'static str = $prefix;
 
             /// Makes an id from the milliseconds since the epoch and 80 random bits.
-            pub fn from_parts(unix_ms: u64, random: u128) -> Self {
+            pub const fn from_parts(unix_ms: u64, random: u128) -> Self {
                 Self(Ulid::from_parts(unix_ms, random))
             }
 

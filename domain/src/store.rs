@@ -49,6 +49,9 @@ pub enum StoreError {
     Corrupt(String),
 }
 
+/// Stands in the place of a tenant where answers to the operator's calls are kept. No tenant has this id.
+pub const OPERATORS: TenantId = TenantId::from_parts(0, 0);
+
 /// What makes a request repeatable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {

@@ -3,8 +3,8 @@
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use roost_domain::TenantId;
+use roost_domain::api_key::Principal;
 use roost_domain::store::{StoreError, Tenants};
-use roost_domain::tenant::Principal;
 
 use super::{Common, node, say, tenant};
 use crate::api_key;

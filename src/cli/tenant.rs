@@ -1,7 +1,7 @@
 //! `roost tenant create`
 
 use clap::Subcommand;
-use roost_domain::store::Tenants;
+use roost_domain::store::{Stamp, Tenants};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, TenantId};
@@ -28,7 +28,7 @@ impl TenantCommand {
         check_name(&name)?;
         let store = node::open(&common).await?;
         let tenant = new(&name);
-        store.create_tenant(&tenant).await?;
+        store.create_tenant(&tenant, None, Stamp::default()).await?;
         store.close().await;
         say(&format!("{}\n", tenant.id));
         Ok(())
@@ -39,11 +39,8 @@ impl TenantCommand {
 pub(super) fn new(name: &str) -> Tenant {
     let created_at = SystemClock.now();
     let unix_ms = u64::try_from(created_at.unix_ms()).unwrap_or_default();
-    Tenant {
-        id: TenantId::from_parts(unix_ms, OsEntropy.bits()),
-        name: name.to_owned(),
-        created_at,
-    }
+    let id = TenantId::from_parts(unix_ms, OsEntropy.bits());
+    Tenant::new(id, name.to_owned(), created_at)
 }
 
 pub(super) fn check_name(name: &str) -> anyhow::Result<()> {

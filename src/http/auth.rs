@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use roost_domain::tenant::{ApiKey, Principal};
+use roost_domain::api_key::{Credential, Principal};
 use roost_domain::{ErrorCode, TenantId};
 use subtle::ConstantTimeEq;
 
@@ -32,17 +32,17 @@ pub struct Operator;
 
 /// Rows of keys that were used a moment ago, so that a call reads no key from the database.
 #[derive(Default)]
-pub struct KeyCache(Mutex<HashMap<String, (Instant, ApiKey)>>);
+pub struct KeyCache(Mutex<HashMap<String, (Instant, Credential)>>);
 
 impl KeyCache {
-    fn get(&self, prefix: &str) -> Option<ApiKey> {
+    fn get(&self, prefix: &str) -> Option<Credential> {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         rows.get(prefix)
             .filter(|(read_at, _)| read_at.elapsed() < CACHED_FOR)
-            .map(|(_, key)| key.clone())
+            .map(|(_, found)| found.clone())
     }
 
-    fn put(&self, key: ApiKey) {
+    fn put(&self, found: Credential) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rows.len() >= CACHED_MAX {
             rows.retain(|_, (read_at, _)| read_at.elapsed() < CACHED_FOR);
@@ -50,7 +50,7 @@ impl KeyCache {
                 rows.clear();
             }
         }
-        rows.insert(key.prefix.clone(), (Instant::now(), key));
+        rows.insert(found.secret.prefix.clone(), (Instant::now(), found));
     }
 }
 
@@ -85,15 +85,15 @@ async fn principal(headers: &HeaderMap, gateway: &Gateway) -> Answer<Principal> 
     let row = match gateway.keys.get(key.prefix()) {
         Some(row) => row,
         None => {
-            let row = gateway.store.key_by_prefix(key.prefix()).await?;
+            let row = gateway.store.credential(key.prefix()).await?;
             let row = row.ok_or_else(|| refused("the API key is not valid"))?;
             gateway.keys.put(row.clone());
             row
         }
     };
     let hash = gateway.store.key_hash(key.reveal());
-    if bool::from(hash.ct_eq(&row.hash)) {
-        Ok(row.principal)
+    if bool::from(hash.ct_eq(&row.secret.hash)) {
+        Ok(row.key.principal)
     } else {
         Err(refused("the API key is not valid"))
     }

@@ -85,6 +85,9 @@ fn shape(code: ErrorCode) -> (StatusCode, &'static str) {
             (StatusCode::CONFLICT, "The first request is still being worked on")
         }
         ErrorCode::LimitReached => (StatusCode::FORBIDDEN, "The limit is reached"),
+        ErrorCode::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "A rate limit is reached"),
+        ErrorCode::TenantSuspended => (StatusCode::FORBIDDEN, "The tenant is suspended"),
+        ErrorCode::PolicyViolation => (StatusCode::FORBIDDEN, "The policy of the instance forbids it"),
         ErrorCode::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "Too much at once"),
         ErrorCode::Unavailable => (
             StatusCode::SERVICE_UNAVAILABLE,

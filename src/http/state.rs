@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use roost_actors::instance::Instances;
 use roost_actors::webhook::Webhooks;
 use roost_actors::{Runtime, Streams};
-use roost_domain::store::{Idempotency, Store};
+use roost_domain::store::{Idempotency, Stamp, Store};
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, ErrorCode};
 use tokio::sync::Semaphore;
@@ -181,6 +181,14 @@ impl Http {
 }
 
 impl Gateway {
+    /// What is made durable with a write.
+    pub fn stamp(&self, repeatable: Option<Repeatable>, status: StatusCode) -> Stamp {
+        Stamp {
+            idempotency: repeatable.map(|repeatable| self.record(repeatable, status)),
+            audit: None,
+        }
+    }
+
     /// What the store keeps of a request that has an idempotency key.
     pub fn record(&self, repeatable: Repeatable, status: StatusCode) -> Idempotency {
         repeatable.record(status, self.clock.now(), self.idempotency_ttl)

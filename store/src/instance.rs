@@ -3,16 +3,17 @@
 mod write;
 
 use async_trait::async_trait;
+use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::instance::DesiredState;
 use roost_domain::instance::{
     HistoryEntry, Instance, InstancePatch, InstanceState, NewInstance, StateChange,
 };
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::store::{Idempotency, Instances, Outcome, StoreError};
+use roost_domain::store::{Instances, Outcome, Stamp, StoreError};
 use roost_domain::{Epoch, InstanceId, Owner, TenantId, Timestamp};
 
 use crate::SqlStore;
-use crate::crypto::{Keyring, Place};
+use crate::crypto::{self, Keyring, Place};
 use crate::database::{Column, Row, Rows, Statement};
 
 /// Columns of an instance `i` with its tenant `t`, in the order in which [`from_row`] reads them.
@@ -49,11 +50,23 @@ static OF_TENANT: Statement = Statement::new(concat!(
      WHERE i.tenant_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
 ));
 
+static AMONG: Statement = Statement::with_rows(
+    concat!(
+        "SELECT ",
+        columns!(),
+        " FROM (SELECT DISTINCT id FROM {rows} AS n) AS r {lite:CROSS }JOIN instance AS i ON i.id = r.id \
+         JOIN tenant AS t ON t.id = i.tenant_id \
+         WHERE i.tenant_id = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
+    ),
+    &[Column::Text("id")],
+);
+
+/// A suspended tenant's rest, and one that is being deleted has none any more.
 static RUNNING: Statement = Statement::new(concat!(
     "SELECT ",
     columns!(),
     " FROM instance AS i JOIN tenant AS t ON t.id = i.tenant_id \
-     WHERE i.desired_state = 'running' AND i.id > $1 ORDER BY i.id LIMIT $2"
+     WHERE i.desired_state = 'running' AND t.state = 'active' AND i.id > $1 ORDER BY i.id LIMIT $2"
 ));
 
 static COUNT: Statement = Statement::new("SELECT count(*) FROM instance WHERE tenant_id = $1");
@@ -110,6 +123,8 @@ pub(crate) fn from_row(row: &Row, keyring: &Keyring) -> Result<Instance, StoreEr
     let tenant_id: TenantId = row.parse(1)?;
     let proxy = match row.opt_bytes(9)? {
         None => None,
+        // What was sealed with a key that is destroyed is gone.
+        Some(_) if crypto::is_destroyed(&row.bytes(14)?) => None,
         Some(sealed) => {
             let plain = keyring
                 .tenant(tenant_id, &row.bytes(14)?)
@@ -196,13 +211,15 @@ impl Instances for SqlStore {
         &self,
         tenant: TenantId,
         new: NewInstance,
-        idempotency: Option<Idempotency>,
+        key: Option<(&ApiKey, &KeySecret)>,
+        stamp: Stamp,
     ) -> Result<Outcome<Instance>, StoreError> {
         self.writer()
             .direct(write::Create {
                 tenant,
                 new,
-                idempotency,
+                key: key.map(|(key, secret)| (key.clone(), secret.clone())),
+                stamp,
             })
             .await
     }
@@ -220,6 +237,7 @@ impl Instances for SqlStore {
     async fn instances(
         &self,
         tenant: TenantId,
+        among: &[InstanceId],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
         let args = self
@@ -228,7 +246,15 @@ impl Instances for SqlStore {
             .text(tenant)
             .text(after_text(page.after))
             .int(i64::from(page.limit) + 1);
-        let rows = self.reader().fetch(&OF_TENANT, args).await?;
+        let rows = if among.is_empty() {
+            self.reader().fetch(&OF_TENANT, args).await?
+        } else {
+            let mut rows = AMONG.rows(self.reader().dialect());
+            for id in among {
+                rows.id(id).end();
+            }
+            self.reader().fetch(&AMONG, args.rows(rows)).await?
+        };
         self.instances_of(&rows, page.limit)
     }
 

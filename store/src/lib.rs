@@ -7,11 +7,13 @@
 //!
 //! After a crash everything that was answered is there, and nothing is half there.
 
+mod audit;
 mod config;
 mod crypto;
 mod database;
 mod event;
 mod instance;
+mod key;
 mod link_state;
 mod master_key;
 mod message;
@@ -26,6 +28,7 @@ mod stop_point;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod usage;
 mod webhook;
 mod writer;
 

@@ -11,7 +11,7 @@ use roost_domain::message::{
     Origin, Quoted, Sender, StatusChange,
 };
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
-use roost_domain::store::{Idempotency, Messages, Outcome, StoreError};
+use roost_domain::store::{Messages, Outcome, Stamp, StoreError};
 use roost_domain::{Address, InstanceId, MessageId, Owner, PhoneNumber, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -212,8 +212,9 @@ fn ms(time: Option<Timestamp>) -> Option<i64> {
     time.map(Timestamp::unix_ms)
 }
 
-/// A row for [`INSERT`].
-pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<(), StoreError> {
+/// A row for [`INSERT`]. Returns how many bytes are kept of its text.
+pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<usize, StoreError> {
+    let body = body(message)?;
     rows.id(message.id)
         .id(message.tenant_id)
         .id(message.instance_id)
@@ -224,8 +225,7 @@ pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<(), Store
         None => rows.id(""),
     };
     rows.text(&message.whatsapp_id).id(message.status.as_str());
-    rows.opt_text(failure_json(message)?.as_deref())
-        .text(&body(message)?);
+    rows.opt_text(failure_json(message)?.as_deref()).text(&body);
     rows.int(message.created_at.unix_ms())
         .opt_int(ms(message.sent_at))
         .opt_int(ms(message.delivered_at));
@@ -235,7 +235,7 @@ pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<(), Store
     rows.opt_int(ms(message.revoked_at))
         .opt_int(ms(message.expires_at))
         .end();
-    Ok(())
+    Ok(body.len())
 }
 
 /// A row for [`UPDATE`].
@@ -291,15 +291,9 @@ impl Messages for SqlStore {
         &self,
         owner: Owner,
         new: NewMessage,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Message>, StoreError> {
-        self.writer()
-            .planned(write::Accept {
-                owner,
-                new,
-                idempotency,
-            })
-            .await
+        self.writer().planned(write::Accept { owner, new, stamp }).await
     }
 
     async fn record_inbound(&self, owner: Owner, batch: Vec<Inbound>) -> Result<(), StoreError> {

@@ -10,8 +10,9 @@ use roost::app::App;
 use roost::config::{self, Layers};
 use roost::system::{OsEntropy, SystemClock};
 use roost_domain::TenantId;
-use roost_domain::store::Tenants;
-use roost_domain::tenant::{Principal, Tenant};
+use roost_domain::api_key::Principal;
+use roost_domain::store::{Stamp, Tenants};
+use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
 use serde_json::{Value, json};
@@ -188,11 +189,11 @@ impl World {
         let id = TenantId::from_parts(created_at.unix_ms().unsigned_abs(), OsEntropy.bits());
         self.app()
             .store()
-            .create_tenant(&Tenant {
-                id,
-                name: "test".into(),
-                created_at,
-            })
+            .create_tenant(
+                &Tenant::new(id, "test".into(), created_at),
+                None,
+                Stamp::default(),
+            )
             .await
             .unwrap();
         id

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::instance::{
     DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, PairingMethod,
 };
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::slot::Slot;
-use roost_domain::store::{Idempotency, Outcome};
+use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -57,12 +58,13 @@ impl Instances {
         &self.parts.node
     }
 
-    /// Adds an instance, not connected yet.
+    /// Adds an instance, not connected yet. A key that is made with it is bound to it.
     pub async fn create(
         &self,
         tenant: TenantId,
         create: CreateInstance,
-        idempotency: Option<Idempotency>,
+        mut key: Option<(ApiKey, KeySecret)>,
+        stamp: Stamp,
     ) -> Result<Outcome<Instance>, CallError> {
         check_name(&create.name)?;
         create.proxy.as_deref().map_or(Ok(()), check_proxy)?;
@@ -81,7 +83,11 @@ impl Instances {
             proxy: create.proxy,
             created_at: now,
         };
-        Ok(node.store.create_instance(tenant, new, idempotency).await?)
+        if let Some((key, _)) = &mut key {
+            key.instances = vec![id];
+        }
+        let key = key.as_ref().map(|(key, secret)| (key, secret));
+        Ok(node.store.create_instance(tenant, new, key, stamp).await?)
     }
 
     /// One instance.
@@ -89,13 +95,14 @@ impl Instances {
         Ok(self.node().store.instance(tenant, id).await?)
     }
 
-    /// A tenant's instances by id.
+    /// A tenant's instances by id; of these only, unless it is empty.
     pub async fn list(
         &self,
         tenant: TenantId,
+        among: &[InstanceId],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, CallError> {
-        Ok(self.node().store.instances(tenant, page).await?)
+        Ok(self.node().store.instances(tenant, among, page).await?)
     }
 
     /// Changes its name or its proxy; a proxy is used from the next connection on.
@@ -171,7 +178,7 @@ impl Instances {
         tenant: TenantId,
         id: InstanceId,
         request: SendRequest,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Message>, CallError> {
         if matches!(request.to, Address::Group(_)) {
             let detail = "messages to groups are not supported yet".to_owned();
@@ -201,7 +208,7 @@ impl Instances {
             to,
             content,
             reply_to,
-            idempotency,
+            stamp,
             settled,
             ride,
             reply,

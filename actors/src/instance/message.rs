@@ -7,7 +7,7 @@ use ractor::Message as ActorMessage;
 use roost_domain::engine::{Link, LinkFact, OpenError, SendError};
 use roost_domain::instance::Instance;
 use roost_domain::message::{Content, Message, Quoted};
-use roost_domain::store::{Idempotency, Outcome};
+use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{Address, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ pub(crate) struct SendCall {
     pub to: Address,
     pub content: Content,
     pub reply_to: Option<Quoted>,
-    pub idempotency: Option<Idempotency>,
+    pub stamp: Stamp,
     /// Is told of the message once WhatsApp's server has it or refused it.
     pub settled: Option<oneshot::Sender<Message>>,
     pub ride: Ride,

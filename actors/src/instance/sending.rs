@@ -69,7 +69,7 @@ impl Session {
             to,
             content,
             reply_to,
-            idempotency,
+            stamp,
             settled,
             ride,
             reply,
@@ -88,7 +88,7 @@ impl Session {
         let (node, owner, reporter) = (Arc::clone(&self.node), self.owner, self.reporter.clone());
         self.calls.spawn(async move {
             let result = if node.placement.holds_lease() {
-                node.store.accept(owner, new, idempotency).await
+                node.store.accept(owner, new, stamp).await
             } else {
                 Err(StoreError::Fenced)
             };

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use roost_domain::event::{Event, EventType, NewEvent};
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::slot::{Place, Slot};
-use roost_domain::store::{Idempotency, Outcome, StoreError};
+use roost_domain::store::{Idempotency, Outcome, Stamp, StoreError};
 use roost_domain::webhook::client::TargetError;
 use roost_domain::webhook::store::{DeliveryDetail, DeliveryFilter, WebhookPatch};
 use roost_domain::webhook::{
@@ -258,7 +258,7 @@ impl Webhooks {
         &self,
         tenant: TenantId,
         event: PublishEvent,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Arc<Event>>, CallError> {
         let event = NewEvent {
             kind: EventType::Custom(event.kind),
@@ -266,7 +266,7 @@ impl Webhooks {
             chat: event.chat,
             data: event.data,
         };
-        Ok(self.node().store.publish(tenant, event, idempotency).await?)
+        Ok(self.node().store.publish(tenant, event, stamp).await?)
     }
 
     /// Numbers of all webhooks of this node.

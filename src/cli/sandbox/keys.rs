@@ -3,8 +3,8 @@
 use std::fs;
 
 use anyhow::Context;
-use roost_domain::store::Tenants;
-use roost_domain::tenant::Principal;
+use roost_domain::api_key::Principal;
+use roost_domain::store::{Keys as _, Stamp, Tenants};
 use serde::{Deserialize, Serialize};
 
 use crate::api_key::{self, KeyText};
@@ -24,7 +24,10 @@ pub(super) struct Keys {
 }
 
 /// The keys of the last start when they are still valid, else new ones with a new tenant.
-pub(super) async fn load_or_create(store: &impl Tenants, data: &Data) -> anyhow::Result<Keys> {
+pub(super) async fn load_or_create(
+    store: &(impl Tenants + roost_domain::store::Keys),
+    data: &Data,
+) -> anyhow::Result<Keys> {
     let path = data.path(FILE);
     let kept = fs::read(&path)
         .ok()
@@ -36,7 +39,7 @@ pub(super) async fn load_or_create(store: &impl Tenants, data: &Data) -> anyhow:
         return Ok(keys);
     }
     let demo = tenant::new("demo");
-    store.create_tenant(&demo).await?;
+    store.create_tenant(&demo, None, Stamp::default()).await?;
     let make = |principal| api_key::create(store, principal, "sandbox", &SystemClock, &OsEntropy);
     let keys = Keys {
         api_key: make(Principal::Tenant(demo.id)).await?.reveal().to_owned(),
@@ -47,10 +50,10 @@ pub(super) async fn load_or_create(store: &impl Tenants, data: &Data) -> anyhow:
     Ok(keys)
 }
 
-async fn is_valid(store: &impl Tenants, text: &str) -> anyhow::Result<bool> {
+async fn is_valid(store: &impl roost_domain::store::Keys, text: &str) -> anyhow::Result<bool> {
     let Some(key) = KeyText::parse(text) else {
         return Ok(false);
     };
-    let row = store.key_by_prefix(key.prefix()).await?;
-    Ok(row.is_some_and(|row| row.hash == store.key_hash(key.reveal())))
+    let found = store.credential(key.prefix()).await?;
+    Ok(found.is_some_and(|found| found.secret.hash == store.key_hash(key.reveal())))
 }

@@ -8,7 +8,7 @@
 //! A ciphertext is `version (1) | key id (4) | nonce (12) | AES-256-GCM text and tag`. The row's
 //! identity is the associated data: a value copied to another row does not open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aes_gcm::aead::AeadInOut;
@@ -32,13 +32,21 @@ const TENANTS_CACHED_MAX: usize = 10_000;
 /// Bytes of a tenant's salt.
 pub(crate) const SALT_BYTES: usize = 32;
 
+/// Whether a tenant's salt, and with it the tenant's key, is destroyed.
+pub(crate) fn is_destroyed(salt: &[u8]) -> bool {
+    salt.iter().all(|byte| *byte == 0)
+}
+
 /// Derives and keeps keys.
 pub(crate) struct Keyring {
     master: Hkdf<Sha256>,
     key_id: [u8; 4],
     pepper: Zeroizing<[u8; 32]>,
+    stream_tokens: Zeroizing<[u8; 32]>,
     entropy: Arc<dyn Entropy>,
     tenants: Mutex<HashMap<TenantId, Arc<TenantKey>>>,
+    /// Tenants whose keys are destroyed: one that is still being used is not kept again.
+    destroyed: Mutex<HashSet<TenantId>>,
 }
 
 impl Keyring {
@@ -48,12 +56,16 @@ impl Keyring {
         expand(&master, &[b"key id"], &mut key_id);
         let mut pepper = Zeroizing::new([0; 32]);
         expand(&master, &[b"api key pepper"], &mut *pepper);
+        let mut stream_tokens = Zeroizing::new([0; 32]);
+        expand(&master, &[b"stream tokens"], &mut *stream_tokens);
         Self {
             master,
             key_id,
             pepper,
+            stream_tokens,
             entropy,
             tenants: Mutex::default(),
+            destroyed: Mutex::default(),
         }
     }
 
@@ -66,14 +78,12 @@ impl Keyring {
 
     /// HMAC-SHA256 of an API key's text.
     pub(crate) fn api_key_hash(&self, text: &str) -> [u8; 32] {
-        // HMAC takes keys of every length.
-        match <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(&*self.pepper) {
-            Ok(mut mac) => {
-                mac.update(text.as_bytes());
-                mac.finalize().into_bytes().into()
-            }
-            Err(_) => [0; 32],
-        }
+        hmac(&self.pepper, text.as_bytes())
+    }
+
+    /// HMAC-SHA256 of a stream token's payload.
+    pub(crate) fn stream_token_mac(&self, payload: &[u8]) -> [u8; 32] {
+        hmac(&self.stream_tokens, payload)
     }
 
     /// A new tenant's salt.
@@ -107,11 +117,35 @@ impl Keyring {
             entropy: self.entropy.clone(),
         });
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let destroyed = self.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
+        if destroyed.contains(&tenant) {
+            return key;
+        }
         if tenants.len() >= TENANTS_CACHED_MAX {
             tenants.clear();
         }
         tenants.insert(tenant, key.clone());
         key
+    }
+
+    /// Lets go of the key of a tenant whose salt is destroyed.
+    pub(crate) fn forget(&self, tenant: TenantId) {
+        // In the order in which `tenant` takes them.
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut destroyed = self.destroyed.lock().unwrap_or_else(PoisonError::into_inner);
+        destroyed.insert(tenant);
+        tenants.remove(&tenant);
+    }
+}
+
+fn hmac(key: &[u8; 32], text: &[u8]) -> [u8; 32] {
+    // HMAC takes keys of every length.
+    match <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key) {
+        Ok(mut mac) => {
+            mac.update(text);
+            mac.finalize().into_bytes().into()
+        }
+        Err(_) => [0; 32],
     }
 }
 

@@ -1,17 +1,19 @@
 //! Writes of instances.
 
 use async_trait::async_trait;
+use roost_domain::api_key::{ApiKey, KeySecret, Principal};
 use roost_domain::event::{EventType, NewEvent};
 use roost_domain::instance::{
     AccountChange, DesiredState, Instance, InstancePatch, InstanceState, NewInstance, StateChange,
 };
 use roost_domain::message::FailureReason;
-use roost_domain::store::{Idempotency, Outcome, StoreError};
+use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::{Epoch, InstanceId, Owner, TenantId, Timestamp};
 
 use super::{BY_IDS, from_row};
 use crate::crypto::Place;
 use crate::database::{Failure, Statement};
+use crate::key;
 use crate::message::write::{PENDING_BATCH, fail_pending};
 use crate::tenant;
 use crate::writer::Transaction;
@@ -30,7 +32,8 @@ static DELETE_HISTORY: Statement = Statement::new("DELETE FROM instance_history 
 pub(super) struct Create {
     pub(super) tenant: TenantId,
     pub(super) new: NewInstance,
-    pub(super) idempotency: Option<Idempotency>,
+    pub(super) key: Option<(ApiKey, KeySecret)>,
+    pub(super) stamp: Stamp,
 }
 
 #[async_trait]
@@ -43,17 +46,20 @@ impl Direct for Create {
     ) -> Result<Result<Outcome<Instance>, StoreError>, Failure> {
         let mut needs = Needs::default();
         needs.tenant(self.tenant);
-        if let Some(idempotency) = &self.idempotency {
-            needs.reply(self.tenant, &idempotency.key);
-        }
+        needs.stamp(self.tenant, &self.stamp);
         let mut draft = Draft::load(transaction, needs).await?;
         if let Err(error) = draft.check_tenant(self.tenant) {
             return Ok(Err(error));
         }
-        match draft.reply(self.tenant, &self.idempotency) {
+        match draft.reply(self.tenant, &self.stamp) {
             Err(error) => return Ok(Err(error)),
             Ok(Some(replay)) => return Ok(Ok(Outcome::Replayed(replay))),
             Ok(None) => {}
+        }
+        if let Some((key, _)) = &self.key
+            && key.principal != Principal::Tenant(self.tenant)
+        {
+            return Ok(Err(StoreError::NotFound));
         }
         let instance = self.instance();
         draft.insert_instance(&instance);
@@ -62,8 +68,13 @@ impl Direct for Create {
             self.tenant,
             NewEvent::instance(EventType::InstanceCreated, &instance),
         );
-        draft.keep_reply(self.tenant, &self.idempotency, || json(&instance));
+        draft.keep(self.tenant, &self.stamp, || {
+            key::with_key(&instance, self.key.as_ref().map(|(key, _)| key))
+        });
         draft.flush(transaction).await?;
+        if let Some((key, secret)) = &self.key {
+            key::insert(transaction, key, secret).await?;
+        }
         if let Some(proxy) = &self.new.proxy {
             set_proxy(transaction, self.tenant, instance.id, Some(proxy)).await?;
         }
@@ -90,11 +101,6 @@ impl Create {
             epoch: Epoch(0),
         }
     }
-}
-
-fn json(instance: &Instance) -> String {
-    // A struct with text keys can always be written.
-    serde_json::to_string(instance).unwrap_or_default()
 }
 
 async fn set_proxy(

@@ -5,7 +5,7 @@ use roost_domain::event::{EventType, NewEvent};
 use roost_domain::message::{
     Direction, FailureReason, Message, MessageStatus, NewMessage, Origin, StatusChange,
 };
-use roost_domain::store::{Idempotency, Outcome, StoreError};
+use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::{MessageId, Owner, Timestamp};
 
 use super::from_row;
@@ -36,7 +36,7 @@ static DUE: Statement = Statement::new(concat!(
 pub(super) struct Accept {
     pub(super) owner: Owner,
     pub(super) new: NewMessage,
-    pub(super) idempotency: Option<Idempotency>,
+    pub(super) stamp: Stamp,
 }
 
 impl Planned for Accept {
@@ -44,14 +44,12 @@ impl Planned for Accept {
 
     fn needs(&self, needs: &mut Needs) {
         needs.owner(self.owner);
-        if let Some(idempotency) = &self.idempotency {
-            needs.reply(self.owner.tenant, &idempotency.key);
-        }
+        needs.stamp(self.owner.tenant, &self.stamp);
     }
 
     fn plan(&self, draft: &mut Draft) -> Result<Outcome<Message>, StoreError> {
         draft.check(self.owner)?;
-        if let Some(replay) = draft.reply(self.owner.tenant, &self.idempotency)? {
+        if let Some(replay) = draft.reply(self.owner.tenant, &self.stamp)? {
             return Ok(Outcome::Replayed(replay));
         }
         if draft.has_message(self.new.id) {
@@ -60,7 +58,7 @@ impl Planned for Accept {
             ));
         }
         let message = self.message();
-        draft.keep_reply(self.owner.tenant, &self.idempotency, || json(&message));
+        draft.keep(self.owner.tenant, &self.stamp, || json(&message));
         draft.insert_message(message.clone());
         Ok(Outcome::Done(message))
     }

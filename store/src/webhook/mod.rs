@@ -22,7 +22,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use roost_domain::event::{Event, NewEvent};
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::store::{Idempotency, Outcome, StoreError, Webhooks};
+use roost_domain::store::{Idempotency, Outcome, Stamp, StoreError, Webhooks};
 use roost_domain::webhook::store::{
     DeliveryCounts, DeliveryDetail, DeliveryFilter, Parked, Replay, ReplayScope, Settlement, WebhookDuty,
     WebhookPatch,
@@ -63,7 +63,10 @@ impl Webhooks for SqlStore {
             webhook,
             secret,
             max,
-            idempotency,
+            stamp: Stamp {
+                idempotency,
+                audit: None,
+            },
             reply: reply.unwrap_or_default(),
         };
         self.writer().direct(create).await
@@ -224,13 +227,9 @@ impl Webhooks for SqlStore {
         &self,
         tenant: TenantId,
         event: NewEvent,
-        idempotency: Option<Idempotency>,
+        stamp: Stamp,
     ) -> Result<Outcome<Arc<Event>>, StoreError> {
-        let publish = publish::Publish {
-            tenant,
-            event,
-            idempotency,
-        };
+        let publish = publish::Publish { tenant, event, stamp };
         around("publish", self.writer().planned(publish)).await
     }
 

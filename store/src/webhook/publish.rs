@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use roost_domain::TenantId;
 use roost_domain::event::{Event, NewEvent};
-use roost_domain::store::{Idempotency, Outcome, StoreError};
+use roost_domain::store::{Outcome, Stamp, StoreError};
 
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::Planned;
@@ -13,7 +13,7 @@ use crate::writer::unit::Planned;
 pub(super) struct Publish {
     pub(super) tenant: TenantId,
     pub(super) event: NewEvent,
-    pub(super) idempotency: Option<Idempotency>,
+    pub(super) stamp: Stamp,
 }
 
 impl Planned for Publish {
@@ -24,15 +24,13 @@ impl Planned for Publish {
         if let Some(instance) = self.event.instance_id {
             needs.tenant_of(instance);
         }
-        if let Some(idempotency) = &self.idempotency {
-            needs.reply(self.tenant, &idempotency.key);
-        }
+        needs.stamp(self.tenant, &self.stamp);
     }
 
     fn plan(&self, draft: &mut Draft) -> Result<Outcome<Arc<Event>>, StoreError> {
         draft.check_tenant(self.tenant)?;
         // A repetition is answered even when the instance is gone by now.
-        if let Some(replay) = draft.reply(self.tenant, &self.idempotency)? {
+        if let Some(replay) = draft.reply(self.tenant, &self.stamp)? {
             return Ok(Outcome::Replayed(replay));
         }
         if let Some(instance) = self.event.instance_id {
@@ -40,7 +38,7 @@ impl Planned for Publish {
         }
         let event = draft.append_event(self.tenant, self.event.clone());
         // An event's shape has text keys: JSON can always write it.
-        draft.keep_reply(self.tenant, &self.idempotency, || {
+        draft.keep(self.tenant, &self.stamp, || {
             serde_json::to_string(&*event).unwrap_or_default()
         });
         Ok(Outcome::Done(event))

@@ -33,7 +33,8 @@ static PAGE: Statement = Statement::new(concat!(
 ));
 
 static ENABLED: Statement = Statement::new(
-    "SELECT w.id, w.tenant_id FROM webhook AS w WHERE w.state = 'enabled' AND w.id > $1 ORDER BY w.id LIMIT $2",
+    "SELECT w.id, w.tenant_id FROM webhook AS w JOIN tenant AS t ON t.id = w.tenant_id \
+     WHERE w.state = 'enabled' AND t.state = 'active' AND w.id > $1 ORDER BY w.id LIMIT $2",
 );
 
 /// The few that wait or are dead have an index of their own, which SQLite does not choose by itself.

@@ -9,7 +9,7 @@ use roost_domain::webhook::{
 };
 use roost_domain::{Epoch, TenantId, Timestamp, WebhookId};
 
-use crate::crypto::{Keyring, Place, TenantKey};
+use crate::crypto::{self, Keyring, Place, TenantKey};
 use crate::database::{Args, Row};
 
 /// Columns of a webhook `w` with its tenant `t`, in the order in which [`WebhookRow::read`] reads them.
@@ -40,6 +40,8 @@ impl WebhookRow {
         let tenant_id: TenantId = row.parse(1)?;
         let headers = match row.opt_bytes(6)? {
             None => BTreeMap::new(),
+            // What was sealed with a key that is destroyed is gone.
+            Some(_) if crypto::is_destroyed(&row.bytes(20)?) => BTreeMap::new(),
             Some(sealed) => {
                 let key = keyring.tenant(tenant_id, &row.bytes(20)?);
                 let plain = key.webhook(id).open(Place::WebhookHeaders, sealed)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use roost_domain::event::{Event, EventType, NewEvent};
 use roost_domain::store::StoreError;
+use roost_domain::usage::Day;
 use roost_domain::webhook::store::{DeliveryChange, Settlement};
 use roost_domain::webhook::{DeadReason, DeliveryStatus, WebhookOwner, WebhookState};
 use roost_domain::{Epoch, TenantId, Timestamp, WebhookId};
@@ -238,8 +239,12 @@ impl HookDraft {
         }
         let at = transaction.now.unix_ms();
         let mut rows = transaction.rows(&SETTLE);
+        let day = Day::of(transaction.now);
         for ((webhook, seq), settled) in &self.settled {
             let event = &settled.event;
+            if settled.status == DeliveryStatus::Delivered {
+                transaction.tally.of(event.tenant_id, day).usage.deliveries += 1;
+            }
             rows.id(webhook).int(*seq).id(event.tenant_id).id(event.id);
             rows.id(&event.kind);
             rows.opt_text(event.instance_id.map(|id| id.to_string()).as_deref());

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use roost_domain::event::{EventType, NewEvent};
-use roost_domain::store::{Idempotency, Outcome, StoreError};
+use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::webhook::store::{Replay, ReplayScope, WebhookDuty, WebhookPatch};
 use roost_domain::webhook::{Webhook, WebhookOwner, WebhookSecret, WebhookState};
 use roost_domain::{TenantId, Timestamp, WebhookId};
@@ -137,7 +137,7 @@ pub(super) struct Create {
     pub(super) webhook: Webhook,
     pub(super) secret: WebhookSecret,
     pub(super) max: u64,
-    pub(super) idempotency: Option<Idempotency>,
+    pub(super) stamp: Stamp,
     /// The answer that is kept.
     pub(super) reply: String,
 }
@@ -153,15 +153,13 @@ impl Direct for Create {
         let tenant = self.webhook.tenant_id;
         let mut needs = Needs::default();
         needs.tenant(tenant);
-        if let Some(idempotency) = &self.idempotency {
-            needs.reply(tenant, &idempotency.key);
-        }
+        needs.stamp(tenant, &self.stamp);
         // Holds the tenant's log, so that the count below is right on every node.
         let mut draft = Draft::load(transaction, needs).await?;
         if let Err(error) = draft.check_tenant(tenant) {
             return Ok(Err(error));
         }
-        match draft.reply(tenant, &self.idempotency) {
+        match draft.reply(tenant, &self.stamp) {
             Err(error) => return Ok(Err(error)),
             Ok(Some(replay)) => return Ok(Ok(Outcome::Replayed(replay))),
             Ok(None) => {}
@@ -180,7 +178,7 @@ impl Direct for Create {
             tenant,
             NewEvent::webhook(EventType::WebhookCreated, &self.webhook),
         );
-        draft.keep_reply(tenant, &self.idempotency, || self.reply.clone());
+        draft.keep(tenant, &self.stamp, || self.reply.clone());
         draft.flush(transaction).await?;
         let key = tenant::key(transaction, tenant).await?;
         let args = row::tenants_part(transaction.args(), &self.webhook, &key)?;

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use roost_domain::audit::AuditEvent;
 use roost_domain::event::{Event, NewEvent};
 use roost_domain::instance::{HistoryEntry, Instance};
 use roost_domain::message::{Direction, Message};
-use roost_domain::store::{Idempotency, Replay, StoreError};
+use roost_domain::store::{Idempotency, Replay, Stamp, StoreError};
 use roost_domain::{Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
 
 use super::ids::Ids;
@@ -61,8 +62,11 @@ impl Needs {
         self.tenants.insert(tenant);
     }
 
-    pub(crate) fn reply(&mut self, tenant: TenantId, key: &str) {
-        self.replies.insert((tenant, key.to_owned()));
+    /// The answer that was given before to a call.
+    pub(crate) fn stamp(&mut self, tenant: TenantId, stamp: &Stamp) {
+        if let Some(idempotency) = &stamp.idempotency {
+            self.replies.insert((tenant, idempotency.key.clone()));
+        }
     }
 
     pub(crate) fn message(&mut self, instance: InstanceId, whatsapp_id: &str) {
@@ -138,6 +142,7 @@ pub(crate) struct Draft {
     pub(super) own: HashSet<(InstanceId, String)>,
     pub(super) amendments: Vec<(TenantId, InboundKey, Timestamp)>,
     pub(super) events: Vec<Arc<Event>>,
+    pub(super) audit: Vec<AuditEvent>,
     pub(crate) link: LinkDraft,
     pub(crate) hooks: HookDraft,
 }
@@ -158,6 +163,7 @@ impl Draft {
             own: HashSet::new(),
             amendments: Vec::new(),
             events: Vec::new(),
+            audit: Vec::new(),
             link: LinkDraft::default(),
             hooks: HookDraft::default(),
         }
@@ -195,12 +201,8 @@ impl Draft {
     }
 
     /// The answer that was given before to this request.
-    pub(crate) fn reply(
-        &self,
-        tenant: TenantId,
-        idempotency: &Option<Idempotency>,
-    ) -> Result<Option<Replay>, StoreError> {
-        let Some(wanted) = idempotency else {
+    pub(crate) fn reply(&self, tenant: TenantId, stamp: &Stamp) -> Result<Option<Replay>, StoreError> {
+        let Some(wanted) = &stamp.idempotency else {
             return Ok(None);
         };
         match self.replies.get(&(tenant, wanted.key.clone())) {
@@ -215,14 +217,10 @@ impl Draft {
         }
     }
 
-    /// Keeps an answer.
-    pub(crate) fn keep_reply(
-        &mut self,
-        tenant: TenantId,
-        idempotency: &Option<Idempotency>,
-        body: impl FnOnce() -> String,
-    ) {
-        if let Some(idempotency) = idempotency {
+    /// Keeps the answer to a call that is carried out now, and the call's place in the audit log.
+    pub(crate) fn keep(&mut self, tenant: TenantId, stamp: &Stamp, body: impl FnOnce() -> String) {
+        self.audit.extend(stamp.audit.clone());
+        if let Some(idempotency) = &stamp.idempotency {
             let slot = ReplySlot {
                 idempotency: idempotency.clone(),
                 body: body(),

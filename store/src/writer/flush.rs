@@ -1,5 +1,8 @@
 //! Writes of a group: one statement per kind.
 
+use roost_domain::message::{Direction, Message, Origin};
+use roost_domain::usage::Day;
+
 use super::draft::{Change, Draft};
 use super::transaction::Transaction;
 use crate::database::{Column, Failure, Statement};
@@ -54,6 +57,19 @@ static UPDATE_LOGS: Statement = Statement::with_rows(
     &[Column::Text("tenant_id"), Column::Int("last_seq")],
 );
 
+/// Counts a new message.
+fn count(transaction: &mut Transaction<'_>, message: &Message, bytes: usize) {
+    let day = Day::of(transaction.now);
+    let counted = transaction.tally.of(message.tenant_id, day);
+    counted.came(bytes);
+    match (message.direction, message.origin) {
+        (Direction::Inbound, _) => counted.usage.messages_in += 1,
+        (Direction::Outbound, Some(Origin::Api)) => counted.usage.messages_out += 1,
+        // Written on the account's own phone.
+        (Direction::Outbound, _) => {}
+    }
+}
+
 impl Draft {
     /// Writes what units changed.
     pub(crate) async fn flush(mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
@@ -63,6 +79,7 @@ impl Draft {
         self.flush_amendments(transaction).await?;
         self.flush_replies(transaction).await?;
         std::mem::take(&mut self.hooks).flush(transaction).await?;
+        transaction.audit.append(&mut self.audit);
         self.flush_events(transaction).await
     }
 
@@ -110,7 +127,8 @@ impl Draft {
         let (mut inserted, mut stepped, mut rewritten) = (false, false, false);
         for slot in self.messages.values() {
             if slot.change == Change::Insert {
-                message::insert_row(&mut inserts, &slot.message)?;
+                let bytes = message::insert_row(&mut inserts, &slot.message)?;
+                count(transaction, &slot.message, bytes);
                 inserted = true;
             } else if slot.change == Change::Update {
                 message::update_row(&mut steps, &slot.message)?;
@@ -178,6 +196,11 @@ impl Draft {
         let mut rows = transaction.rows(&event::INSERT);
         for event in &self.events {
             event::insert_row(&mut rows, event);
+            let day = Day::of(transaction.now);
+            transaction
+                .tally
+                .of(event.tenant_id, day)
+                .came(event.data.get().len());
         }
         transaction.execute_rows(&event::INSERT, rows).await?;
         let mut rows = transaction.rows(&UPDATE_LOGS);

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use roost_domain::Timestamp;
+use roost_domain::audit::AuditEvent;
 use roost_domain::event::Event;
 
 use super::draft::{Draft, Needs};
 use super::ids::Ids;
 use super::unit::Unit;
+use crate::audit;
 use crate::crypto::Keyring;
 use crate::database::{Args, Dialect, Failure, Row, Rows, Statement, WriteConnection};
+use crate::usage::Tally;
 
 /// What a unit's statements run in.
 pub(crate) struct Transaction<'a> {
@@ -19,6 +22,9 @@ pub(crate) struct Transaction<'a> {
     pub(crate) keyring: Arc<Keyring>,
     /// Events of this transaction, in order; told of after the commit.
     events: Vec<Arc<Event>>,
+    /// What is written at its end, with one statement each.
+    pub(crate) audit: Vec<AuditEvent>,
+    pub(crate) tally: Tally,
 }
 
 impl<'a> Transaction<'a> {
@@ -34,6 +40,8 @@ impl<'a> Transaction<'a> {
             ids,
             keyring,
             events: Vec::new(),
+            audit: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -88,6 +96,10 @@ impl<'a> Transaction<'a> {
             }
             draft.flush(&mut self).await?;
         }
+        let calls = std::mem::take(&mut self.audit);
+        audit::flush(calls, &mut self).await?;
+        let tally = std::mem::take(&mut self.tally);
+        tally.flush(&mut self).await?;
         Ok(self.events)
     }
 }

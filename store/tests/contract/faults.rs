@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use roost_domain::message::MessageStatus;
-use roost_domain::store::{Messages, Node, StoreError};
+use roost_domain::store::{Messages, Node, Stamp, StoreError};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -22,7 +22,7 @@ async fn what_is_queued_at_the_end_is_committed_and_answered(mut f: Fixture) {
     let writes: Vec<_> = (0..200)
         .map(|_| {
             let (store, new) = (f.store.clone(), f.new_message("x"));
-            tokio::spawn(async move { store.accept(owner, new, None).await })
+            tokio::spawn(async move { store.accept(owner, new, Stamp::default()).await })
         })
         .collect();
     f.store.close().await;
@@ -70,7 +70,7 @@ async fn a_full_queue_refuses_at_once(mut f: Fixture) {
     let writes: Vec<_> = (0..500)
         .map(|_| {
             let (store, new) = (f.store.clone(), f.new_message("x"));
-            tokio::spawn(async move { store.accept(owner, new, None).await })
+            tokio::spawn(async move { store.accept(owner, new, Stamp::default()).await })
         })
         .collect();
     let mut accepted = 0;
@@ -155,7 +155,7 @@ async fn the_write_ahead_log_is_begun_anew_while_writes_go_on() {
     let text = "x".repeat(16_384);
     let before = log_beginnings(&f);
     until("the log is begun anew", async || {
-        let writes = (0..50).map(|_| f.store.accept(owner, f.new_message(&text), None));
+        let writes = (0..50).map(|_| f.store.accept(owner, f.new_message(&text), Stamp::default()));
         for written in futures::future::join_all(writes).await {
             written.unwrap();
         }
@@ -177,13 +177,13 @@ async fn a_locked_sqlite_database_is_unavailable_until_it_is_free() {
         .execute(&mut other)
         .await
         .unwrap();
-    let refused = f.store.accept(owner, f.new_message("x"), None).await;
+    let refused = f.store.accept(owner, f.new_message("x"), Stamp::default()).await;
     assert!(is_unavailable(&refused), "{refused:?}");
     assert!(is_unavailable(&f.store.check().await));
     let crowd: Vec<_> = (0..100)
         .map(|_| {
             let (store, new) = (f.store.clone(), f.new_message("x"));
-            tokio::spawn(async move { store.accept(owner, new, None).await })
+            tokio::spawn(async move { store.accept(owner, new, Stamp::default()).await })
         })
         .collect();
     for write in crowd {
@@ -198,7 +198,7 @@ async fn a_locked_sqlite_database_is_unavailable_until_it_is_free() {
         .await
         .unwrap();
     let (store, new) = (f.store.clone(), f.new_message("z"));
-    let waiting = tokio::spawn(async move { store.accept(owner, new, None).await });
+    let waiting = tokio::spawn(async move { store.accept(owner, new, Stamp::default()).await });
     tokio::task::yield_now().await;
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
     assert!(waiting.await.unwrap().is_ok());

@@ -9,7 +9,7 @@ use roost_domain::event::Event;
 use roost_domain::instance::{Instance, NewInstance};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, NewMessage, Sender};
 use roost_domain::store::{
-    CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, StoreError, Tenants,
+    CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, Stamp, StoreError, Tenants,
 };
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
@@ -210,19 +210,18 @@ impl Fixture {
 
     pub async fn tenant(&self) -> TenantId {
         let id = TenantId::from_parts(START_MS as u64, self.entropy.bits());
-        let tenant = Tenant {
-            id,
-            name: "acme".to_owned(),
-            created_at: self.now(),
-        };
-        self.store.create_tenant(&tenant).await.unwrap();
+        let tenant = Tenant::new(id, "acme".to_owned(), self.now());
+        self.store
+            .create_tenant(&tenant, None, Stamp::default())
+            .await
+            .unwrap();
         id
     }
 
     pub async fn instance(&self, tenant: TenantId) -> Owner {
         let made = self
             .store
-            .create_instance(tenant, self.new_instance(), None)
+            .create_instance(tenant, self.new_instance(), None, Stamp::default())
             .await
             .unwrap();
         let Outcome::Done(Instance { id, .. }) = made else {
@@ -266,7 +265,7 @@ impl Fixture {
     pub async fn accept(&self, owner: Owner, text: &str) -> Message {
         match self
             .store
-            .accept(owner, self.new_message(text), None)
+            .accept(owner, self.new_message(text), Stamp::default())
             .await
             .unwrap()
         {
@@ -308,6 +307,13 @@ impl Fixture {
             fingerprint: [fingerprint; 32],
             status: 202,
             expires_at: self.now().plus(Duration::from_secs(3600)),
+        }
+    }
+
+    pub fn stamp(&self, key: &str, fingerprint: u8) -> Stamp {
+        Stamp {
+            idempotency: Some(self.idempotency(key, fingerprint)),
+            audit: None,
         }
     }
 

@@ -6,7 +6,7 @@ use roost_domain::instance::{
 };
 use roost_domain::message::{FailureReason, MessageStatus};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Collection, Instances, LinkState, Messages, Outcome, StateOp, StoreError};
+use roost_domain::store::{Collection, Instances, LinkState, Messages, Outcome, Stamp, StateOp, StoreError};
 use roost_domain::{Epoch, Owner};
 
 use crate::fixture::Fixture;
@@ -36,7 +36,12 @@ pub fn change(f: &Fixture, state: InstanceState) -> StateChange {
 async fn a_new_instance_has_a_history_and_an_event(f: Fixture) {
     let tenant = f.tenant().await;
     let new = f.new_instance();
-    let Outcome::Done(made) = f.store.create_instance(tenant, new, None).await.unwrap() else {
+    let Outcome::Done(made) = f
+        .store
+        .create_instance(tenant, new, None, Stamp::default())
+        .await
+        .unwrap()
+    else {
         panic!()
     };
     assert_eq!(
@@ -55,7 +60,9 @@ async fn a_new_instance_has_a_history_and_an_event(f: Fixture) {
     assert_eq!(f.told.0.lock().unwrap().len(), 1);
     let stranger = roost_domain::TenantId::from_parts(1, 1);
     assert_eq!(
-        f.store.create_instance(stranger, f.new_instance(), None).await,
+        f.store
+            .create_instance(stranger, f.new_instance(), None, Stamp::default())
+            .await,
         Err(StoreError::NotFound)
     );
 }
@@ -66,7 +73,7 @@ async fn creating_twice_with_one_key_makes_one(f: Fixture) {
     new.proxy = Some("socks5://user:hidden-word@127.0.0.1:1080".to_owned());
     let first = f
         .store
-        .create_instance(tenant, new.clone(), Some(f.idempotency("key", 1)))
+        .create_instance(tenant, new.clone(), None, f.stamp("key", 1))
         .await
         .unwrap();
     let Outcome::Done(first) = first else {
@@ -75,7 +82,7 @@ async fn creating_twice_with_one_key_makes_one(f: Fixture) {
     assert_eq!(f.store.instance(tenant, first.id).await.unwrap().proxy, new.proxy);
     let again = f
         .store
-        .create_instance(tenant, f.new_instance(), Some(f.idempotency("key", 1)))
+        .create_instance(tenant, f.new_instance(), None, f.stamp("key", 1))
         .await
         .unwrap();
     let Outcome::Replayed(replay) = again else {
@@ -85,7 +92,7 @@ async fn creating_twice_with_one_key_makes_one(f: Fixture) {
     assert!(!replay.body.contains("hidden-word"));
     let reused = f
         .store
-        .create_instance(tenant, f.new_instance(), Some(f.idempotency("key", 2)))
+        .create_instance(tenant, f.new_instance(), None, f.stamp("key", 2))
         .await;
     assert_eq!(reused, Err(StoreError::IdempotencyKeyReused));
     assert_eq!(f.store.instance_count(tenant).await.unwrap(), 1);
@@ -246,7 +253,7 @@ async fn an_earlier_epoch_is_fenced_off(f: Fixture) {
         Err(StoreError::Fenced)
     );
     assert_eq!(
-        f.store.accept(old, f.new_message("x"), None).await,
+        f.store.accept(old, f.new_message("x"), Stamp::default()).await,
         Err(StoreError::Fenced)
     );
     assert_eq!(
@@ -268,7 +275,12 @@ async fn an_earlier_epoch_is_fenced_off(f: Fixture) {
         prefix: String::new(),
     };
     assert_eq!(f.store.apply(old, vec![clear]).await, Err(StoreError::Fenced));
-    assert!(f.store.accept(new, f.new_message("x"), None).await.is_ok());
+    assert!(
+        f.store
+            .accept(new, f.new_message("x"), Stamp::default())
+            .await
+            .is_ok()
+    );
 }
 
 async fn running_instances_are_listed(f: Fixture) {

@@ -4,7 +4,7 @@ use roost_domain::event::{EventFilter, EventType, NewEvent};
 use roost_domain::instance::{InstancePatch, InstanceState};
 use roost_domain::message::{FailureReason, MessageFilter, MessageStatus};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Collection, EventLog, Instances, LinkState, Messages, StateOp, StoreError};
+use roost_domain::store::{Collection, EventLog, Instances, LinkState, Messages, Stamp, StateOp, StoreError};
 
 use crate::fixture::Fixture;
 use crate::instances::change;
@@ -67,7 +67,7 @@ async fn another_tenants_rows_cannot_be_read(f: Fixture) {
     assert_eq!(f.store.pending_count(thief).await, Ok(0));
     assert_eq!(
         f.store
-            .instances(tenant, PageRequest::new(None, 5))
+            .instances(tenant, &[], PageRequest::new(None, 5))
             .await
             .unwrap()
             .rows,
@@ -117,7 +117,7 @@ async fn another_tenants_rows_cannot_be_written(f: Fixture) {
         Err(StoreError::NotFound)
     );
     assert_eq!(
-        f.store.accept(thief, f.new_message("x"), None).await,
+        f.store.accept(thief, f.new_message("x"), Stamp::default()).await,
         Err(StoreError::NotFound)
     );
     assert_eq!(

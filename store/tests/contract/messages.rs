@@ -3,7 +3,7 @@ use std::time::Duration;
 use roost_domain::event::EventType;
 use roost_domain::message::{Direction, FailureReason, MessageFilter, MessageStatus, StatusChange};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Instances, Messages, Outcome, Replies, StoreError};
+use roost_domain::store::{Instances, Messages, Outcome, Replies, Stamp, StoreError};
 use roost_domain::{Epoch, Owner};
 
 use crate::fixture::{Fixture, chat};
@@ -56,7 +56,7 @@ async fn the_same_request_is_answered_as_before(f: Fixture) {
     let owner = f.owner().await;
     let first = f
         .store
-        .accept(owner, f.new_message("one"), Some(f.idempotency("key", 1)))
+        .accept(owner, f.new_message("one"), f.stamp("key", 1))
         .await
         .unwrap();
     let Outcome::Done(message) = first else {
@@ -64,7 +64,7 @@ async fn the_same_request_is_answered_as_before(f: Fixture) {
     };
     let second = f
         .store
-        .accept(owner, f.new_message("one"), Some(f.idempotency("key", 1)))
+        .accept(owner, f.new_message("one"), f.stamp("key", 1))
         .await
         .unwrap();
     let Outcome::Replayed(replay) = second else {
@@ -74,7 +74,7 @@ async fn the_same_request_is_answered_as_before(f: Fixture) {
     assert_eq!(replay.body, serde_json::to_string(&message).unwrap());
     let other = f
         .store
-        .accept(owner, f.new_message("two"), Some(f.idempotency("key", 2)))
+        .accept(owner, f.new_message("two"), f.stamp("key", 2))
         .await;
     assert_eq!(other, Err(StoreError::IdempotencyKeyReused));
     assert_eq!(f.store.pending_count(owner).await.unwrap(), 1);
@@ -91,7 +91,7 @@ async fn the_same_request_is_answered_as_before(f: Fixture) {
     let stranger = f.owner().await;
     let theirs = f
         .store
-        .accept(stranger, f.new_message("one"), Some(f.idempotency("key", 3)))
+        .accept(stranger, f.new_message("one"), f.stamp("key", 3))
         .await
         .unwrap();
     assert!(matches!(theirs, Outcome::Done(_)));
@@ -100,14 +100,14 @@ async fn the_same_request_is_answered_as_before(f: Fixture) {
 async fn an_expired_idempotency_key_can_be_used_again(f: Fixture) {
     let owner = f.owner().await;
     f.store
-        .accept(owner, f.new_message("one"), Some(f.idempotency("key", 1)))
+        .accept(owner, f.new_message("one"), f.stamp("key", 1))
         .await
         .unwrap();
     f.clock.advance(Duration::from_secs(7200));
     assert_eq!(f.store.reply(owner.tenant, "key", &[1; 32]).await, Ok(None));
     let again = f
         .store
-        .accept(owner, f.new_message("two"), Some(f.idempotency("key", 2)))
+        .accept(owner, f.new_message("two"), f.stamp("key", 2))
         .await
         .unwrap();
     assert!(matches!(again, Outcome::Done(_)));
@@ -133,8 +133,8 @@ async fn an_expired_idempotency_key_can_be_used_again(f: Fixture) {
 async fn one_of_many_concurrent_repetitions_is_carried_out(f: Fixture) {
     let owner = f.owner().await;
     let tries = (0..32).map(|_| {
-        let (store, new, key) = (f.store.clone(), f.new_message("once"), f.idempotency("key", 1));
-        tokio::spawn(async move { store.accept(owner, new, Some(key)).await.unwrap() })
+        let (store, new, key) = (f.store.clone(), f.new_message("once"), f.stamp("key", 1));
+        tokio::spawn(async move { store.accept(owner, new, key).await.unwrap() })
     });
     let mut done = 0;
     for handle in tries.collect::<Vec<_>>() {
@@ -287,7 +287,7 @@ async fn a_list_is_filtered_and_paged_newest_first(f: Fixture) {
         f.clock.advance(Duration::from_millis(1));
         let mut new = f.new_message("out");
         new.chat = chat(n % 2);
-        let Outcome::Done(message) = f.store.accept(owner, new, None).await.unwrap() else {
+        let Outcome::Done(message) = f.store.accept(owner, new, Stamp::default()).await.unwrap() else {
             panic!()
         };
         sent.push(message);
@@ -353,7 +353,7 @@ async fn a_stale_unit_fails_alone_in_a_crowd(f: Fixture) {
     let writes = (0..40).map(|n| {
         let owner = if n % 2 == 0 { current } else { taken };
         let (store, new) = (f.store.clone(), f.new_message("x"));
-        tokio::spawn(async move { (owner, store.accept(owner, new, None).await) })
+        tokio::spawn(async move { (owner, store.accept(owner, new, Stamp::default()).await) })
     });
     for handle in writes.collect::<Vec<_>>() {
         let (owner, result) = handle.await.unwrap();
@@ -376,7 +376,7 @@ async fn a_unit_that_breaks_a_rule_of_the_database_harms_no_neighbour(f: Fixture
             new.id = first.id;
         }
         let store = f.store.clone();
-        tokio::spawn(async move { (n, store.accept(owner, new, None).await) })
+        tokio::spawn(async move { (n, store.accept(owner, new, Stamp::default()).await) })
     });
     for handle in writes.collect::<Vec<_>>() {
         let (n, result) = handle.await.unwrap();

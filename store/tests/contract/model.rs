@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use roost_domain::message::{MessageStatus, StatusChange};
-use roost_domain::store::{Messages, Outcome};
+use roost_domain::store::{Messages, Outcome, Stamp};
 use roost_domain::{MessageId, Owner};
 
 use crate::fixture::Fixture;
@@ -57,7 +57,9 @@ async fn play(f: &Fixture, acts: Vec<Act>) {
                 Act::Accept { instance } => {
                     let (owner, new) = (owners[instance], f.new_message("x"));
                     running.push(tokio::spawn(async move {
-                        let Outcome::Done(message) = store.accept(owner, new, None).await.unwrap() else {
+                        let Outcome::Done(message) =
+                            store.accept(owner, new, Stamp::default()).await.unwrap()
+                        else {
                             panic!()
                         };
                         Some((owner, message.id, message.whatsapp_id))

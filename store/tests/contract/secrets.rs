@@ -36,7 +36,7 @@ async fn secrets_are_nowhere_in_plain_text(f: Fixture) {
         ..f.new_instance()
     };
     f.store
-        .create_instance(owner.tenant, new, Some(f.idempotency("k", 1)))
+        .create_instance(owner.tenant, new, None, f.stamp("k", 1))
         .await
         .unwrap();
     f.store.close().await;

@@ -1,7 +1,7 @@
 use roost_domain::ApiKeyId;
+use roost_domain::api_key::{ApiKey, KeySecret, Principal, Scopes};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Node, StoreError, Tenants};
-use roost_domain::tenant::{ApiKey, Principal};
+use roost_domain::store::{Keys, Node, Outcome, Stamp, StoreError, Tenants};
 use roost_domain::time::Entropy;
 
 use crate::fixture::Fixture;
@@ -13,14 +13,27 @@ crate::on_both!(
     a_check_proves_that_writes_work,
 );
 
-fn key(f: &Fixture, principal: Principal, prefix: &str) -> ApiKey {
+fn key(f: &Fixture, principal: Principal) -> ApiKey {
     ApiKey {
         id: ApiKeyId::from_parts(1, f.entropy.bits()),
         principal,
         name: "ci".to_owned(),
-        prefix: prefix.to_owned(),
-        hash: f.store.key_hash("rst_prefix_secret"),
+        scopes: Scopes::All,
+        instances: Vec::new(),
+        allowed_networks: Vec::new(),
+        calls_per_minute: None,
+        expires_at: None,
+        last_used_at: None,
         created_at: f.now(),
+        updated_at: f.now(),
+    }
+}
+
+fn secret(f: &Fixture, prefix: &str) -> KeySecret {
+    KeySecret {
+        prefix: prefix.to_owned(),
+        hash: f.store.key_hash(&format!("rst_{prefix}_secret")),
+        expires_at: None,
     }
 }
 
@@ -41,34 +54,36 @@ async fn tenants_are_found_and_listed(f: Fixture) {
     assert_eq!(page.next, None);
     let again = f.store.tenant(ids[0]).await.unwrap();
     assert!(matches!(
-        f.store.create_tenant(&again).await,
+        f.store.create_tenant(&again, None, Stamp::default()).await,
         Err(StoreError::Conflict(_))
     ));
 }
 
 async fn keys_are_found_by_their_prefix(f: Fixture) {
     let tenant = f.tenant().await;
-    let theirs = key(&f, Principal::Tenant(tenant), "abc");
-    let operators = key(&f, Principal::Operator, "xyz");
-    for key in [&theirs, &operators] {
-        f.store.create_key(key).await.unwrap();
-        assert_eq!(
-            f.store.key_by_prefix(&key.prefix).await.unwrap().as_ref(),
-            Some(key)
-        );
+    let theirs = key(&f, Principal::Tenant(tenant));
+    let operators = key(&f, Principal::Operator);
+    for (key, prefix) in [(&theirs, "abc"), (&operators, "xyz")] {
+        let secret = secret(&f, prefix);
+        let made = f.store.create_key(key, &secret, Stamp::default()).await;
+        assert_eq!(made, Ok(Outcome::Done(key.clone())));
+        let found = f.store.credential(prefix).await.unwrap().unwrap();
+        assert_eq!((&found.key, &found.secret), (key, &secret));
+        assert_eq!(found.tenant.map(|tenant| tenant.id), key.principal.tenant());
     }
-    assert_eq!(f.store.key_by_prefix("none").await.unwrap(), None);
-    let twice = key(&f, Principal::Operator, "abc");
-    assert!(matches!(
-        f.store.create_key(&twice).await,
-        Err(StoreError::Conflict(_))
-    ));
-    let nobody = key(
-        &f,
-        Principal::Tenant(roost_domain::TenantId::from_parts(1, 1)),
-        "new",
-    );
-    assert_eq!(f.store.create_key(&nobody).await, Err(StoreError::NotFound));
+    assert!(f.store.credential("none").await.unwrap().is_none());
+    let twice = key(&f, Principal::Operator);
+    let refused = f
+        .store
+        .create_key(&twice, &secret(&f, "abc"), Stamp::default())
+        .await;
+    assert!(matches!(refused, Err(StoreError::Conflict(_))));
+    let nobody = key(&f, Principal::Tenant(roost_domain::TenantId::from_parts(1, 1)));
+    let refused = f
+        .store
+        .create_key(&nobody, &secret(&f, "new"), Stamp::default())
+        .await;
+    assert_eq!(refused, Err(StoreError::NotFound));
     assert_ne!(
         f.store.key_hash("rst_prefix_secret"),
         f.store.key_hash("rst_prefix_secreu")

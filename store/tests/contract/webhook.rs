@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roost_domain::event::{Event, EventType, NewEvent};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Outcome, Replay, StoreError, Webhooks};
+use roost_domain::store::{Outcome, Replay, Stamp, StoreError, Webhooks};
 use roost_domain::time::Entropy;
 use roost_domain::webhook::store::{DeliveryChange, Settlement, WebhookPatch};
 use roost_domain::webhook::{
@@ -90,7 +90,7 @@ pub fn new_event(kind: &str, instance_id: Option<InstanceId>, chat: Option<Addre
 }
 
 pub async fn publish_new(f: &Fixture, tenant: TenantId, event: NewEvent) -> Arc<Event> {
-    match f.store.publish(tenant, event, None).await.unwrap() {
+    match f.store.publish(tenant, event, Stamp::default()).await.unwrap() {
         Outcome::Done(event) => event,
         Outcome::Replayed(_) => panic!("replayed"),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roost_domain::event::{Event, EventType};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Outcome, StoreError, Webhooks};
+use roost_domain::store::{Outcome, Stamp, StoreError, Webhooks};
 use roost_domain::webhook::store::{DeliveryCounts, DeliveryFilter, Parked};
 use roost_domain::webhook::{DeliveryId, DeliveryStatus, WebhookOwner};
 
@@ -149,7 +149,7 @@ async fn many(f: &Fixture, owner: WebhookOwner, count: usize, status: DeliverySt
         let part = (count - events.len()).min(2000);
         let publishes = (0..part).map(|_| {
             f.store
-                .publish(owner.tenant, new_event("custom.a", None, None), None)
+                .publish(owner.tenant, new_event("custom.a", None, None), Stamp::default())
         });
         let mut rows = Vec::with_capacity(part);
         for published in futures::future::join_all(publishes).await {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roost_domain::store::{Instances, Node, Outcome, StoreError, Webhooks};
+use roost_domain::store::{Instances, Node, Outcome, Stamp, StoreError, Webhooks};
 use roost_domain::{EventId, TenantId};
 
 use crate::fixture::{Fixture, chat};
@@ -35,7 +35,9 @@ async fn an_own_event_is_appended_as_it_is(f: Fixture) {
     assert_eq!(log[1].data.get(), new.data.get());
     assert_eq!(f.told.0.lock().unwrap().last().unwrap().1.id, event.id);
     let nobody = TenantId::from_parts(1, 1);
-    let refused = f.store.publish(nobody, new_event("custom.a", None, None), None);
+    let refused = f
+        .store
+        .publish(nobody, new_event("custom.a", None, None), Stamp::default());
     assert_eq!(refused.await.err(), Some(StoreError::NotFound));
 }
 
@@ -48,7 +50,7 @@ async fn concurrent_publishes_leave_no_gaps(f: Fixture) {
             let mut last = 0;
             for _ in 0..20 {
                 let event = new_event("custom.a", None, None);
-                let Ok(Outcome::Done(event)) = store.publish(tenant, event, None).await else {
+                let Ok(Outcome::Done(event)) = store.publish(tenant, event, Stamp::default()).await else {
                     panic!("not published")
                 };
                 assert!(event.seq > last);
@@ -68,8 +70,8 @@ async fn a_repeated_publish_is_one_event(f: Fixture) {
     let owner = f.owner().await;
     let publish = async |key: &str, fingerprint| {
         let new = new_event("custom.a", Some(owner.instance), None);
-        let key = Some(f.idempotency(key, fingerprint));
-        f.store.publish(owner.tenant, new, key).await
+        let stamp = f.stamp(key, fingerprint);
+        f.store.publish(owner.tenant, new, stamp).await
     };
     let Ok(Outcome::Done(first)) = publish("k", 1).await else {
         panic!("not published")
@@ -99,15 +101,14 @@ async fn a_repeated_publish_is_one_event(f: Fixture) {
     assert_eq!(publish("m", 1).await.err(), Some(StoreError::NotFound));
     let elsewhere = f.tenant().await;
     let other = new_event("custom.a", None, None);
-    let key = Some(f.idempotency("k", 3));
-    let other = f.store.publish(elsewhere, other, key).await;
+    let other = f.store.publish(elsewhere, other, f.stamp("k", 3)).await;
     assert!(matches!(other, Ok(Outcome::Done(_))), "a key is its tenant's");
 }
 
 async fn an_event_about_another_tenants_instance_is_refused(f: Fixture) {
     let (owner, tenant) = (f.owner().await, f.tenant().await);
     let about = new_event("custom.a", Some(owner.instance), None);
-    let refused = f.store.publish(tenant, about, Some(f.idempotency("k", 1))).await;
+    let refused = f.store.publish(tenant, about, f.stamp("k", 1)).await;
     assert_eq!(refused.err(), Some(StoreError::NotFound));
     assert!(f.log(tenant).await.is_empty());
     assert_eq!(f.log(owner.tenant).await.len(), 1);

@@ -2,7 +2,7 @@
 
 use roost_domain::Epoch;
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Outcome, StoreError, Webhooks};
+use roost_domain::store::{Outcome, Stamp, StoreError, Webhooks};
 use roost_domain::webhook::store::{DeliveryFilter, Replay, ReplayScope, Settlement, WebhookPatch};
 use roost_domain::webhook::{DeliveryId, DeliveryStatus, WebhookOwner};
 
@@ -152,7 +152,7 @@ async fn deleting_one_webhook_leaves_the_others(f: Fixture) {
     let mut rows = Vec::new();
     let publishes = (0..1003).map(|_| {
         f.store
-            .publish(owner.tenant, new_event("custom.a", None, None), None)
+            .publish(owner.tenant, new_event("custom.a", None, None), Stamp::default())
     });
     for published in futures::future::join_all(publishes).await {
         if let Ok(Outcome::Done(event)) = published {

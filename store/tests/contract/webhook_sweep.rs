@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Node, Webhooks};
+use roost_domain::store::{Node, Stamp, Webhooks};
 use roost_domain::webhook::store::{DeliveryFilter, Settlement};
 use roost_domain::webhook::{DeadReason, Delivery, DeliveryStatus, Webhook, WebhookOwner, WebhookState};
 
@@ -180,14 +180,17 @@ async fn a_lagging_webhook_does_not_slow_the_sweep_down(f: Fixture) {
     let tenant = f.tenant().await;
     publish(&f, owner.tenant, 1).await;
     for _ in 0..3 {
-        let publishes = (0..1000).map(|_| f.store.publish(tenant, new_event("custom.a", None, None), None));
+        let publishes = (0..1000).map(|_| {
+            f.store
+                .publish(tenant, new_event("custom.a", None, None), Stamp::default())
+        });
         for published in futures::future::join_all(publishes).await {
             published.unwrap();
         }
     }
     let publishes = (0..2500).map(|_| {
         f.store
-            .publish(owner.tenant, new_event("custom.a", None, None), None)
+            .publish(owner.tenant, new_event("custom.a", None, None), Stamp::default())
     });
     for published in futures::future::join_all(publishes).await {
         published.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use roost_domain::instance::InstanceState;
 use roost_domain::message::{FailureReason, MessageFilter, MessageStatus};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Idempotency, Outcome};
+use roost_domain::store::{Idempotency, Outcome, Stamp};
 use roost_domain::{Address, Clock as _};
 
 use super::message_in;
@@ -114,7 +114,15 @@ async fn the_same_idempotency_key_accepts_one_message() {
             expires_at,
         };
         node.instances()
-            .send(node.tenant, id, request, Some(idempotency))
+            .send(
+                node.tenant,
+                id,
+                request,
+                Stamp {
+                    idempotency: Some(idempotency),
+                    audit: None,
+                },
+            )
             .await
     };
     let Ok(Outcome::Done(message)) = send("a", 1).await else {
@@ -230,7 +238,9 @@ async fn a_reply_quotes_a_message_of_the_same_instance() {
             reply_to: Some(reply_to),
             wait: None,
         };
-        node.instances().send(node.tenant, id, request, None).await
+        node.instances()
+            .send(node.tenant, id, request, Stamp::default())
+            .await
     };
     let Ok(Outcome::Done(message)) = reply(ReplyTo::WhatsappId("IN1".into())).await else {
         panic!("refused")

@@ -143,7 +143,9 @@ async fn another_tenants_instance_is_not_found() {
         wait: None,
     };
     assert_eq!(
-        instances.send(other, id, request, None).await,
+        instances
+            .send(other, id, request, roost_domain::store::Stamp::default())
+            .await,
         Err(CallError::NotFound)
     );
     assert_eq!(instances.disconnect(other, id).await, Err(CallError::NotFound));
@@ -217,7 +219,10 @@ async fn names_and_proxies_are_checked() {
             name: name.to_owned(),
             proxy: proxy.map(str::to_owned),
         };
-        let refused = node.instances().create(node.tenant, create, None).await;
+        let refused = node
+            .instances()
+            .create(node.tenant, create, None, roost_domain::store::Stamp::default())
+            .await;
         assert!(matches!(refused, Err(CallError::Invalid { field: found, .. }) if found == field));
     }
     node.stop().await;

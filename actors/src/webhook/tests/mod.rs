@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use roost_domain::event::CustomType;
 use roost_domain::page::PageRequest;
-use roost_domain::store::Outcome;
+use roost_domain::store::{Outcome, Stamp};
 use roost_domain::webhook::store::DeliveryFilter;
 use roost_domain::webhook::{Delivery, DeliveryMode, DeliveryStatus, Webhook, WebhookFilter};
 use roost_domain::{Address, WebhookId};
@@ -84,7 +84,7 @@ async fn publish(node: &TestNode, chat: u64) -> i64 {
     match node
         .runtime
         .webhooks()
-        .publish(node.tenant, event, None)
+        .publish(node.tenant, event, Stamp::default())
         .await
         .unwrap()
     {

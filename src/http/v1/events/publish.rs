@@ -39,11 +39,9 @@ pub async fn publish(
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let status = StatusCode::CREATED;
-    let idempotency = command
-        .repeatable
-        .map(|repeatable| gateway.record(repeatable, status));
+    let stamp = gateway.stamp(command.repeatable, status);
     let event = command.body.check(http.webhooks().event_data_bytes_max)?;
-    let published = gateway.webhooks.publish(tenant, event, idempotency).await;
+    let published = gateway.webhooks.publish(tenant, event, stamp).await;
     let published = published.map_err(|error| match error {
         // Nothing else is looked up for it.
         CallError::NotFound => Problem::field("/instance_id", "not_found", "there is no such instance"),

@@ -33,14 +33,12 @@ pub async fn create(
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let status = StatusCode::CREATED;
-    let idempotency = command
-        .repeatable
-        .map(|repeatable| gateway.record(repeatable, status));
+    let stamp = gateway.stamp(command.repeatable, status);
     let Create { name, proxy } = command.body;
     check_proxy(proxy.as_deref())?;
     match gateway
         .instances
-        .create(tenant, CreateInstance { name, proxy }, idempotency)
+        .create(tenant, CreateInstance { name, proxy }, None, stamp)
         .await?
     {
         Outcome::Replayed(replay) => Ok(replayed(replay)),

@@ -20,6 +20,6 @@ pub async fn list(
     let scope = Scope::of(&["instances"]);
     let page = params.page(&scope)?;
     params.finish()?;
-    let page = http.gateway()?.instances.list(tenant, page).await?;
+    let page = http.gateway()?.instances.list(tenant, &[], page).await?;
     Ok(Json(PageBody::new(page, &scope)))
 }

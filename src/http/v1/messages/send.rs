@@ -45,16 +45,14 @@ pub async fn send(
     let wait = wait(&mut params, http.config().wait_max)?;
     let (to, content, reply_to) = command.body.check()?;
     let status = StatusCode::ACCEPTED;
-    let idempotency = command
-        .repeatable
-        .map(|repeatable| gateway.record(repeatable, status));
+    let stamp = gateway.stamp(command.repeatable, status);
     let request = SendRequest {
         to,
         content,
         reply_to,
         wait,
     };
-    match gateway.instances.send(tenant, id, request, idempotency).await? {
+    match gateway.instances.send(tenant, id, request, stamp).await? {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
         Outcome::Done(message) => {
             let location = format!("/v1/messages/{}", message.id);

@@ -14,7 +14,6 @@ use crate::database::{Args, Column, Failure, Row, Statement};
 use crate::writer::Transaction;
 use crate::writer::unit::Direct;
 
-
 /// Rows that one list looks at where no index leads to those it wants; with fewer than it was asked for it
 /// says where to go on.
 const LOOKED_AT_MAX: i64 = 5_000;

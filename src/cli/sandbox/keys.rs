@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::Context;
 use roost_domain::api_key::Principal;
-use roost_domain::store::{Keys as _, Stamp, Tenants};
+use roost_domain::store::{Stamp, Tenants};
 use serde::{Deserialize, Serialize};
 
 use crate::api_key::{self, KeyText};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Attempt, DeadReason, Delivery, DeliveryId, DeliveryStatus, Webhook, WebhookFilter, WebhookOwner,
+    Attempt, DeadReason, Delivery, DeliveryId, DeliveryStatus, EventPattern, Webhook, WebhookOwner,
     WebhookSecret, WebhookState,
 };
 use crate::event::{Event, EventType, NewEvent};
@@ -35,8 +35,12 @@ pub struct WebhookPatch {
     pub url: Option<String>,
     /// What the tenant says of it; `Some(None)` removes it.
     pub description: Option<Option<String>>,
-    /// Which events it gets, from the events on that are not read yet.
-    pub filter: Option<WebhookFilter>,
+    /// Types of the events it gets, from the events on that are not read yet.
+    pub events: Option<Vec<EventPattern>>,
+    /// Only events about these instances; empty for all.
+    pub instances: Option<Vec<InstanceId>>,
+    /// Only events about these chats; empty for all.
+    pub chats: Option<Vec<Address>>,
     /// In which order.
     pub mode: Option<super::DeliveryMode>,
     /// Further headers.

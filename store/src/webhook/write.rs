@@ -219,7 +219,9 @@ impl Patch {
         let WebhookPatch {
             url,
             description,
-            filter,
+            events,
+            instances,
+            chats,
             mode,
             headers,
             max_concurrency,
@@ -231,7 +233,9 @@ impl Patch {
         let webhook = &mut row.webhook;
         set(&mut webhook.url, url);
         set(&mut webhook.description, description);
-        set(&mut webhook.filter, filter);
+        set(&mut webhook.filter.events, events);
+        set(&mut webhook.filter.instances, instances);
+        set(&mut webhook.filter.chats, chats);
         set(&mut webhook.mode, mode);
         set(&mut webhook.headers, headers);
         set(&mut webhook.max_concurrency, max_concurrency);

@@ -24,6 +24,7 @@ crate::on_both!(
     a_tenant_has_at_most_so_many_webhooks,
     a_repeated_creation_gives_the_kept_answer,
     every_field_can_be_changed_and_the_optional_ones_removed,
+    two_changes_of_parts_of_a_filter_keep_each_other,
     enabling_ends_the_time_of_failures,
     hostile_text_is_kept_and_zero_bytes_are_replaced,
     enabled_webhooks_of_every_tenant_are_listed,
@@ -260,7 +261,9 @@ async fn every_field_can_be_changed_and_the_optional_ones_removed(mut f: Fixture
     let patch = WebhookPatch {
         url: Some("http://other/".to_owned()),
         description: Some(Some("mine".to_owned())),
-        filter: Some(filter.clone()),
+        events: Some(filter.events.clone()),
+        instances: Some(filter.instances.clone()),
+        chats: Some(filter.chats.clone()),
         mode: Some(DeliveryMode::Unordered),
         headers: Some([("authorization".to_owned(), HOSTILE.to_owned())].into()),
         max_concurrency: Some(3),
@@ -310,6 +313,26 @@ async fn every_field_can_be_changed_and_the_optional_ones_removed(mut f: Fixture
     assert_eq!(patch_with(&f, removals).await, removed);
     let duty = f.store.webhook_duty(owner).await.unwrap();
     assert_eq!((duty.cursor, duty.webhook), (1, removed));
+}
+
+async fn two_changes_of_parts_of_a_filter_keep_each_other(f: Fixture) {
+    let owner = hooked(&f).await;
+    let patch = |patch| f.store.patch_webhook(owner.tenant, owner.webhook, patch, f.now());
+    let (events, chats) = (vec!["message.*".parse().unwrap()], vec![chat(1).id]);
+    let (one, other) = tokio::join!(
+        patch(WebhookPatch {
+            events: Some(events.clone()),
+            ..WebhookPatch::default()
+        }),
+        patch(WebhookPatch {
+            chats: Some(chats.clone()),
+            ..WebhookPatch::default()
+        }),
+    );
+    one.unwrap();
+    other.unwrap();
+    let filter = f.store.webhook(owner.tenant, owner.webhook).await.unwrap().filter;
+    assert_eq!((filter.events, filter.chats), (events, chats));
 }
 
 async fn enabling_ends_the_time_of_failures(f: Fixture) {

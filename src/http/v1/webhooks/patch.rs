@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use roost_domain::WebhookId;
 use roost_domain::webhook::store::WebhookPatch;
-use roost_domain::webhook::{Webhook, WebhookFilter};
 use serde::Deserialize;
 
 use super::{WebhookBody, instances, spec};
@@ -56,37 +55,29 @@ pub async fn patch(
 ) -> Answer<WebhookBody> {
     let gateway = http.gateway()?;
     let now = gateway.webhooks.get(tenant, id).await?;
-    let patch = patch.check(&now, http.webhooks().concurrency_max)?;
-    if let Some(filter) = &patch.filter
-        && filter.instances != now.filter.instances
+    let patch = patch.check(http.webhooks().concurrency_max)?;
+    if let Some(instances) = &patch.instances
+        && *instances != now.filter.instances
     {
-        instances::check(gateway, tenant, &filter.instances).await?;
+        instances::check(gateway, tenant, instances).await?;
     }
     Ok(Json(gateway.webhooks.patch(tenant, id, patch).await?))
 }
 
 impl Patch {
-    fn check(self, now: &Webhook, concurrency_max: u16) -> Answer<WebhookPatch> {
+    fn check(self, concurrency_max: u16) -> Answer<WebhookPatch> {
         let mut faults = Faults::default();
         let url = set(&mut faults, "/url", self.url);
         if let Some(url) = &url {
             spec::url(&mut faults, url);
         }
-        let filtered = self.events.is_some() || self.instances.is_some() || self.chats.is_some();
-        let WebhookFilter {
-            mut events,
-            mut instances,
-            mut chats,
-        } = now.filter.clone();
-        if let Some(texts) = set(&mut faults, "/events", self.events) {
-            events = spec::events(&mut faults, &texts);
-        }
-        if let Some(texts) = self.instances {
-            instances = spec::instances(&mut faults, &texts.unwrap_or_default());
-        }
-        if let Some(texts) = self.chats {
-            chats = spec::chats(&mut faults, &texts.unwrap_or_default());
-        }
+        let events = set(&mut faults, "/events", self.events).map(|texts| spec::events(&mut faults, &texts));
+        let instances = self
+            .instances
+            .map(|texts| spec::instances(&mut faults, &texts.unwrap_or_default()));
+        let chats = self
+            .chats
+            .map(|texts| spec::chats(&mut faults, &texts.unwrap_or_default()));
         let mode = set(&mut faults, "/mode", self.mode).and_then(|text| spec::mode(&mut faults, &text));
         let headers = self
             .headers
@@ -108,11 +99,9 @@ impl Patch {
         Ok(WebhookPatch {
             url,
             description: self.description,
-            filter: filtered.then_some(WebhookFilter {
-                events,
-                instances,
-                chats,
-            }),
+            events,
+            instances,
+            chats,
             mode,
             headers,
             max_concurrency,

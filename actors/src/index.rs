@@ -13,6 +13,7 @@ use roost_domain::slot::Slot;
 use roost_domain::{Clock, Epoch, Timestamp};
 use serde::Serialize;
 
+use crate::bucket::{BucketCell, BucketView};
 use crate::permit::{Class, Permits};
 
 /// The last failure of an actor.
@@ -88,6 +89,9 @@ pub struct ActorView {
     pub last_activity_at: Option<Timestamp>,
     /// Kind of the message handled last.
     pub last_message: Option<&'static str>,
+    /// What a bucket has counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketView>,
 }
 
 /// What a listing is restricted to.
@@ -117,6 +121,7 @@ struct Inner {
     last_activity_at: Option<Timestamp>,
     last_message: Option<&'static str>,
     permits: Option<Arc<Permits>>,
+    bucket: Option<Arc<BucketCell>>,
 }
 
 /// The book kept on one actor, over all its lives.
@@ -159,7 +164,13 @@ impl ActorMeta {
         inner.state = state;
         inner.cell = None;
         inner.permits = None;
+        inner.bucket = None;
         inner.queued = VecDeque::new();
+    }
+
+    /// Where a bucket counts, in this life.
+    pub fn counts_in(&self, cell: Arc<BucketCell>) {
+        self.inner().bucket = Some(cell);
     }
 
     pub fn failed(&self, class: &'static str, text: String) {
@@ -244,6 +255,7 @@ impl ActorMeta {
             handled: inner.handled,
             last_activity_at: inner.last_activity_at,
             last_message: inner.last_message,
+            bucket: inner.bucket.as_ref().and_then(|cell| cell.view()),
         }
     }
 }

@@ -7,6 +7,8 @@
 //! │  └─ instance/<id>     session of one WhatsApp number (`instance`)
 //! ├─ webhooks             registry (`registry`)
 //! │  └─ webhook/<id>      deliverer of one webhook (`webhook`)
+//! ├─ buckets              registry (`registry`)
+//! │  └─ bucket/<key>      owner of one rate limit (`bucket`)
 //! ├─ streams              fan-out of new events (`stream`)
 //! └─ upkeep               expires and sweeps (`node::upkeep`)
 //! ```
@@ -14,6 +16,7 @@
 //! Reading order: [`instance`], its `machine`, then `registry`, then [`Runtime`].
 
 mod backoff;
+pub mod bucket;
 mod error;
 mod gate;
 mod inbox;
@@ -34,6 +37,7 @@ mod testing;
 mod wave;
 pub mod webhook;
 
+pub use bucket::{BucketSettings, Buckets};
 pub use error::CallError;
 pub use gate::GateView;
 pub use index::{ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, LastError, MailboxView, PermitView};

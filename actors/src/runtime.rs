@@ -24,9 +24,12 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
+#[cfg(test)]
+use crate::node::connected::ConnectedTime;
 use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::{NodeContext, upkeep};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
@@ -79,6 +82,8 @@ pub struct Runtime {
     children: Arc<Children<InstanceKind>>,
     webhooks: Webhooks,
     deliverers: Arc<Children<WebhookKind>>,
+    buckets: Buckets,
+    counters: Arc<Children<BucketKind>>,
     streams: Streams,
     ready: Arc<AtomicBool>,
     stopping: CancellationToken,
@@ -117,11 +122,21 @@ impl Runtime {
             shared,
             children: Arc::clone(&deliverers),
         });
+        let shared = Arc::new(BucketNode::new(node.settings.buckets.clone()));
+        let counters = Arc::new(Children::new(BucketKind {
+            shared: Arc::clone(&shared),
+        }));
+        let buckets = Buckets::new(BucketsParts::new(
+            Arc::clone(&node),
+            shared,
+            Arc::clone(&counters),
+        ));
         let parts = vec![
             registry(&node, &children),
             registry(&node, &deliverers),
+            registry(&node, &counters),
             fan_out(&node, &streams),
-            housekeeper(&node),
+            housekeeper(&node, &buckets),
         ];
         let (root, join) = NodeActor::spawn(None, NodeActor, (Arc::clone(&node), parts))
             .await
@@ -130,6 +145,8 @@ impl Runtime {
             children,
             webhooks,
             deliverers,
+            buckets,
+            counters,
             streams,
             ready: Arc::new(AtomicBool::new(false)),
             stopping: CancellationToken::new(),
@@ -151,6 +168,11 @@ impl Runtime {
     /// Webhooks, for callers.
     pub fn webhooks(&self) -> Webhooks {
         self.webhooks.clone()
+    }
+
+    /// Buckets, for callers.
+    pub fn buckets(&self) -> Buckets {
+        self.buckets.clone()
     }
 
     /// The live end of the event log.
@@ -199,6 +221,8 @@ impl Runtime {
             self.children.operate(key, operation, deadline).await
         } else if let Some(key) = key_of::<WebhookKind>(key) {
             self.deliverers.operate(key, operation, deadline).await
+        } else if let Some(key) = key_of::<BucketKind>(key) {
+            self.counters.operate(key, operation, deadline).await
         } else {
             let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
             Err(CallError::WrongMessage { detail })
@@ -211,6 +235,11 @@ impl Runtime {
         self.children.kill_registry();
     }
 
+    #[cfg(test)]
+    pub(crate) fn connected_time(&self) -> &Arc<ConnectedTime> {
+        &self.node.connected
+    }
+
     /// Empties slots that are to be handed to another node: sessions close their links, deliverers write
     /// what they know, and what does not end in time is killed. Nothing of these slots runs here any more
     /// when this is `true`.
@@ -220,12 +249,14 @@ impl Runtime {
         tokio::join!(
             wave::stop(&self.children, slots.clone(), settings, deadline),
             wave::stop(&self.deliverers, slots.clone(), settings, deadline),
+            wave::stop(&self.counters, slots.clone(), settings, deadline),
         );
-        let (sessions, deliverers) = tokio::join!(
+        let (sessions, deliverers, buckets) = tokio::join!(
             wave::kill(&self.children, slots.clone(), settings),
-            wave::kill(&self.deliverers, slots, settings),
+            wave::kill(&self.deliverers, slots.clone(), settings),
+            wave::kill(&self.counters, slots, settings),
         );
-        sessions && deliverers
+        sessions && deliverers && buckets
     }
 
     /// Starts every instance that shall run, and every webhook that is enabled, if it lives here.
@@ -250,6 +281,16 @@ impl Runtime {
         });
     }
 
+    /// No session runs any more: what is not written yet is.
+    async fn write_connected_time(&self) {
+        let (time, log) = (Arc::clone(&self.node.connected), Arc::clone(&self.node.store));
+        let writing = self.node.tasks.spawn(async move { time.write(&*log).await });
+        let wait = self.node.settings.stop_session_timeout;
+        if tokio::time::timeout(wait, writing).await.is_err() {
+            tracing::warn!("the time that instances were connected was not written before the stop");
+        }
+    }
+
     /// Ends everything in good order, within the limits of the settings. May be called again; the first
     /// call does it.
     pub async fn stop(&self) -> StopReport {
@@ -265,11 +306,14 @@ impl Runtime {
         let deadline = Instant::now() + self.node.settings.stop_timeout;
         self.children.close();
         self.deliverers.close();
+        self.counters.close();
         self.node.gate.close();
         let (total, settings) = (self.children.count(), &self.node.settings);
         tokio::join!(
             wave::stop_all(&self.children, settings, deadline),
             wave::stop_all(&self.deliverers, settings, deadline),
+            // They have nothing to bring to an end.
+            wave::stop(&self.counters, Slots::All, settings, deadline),
         );
         let left = self.children.count();
         if left > 0 {
@@ -282,11 +326,13 @@ impl Runtime {
                 "webhooks did not end in time and are killed"
             );
         }
-        let (sessions, deliverers) = tokio::join!(
+        let (sessions, deliverers, buckets) = tokio::join!(
             wave::kill(&self.children, Slots::All, settings),
             wave::kill(&self.deliverers, Slots::All, settings),
+            wave::kill(&self.counters, Slots::All, settings),
         );
-        let mut complete = sessions && deliverers;
+        let mut complete = sessions && deliverers && buckets;
+        self.write_connected_time().await;
         self.streams.close();
         self.node.stopping.cancel();
         let wait = self.node.settings.stop_session_timeout;
@@ -357,13 +403,13 @@ fn fan_out(node: &Arc<NodeContext>, streams: &Streams) -> Part {
     }
 }
 
-fn housekeeper(node: &Arc<NodeContext>) -> Part {
-    let node = Arc::clone(node);
+fn housekeeper(node: &Arc<NodeContext>, buckets: &Buckets) -> Part {
+    let (node, buckets) = (Arc::clone(node), buckets.clone());
     let spawn = move |root: ActorCell| -> Spawning {
-        let node = Arc::clone(&node);
+        let arguments = (Arc::clone(&node), buckets.clone());
         Box::pin(async move {
             let (actor, join) =
-                upkeep::UpkeepActor::spawn_linked(None, upkeep::UpkeepActor, node, root).await?;
+                upkeep::UpkeepActor::spawn_linked(None, upkeep::UpkeepActor, arguments, root).await?;
             Ok((actor.get_cell(), join))
         })
     };

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::bucket::BucketSettings;
 use crate::webhook::WebhookSettings;
 
 /// Limits and time-outs of the runtime.
@@ -87,8 +88,13 @@ pub struct Settings {
     /// How long events and messages are kept. Default 30 days.
     pub retention: Duration,
 
+    /// How often the time that instances were connected is written. Default 60 s.
+    pub connected_time_every: Duration,
+
     /// Limits and time-outs of webhooks.
     pub webhooks: WebhookSettings,
+    /// Limits and time-outs of buckets.
+    pub buckets: BucketSettings,
 
     /// Sessions stopped at the same time. Default 64.
     pub stop_wave: usize,
@@ -141,7 +147,9 @@ impl Default for Settings {
             expire_batch: 1_000,
             sweep_every: seconds(60),
             retention: seconds(30 * 24 * 3600),
+            connected_time_every: seconds(60),
             webhooks: WebhookSettings::default(),
+            buckets: BucketSettings::default(),
             stop_wave: 64,
             drain_timeout: seconds(1),
             stop_session_timeout: seconds(5),

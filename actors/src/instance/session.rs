@@ -23,6 +23,7 @@ use crate::CallError;
 use crate::backoff::Backoff;
 use crate::gate::GatePass;
 use crate::node::NodeContext;
+use crate::node::connected::Connected;
 use crate::permit::Permits;
 
 /// The link of a session. Dropped without [`LiveLink::take`] it is closed by the node.
@@ -106,6 +107,8 @@ pub(crate) struct Session {
     pub(super) status: StatusQueue,
     pub(super) journal: Journal,
     pub(super) row: Option<Box<Instance>>,
+    /// Counts the time as long as the row says that it is connected.
+    pub(super) connected: Option<Connected>,
     pub(super) opening: Option<Opening>,
     pub(super) link: Option<LiveLink>,
     pub(super) pass: Option<GatePass>,
@@ -154,6 +157,7 @@ impl Session {
             status: StatusQueue::default(),
             journal: Journal::default(),
             row: None,
+            connected: None,
             opening: None,
             link: None,
             pass: None,
@@ -372,12 +376,22 @@ impl Session {
         }
     }
 
+    /// The row is as it now is in the store.
+    pub(super) fn stand(&mut self, row: Box<Instance>) {
+        self.reporter.post().meta().enter(row.state.as_str());
+        if row.state != InstanceState::Connected {
+            self.connected = None;
+        } else if self.connected.is_none() {
+            self.connected = Some(self.node.connected.begin(self.owner.tenant));
+        }
+        self.row = Some(row);
+    }
+
     fn written(&mut self, ticket: Option<Ticket>, written: Written) {
         self.journal.written();
         match written {
             Written::Step(row) => {
-                self.reporter.post().meta().enter(row.state.as_str());
-                self.row = Some(row);
+                self.stand(row);
                 self.feed(Input::Written {
                     ticket,
                     result: Ok(()),

@@ -4,6 +4,7 @@
 //! children: [`crate::Runtime::stop`] empties the registries first.
 
 pub(crate) mod actor;
+pub(crate) mod connected;
 pub(crate) mod upkeep;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::connected::ConnectedTime;
 use crate::Settings;
 use crate::gate::StartGate;
 use crate::index::ActorIndex;
@@ -37,6 +39,8 @@ pub(crate) struct NodeContext {
     pub gate: StartGate,
     pub loads: Semaphore,
     pub index: ActorIndex,
+    /// For how long instances were connected.
+    pub connected: Arc<ConnectedTime>,
     /// Small tasks that outlive an actor; awaited when the node stops.
     pub tasks: TaskTracker,
     /// Cancelled when the node has stopped all its actors.
@@ -55,6 +59,7 @@ impl NodeContext {
     ) -> Self {
         let gate = StartGate::new(settings.dials_max, settings.dials_per_second);
         let index = ActorIndex::new(placement.node(), Arc::clone(&clock));
+        let connected = Arc::new(ConnectedTime::new(Arc::clone(&clock)));
         let loads = Semaphore::new(LOADS_MAX);
         let stopping = CancellationToken::new();
         let (tasks, closing) = (TaskTracker::new(), Mutex::default());
@@ -68,6 +73,7 @@ impl NodeContext {
             gate,
             loads,
             index,
+            connected,
             tasks,
             stopping,
             closing,

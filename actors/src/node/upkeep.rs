@@ -1,5 +1,6 @@
-//! The housekeeper of a node: expires overdue messages of sessions that do not run, and sweeps out what
-//! has had its time. One step of each at a time; a failed one is tried again at the next turn.
+//! The housekeeper of a node: expires overdue messages of sessions that do not run, sweeps out what has
+//! had its time, looks after buckets and writes for how long instances were connected. One step of each at
+//! a time; a failed one is tried again at the next turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::task::JoinSet;
 
 use super::NodeContext;
+use crate::bucket::Buckets;
 use crate::index::ActorMeta;
 
 /// Path of the housekeeper.
@@ -18,9 +20,24 @@ pub(crate) const PATH: &str = "upkeep";
 pub(crate) enum UpkeepMessage {
     ExpireDue,
     SweepDue,
+    BucketsDue,
+    UsageDue,
 }
 
 impl ractor::Message for UpkeepMessage {}
+
+impl UpkeepMessage {
+    const ALL: [Self; 4] = [Self::ExpireDue, Self::SweepDue, Self::BucketsDue, Self::UsageDue];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ExpireDue => "expire_due",
+            Self::SweepDue => "sweep_due",
+            Self::BucketsDue => "buckets_due",
+            Self::UsageDue => "usage_due",
+        }
+    }
+}
 
 /// See the module.
 pub(crate) struct UpkeepActor;
@@ -28,6 +45,7 @@ pub(crate) struct UpkeepActor;
 /// The state of the housekeeper.
 pub(crate) struct UpkeepState {
     node: Arc<NodeContext>,
+    buckets: Buckets,
     meta: Arc<ActorMeta>,
     tasks: JoinSet<()>,
 }
@@ -35,22 +53,24 @@ pub(crate) struct UpkeepState {
 impl Actor for UpkeepActor {
     type Msg = UpkeepMessage;
     type State = UpkeepState;
-    type Arguments = Arc<NodeContext>;
+    type Arguments = (Arc<NodeContext>, Buckets);
 
     async fn pre_start(
         &self,
         myself: ActorRef<UpkeepMessage>,
-        node: Arc<NodeContext>,
+        (node, buckets): Self::Arguments,
     ) -> Result<UpkeepState, ActorProcessingErr> {
         let meta = node.index.open(PATH, PATH, None);
         meta.enter("running");
         let mut state = UpkeepState {
             node,
+            buckets,
             meta,
             tasks: JoinSet::new(),
         };
-        state.again(UpkeepMessage::ExpireDue, &myself);
-        state.again(UpkeepMessage::SweepDue, &myself);
+        for message in UpkeepMessage::ALL {
+            state.again(message, &myself);
+        }
         Ok(state)
     }
 
@@ -61,15 +81,12 @@ impl Actor for UpkeepActor {
         state: &mut UpkeepState,
     ) -> Result<(), ActorProcessingErr> {
         while state.tasks.try_join_next().is_some() {}
-        match message {
-            UpkeepMessage::ExpireDue => state.meta.handling("expire_due"),
-            UpkeepMessage::SweepDue => state.meta.handling("sweep_due"),
-        }
-        let node = Arc::clone(&state.node);
+        state.meta.handling(message.name());
+        let (node, buckets) = (Arc::clone(&state.node), state.buckets.clone());
         let wait = state.every(message);
         state.tasks.spawn(async move {
             if node.placement.holds_lease() {
-                step(&node, message).await;
+                step(&node, &buckets, message).await;
             }
             tokio::time::sleep(wait).await;
             // The node may be gone by now.
@@ -84,6 +101,8 @@ impl UpkeepState {
         match message {
             UpkeepMessage::ExpireDue => self.node.settings.expire_every,
             UpkeepMessage::SweepDue => self.node.settings.sweep_every,
+            UpkeepMessage::BucketsDue => self.node.settings.buckets.sweep_every,
+            UpkeepMessage::UsageDue => self.node.settings.connected_time_every,
         }
     }
 
@@ -96,7 +115,7 @@ impl UpkeepState {
     }
 }
 
-async fn step(node: &NodeContext, message: UpkeepMessage) {
+async fn step(node: &Arc<NodeContext>, buckets: &Buckets, message: UpkeepMessage) {
     let (now, settings) = (node.clock.now(), &node.settings);
     match message {
         UpkeepMessage::ExpireDue => loop {
@@ -117,5 +136,14 @@ async fn step(node: &NodeContext, message: UpkeepMessage) {
             Ok(rows) => tracing::info!(rows, "old rows were swept out"),
             Err(error) => tracing::warn!(%error, "old rows could not be swept out"),
         },
+        UpkeepMessage::BucketsDue => buckets.sweep().await,
+        UpkeepMessage::UsageDue => {
+            let (writer, log) = (Arc::clone(&node.connected), Arc::clone(&node.store));
+            // It goes on to its end when the housekeeper ends.
+            let writing = node.tasks.spawn(async move { writer.write(&*log).await });
+            if writing.await.is_err() {
+                tracing::error!("the time that instances were connected could not be written");
+            }
+        }
     }
 }

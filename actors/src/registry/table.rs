@@ -226,6 +226,16 @@ impl<K: Kind> Children<K> {
             .cloned()
     }
 
+    /// The live children in some slots.
+    pub fn handles(&self, slots: &Slots) -> Vec<K::Handle> {
+        let keys = self.keys_in(slots);
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().filter_map(|key| live.get(key).cloned()).collect()
+    }
+
     /// How many children there are, running or not.
     pub fn count(&self) -> usize {
         self.table().entries.len()

@@ -28,9 +28,9 @@ use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
+use crate::node::actor::{NodeActor, Part, Spawning};
 #[cfg(test)]
 use crate::node::connected::ConnectedTime;
-use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::{NodeContext, upkeep};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
 use crate::stream::actor::StreamsActor;

@@ -90,7 +90,7 @@ impl BucketCell {
     }
 
     /// Takes from the bucket itself: the actor's.
-    pub fn serve(&self, quota: Quota, n: NonZeroU32, terms: &Terms) -> Taken {
+    pub(super) fn serve(&self, quota: Quota, n: NonZeroU32, terms: &Terms) -> Taken {
         let (now, mut inner) = self.inner();
         let bucket = inner.bucket.get_or_insert_with(|| Bucket::new(quota));
         let taken = bucket.serve(now, quota, n, terms);

@@ -36,11 +36,7 @@ pub(crate) struct BucketsParts {
 }
 
 impl BucketsParts {
-    pub fn new(
-        node: Arc<NodeContext>,
-        shared: Arc<BucketNode>,
-        children: Arc<Children<BucketKind>>,
-    ) -> Self {
+    pub fn new(node: Arc<NodeContext>, shared: Arc<BucketNode>, children: Arc<Children<BucketKind>>) -> Self {
         Self {
             node,
             shared,

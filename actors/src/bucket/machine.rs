@@ -61,7 +61,9 @@ impl Rate {
     /// How many a lease has at most.
     fn lease(&self, max: u32) -> u32 {
         let worth = u32::try_from(nanos(LEASE_WORTH) / self.each).unwrap_or(u32::MAX);
-        (self.quota.count.get() / LEASE_SHARE).max(worth).clamp(1, max.max(1))
+        (self.quota.count.get() / LEASE_SHARE)
+            .max(worth)
+            .clamp(1, max.max(1))
     }
 }
 
@@ -124,10 +126,16 @@ impl Bucket {
         } else if n > self.rate.quota.count {
             // Never granted; asking sooner is in vain in any case.
             let retry_after = self.rate.quota.per;
-            Taken::Refused { standing, retry_after }
+            Taken::Refused {
+                standing,
+                retry_after,
+            }
         } else {
             let retry_after = Duration::from_nanos(price - free);
-            Taken::Refused { standing, retry_after }
+            Taken::Refused {
+                standing,
+                retry_after,
+            }
         }
     }
 
@@ -211,7 +219,8 @@ fn gcra(rate: &Rate, used: u64, n: NonZeroU32) -> Option<u64> {
         return None;
     }
     let quota = Gcra::with_period(Duration::from_nanos(rate.each))?.allow_burst(rate.quota.count);
-    let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(quota, Used(Cell::new(used)), Standstill);
+    let limiter =
+        RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(quota, Used(Cell::new(used)), Standstill);
     let granted = matches!(limiter.check_n(n), Ok(Ok(())));
     granted.then(|| limiter.into_state_store().0.get())
 }

@@ -58,7 +58,12 @@ impl Plain {
     fn new(quota: Quota) -> Self {
         let count = u128::from(quota.count.get());
         Self {
-            each: quota.per.min(Duration::from_secs(366 * 24 * 3600)).as_nanos().div_ceil(count).max(1),
+            each: quota
+                .per
+                .min(Duration::from_secs(366 * 24 * 3600))
+                .as_nanos()
+                .div_ceil(count)
+                .max(1),
             count,
             full_at: 0,
         }
@@ -212,11 +217,18 @@ fn a_refusal_says_when_it_would_be_granted() {
         assert!(matches!(bucket.take(0, quota, n(1)), Taken::Granted(_)));
     }
     let half = SECOND / 2;
-    let Taken::Refused { standing, retry_after } = bucket.take(half, quota, n(3)) else {
+    let Taken::Refused {
+        standing,
+        retry_after,
+    } = bucket.take(half, quota, n(3))
+    else {
         panic!("nothing is left");
     };
     assert_eq!(retry_after, Duration::from_millis(2_500));
-    assert_eq!((standing.remaining, standing.full_in), (0, Duration::from_millis(9_500)));
+    assert_eq!(
+        (standing.remaining, standing.full_in),
+        (0, Duration::from_millis(9_500))
+    );
     assert!(matches!(
         bucket.take(half + nanos(retry_after) - 1, quota, n(3)),
         Taken::Refused { .. }
@@ -231,7 +243,11 @@ fn a_refusal_says_when_it_would_be_granted() {
 fn more_than_the_quota_is_never_granted() {
     let quota = quota(10, Duration::from_secs(10));
     let taken = Leased(None).take(0, quota, n(11));
-    let Taken::Refused { standing, retry_after } = taken else {
+    let Taken::Refused {
+        standing,
+        retry_after,
+    } = taken
+    else {
         panic!("{taken:?}");
     };
     assert_eq!((standing.remaining, retry_after), (10, quota.per));
@@ -248,7 +264,10 @@ fn a_lease_is_a_hundredth_of_the_quota_or_a_tenth_of_a_second_and_bounded() {
         bucket.serve(0, quota(count, per), n(1), &TERMS);
         // What a caller gets without asking.
         let mut leased = 0;
-        while bucket.take(0, n(1)).is_some_and(|taken| matches!(taken, Taken::Granted(_))) {
+        while bucket
+            .take(0, n(1))
+            .is_some_and(|taken| matches!(taken, Taken::Granted(_)))
+        {
             leased += 1;
         }
         leased

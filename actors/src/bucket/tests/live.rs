@@ -97,7 +97,10 @@ async fn callers_at_the_same_time_get_no_more_than_the_quota() {
     let seen = view(&node, calls(1)).unwrap();
     assert_eq!((seen.granted, seen.refused, seen.remaining), (500, 16, 0));
     let of_limit = numbers(&node.runtime.buckets(), "calls_per_hour");
-    assert_eq!((of_limit.granted, of_limit.refused, of_limit.let_through), (500, 16, 0));
+    assert_eq!(
+        (of_limit.granted, of_limit.refused, of_limit.let_through),
+        (500, 16, 0)
+    );
     node.stop().await;
 }
 
@@ -200,11 +203,15 @@ async fn addresses_beyond_the_limit_share_one_bucket_and_tenants_do_not() {
     }
     assert_eq!(buckets.address(address(1)), BucketKey::Address(address(1)));
     assert_eq!(buckets.address(address(3)), BucketKey::OtherAddresses);
-    assert!(granted(&buckets.take(buckets.address(address(3)), quota, ONE).await));
+    assert!(granted(
+        &buckets.take(buckets.address(address(3)), quota, ONE).await
+    ));
     // Whoever asked before the others came is sent there too.
     let late = BucketKey::Address(address(4));
     assert_eq!(take_all(&buckets, late, quota).await, 2);
-    assert!(!granted(&buckets.take(buckets.address(address(5)), quota, ONE).await));
+    assert!(!granted(
+        &buckets.take(buckets.address(address(5)), quota, ONE).await
+    ));
     assert_eq!(view(&node, BucketKey::OtherAddresses).unwrap().granted, 3);
     assert!(granted(&buckets.take(calls(1), quota, ONE).await));
     assert_eq!(buckets.numbers().live, 4);

@@ -442,6 +442,7 @@ impl TestNode {
         assert!(report.complete, "{report:?}");
         assert_eq!(self.sessions(), 0);
         assert_eq!(self.runtime.introspection().count("webhook").len(), 0);
+        assert_eq!(self.runtime.introspection().count("bucket").len(), 0);
         assert_eq!(self.endpoint.in_flight(), 0);
         assert_eq!(self.engine.live(), 0);
         assert_eq!(self.runtime.gate().dialing, 0);

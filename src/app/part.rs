@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use roost_actors::webhook::WebhookSettings;
-use roost_actors::{Settings, Streams};
+use roost_actors::{BucketSettings, Settings, Streams};
 use roost_domain::event::Event;
 use roost_domain::store::CommitObserver;
 use roost_domain::time::Entropy;
@@ -185,6 +185,17 @@ fn webhook_settings(webhooks: &config::Webhooks) -> WebhookSettings {
     }
 }
 
+fn bucket_settings(buckets: &config::Buckets) -> BucketSettings {
+    BucketSettings {
+        max: buckets.max,
+        deadline: buckets.timeout,
+        lease_max: buckets.lease_max,
+        lease_life: buckets.lease_life,
+        passivate_after: buckets.passivate_after,
+        sweep_every: buckets.sweep_every,
+    }
+}
+
 /// Limits and time-outs of the actors.
 pub fn settings(config: &Config) -> Settings {
     let Config {
@@ -198,6 +209,8 @@ pub fn settings(config: &Config) -> Settings {
     } = config;
     Settings {
         webhooks: webhook_settings(webhooks),
+        buckets: bucket_settings(&config.buckets),
+        connected_time_every: session.connected_time_every,
         dials_max: start_gate.dials_max,
         dials_per_second: start_gate.dials_per_second,
         dial_timeout: session.dial_timeout,

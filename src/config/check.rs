@@ -153,6 +153,12 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must be longer than session.message_ttl",
     );
     super::webhooks::relations(config, &mut need);
+    super::buckets::relations(config, &mut need);
+    need(
+        !session.connected_time_every.is_zero(),
+        "session.connected_time_every",
+        "must be longer than zero",
+    );
     need(
         stop.session_timeout <= stop.sessions_timeout,
         "stop.session_timeout",

@@ -3,6 +3,7 @@
 //! This module alone reads the environment. What it hands out is typed and checked: durations, sizes
 //! and addresses are what they say, and time-outs that depend on each other fit.
 
+mod buckets;
 mod check;
 mod layer;
 mod section;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+pub use buckets::Buckets;
 pub use layer::{ConfigError, Setting};
 pub use section::{
     Backoff, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
@@ -53,6 +55,8 @@ pub struct Config {
     pub events: Events,
     /// Webhooks.
     pub webhooks: Webhooks,
+    /// What rate limits count in.
+    pub buckets: Buckets,
     /// What happens on SIGTERM.
     pub stop: Stop,
     /// Logs.

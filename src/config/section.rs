@@ -202,6 +202,9 @@ pub struct Session {
     /// How long a stopped session stays in memory.
     #[serde(with = "duration")]
     pub passivate_after: Duration,
+    /// How often the time that instances were connected is written.
+    #[serde(with = "duration")]
+    pub connected_time_every: Duration,
 }
 
 /// `[start_gate]`

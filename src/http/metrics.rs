@@ -10,6 +10,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use roost_actors::bucket::BucketNumbers;
 use roost_actors::webhook::WebhookNumbers;
 use roost_domain::event::{Event, EventType};
 use tokio::time::MissedTickBehavior;
@@ -27,6 +28,8 @@ const WEBHOOK_DEAD: &str = "roost_webhook_dead_total";
 const WEBHOOK_PENDING: &str = "roost_webhook_deliveries_pending";
 const WEBHOOK_IN_FLIGHT: &str = "roost_webhook_in_flight";
 const WEBHOOK_LAG: &str = "roost_webhook_lag_seconds";
+const BUCKETS_LIVE: &str = "roost_buckets";
+const BUCKET_CALLS: &str = "roost_bucket_calls_total";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -70,6 +73,11 @@ fn describe() {
     metrics::describe_counter!(WEBHOOK_DEAD, "Deliveries to webhooks that were given up.");
     metrics::describe_gauge!(WEBHOOK_PENDING, "Deliveries that wait for another attempt.");
     metrics::describe_gauge!(WEBHOOK_IN_FLIGHT, "POSTs to webhooks under way.");
+    metrics::describe_gauge!(BUCKETS_LIVE, "Buckets of rate limits in memory.");
+    metrics::describe_counter!(
+        BUCKET_CALLS,
+        "Calls that a rate limit was asked about, by limit and what it said."
+    );
     metrics::describe_gauge!(
         WEBHOOK_LAG,
         metrics::Unit::Seconds,
@@ -121,6 +129,7 @@ fn measure(gateway: &Gateway) {
     metrics::gauge!("roost_dials", "state" => "waiting").set(gate.waiting as f64);
     metrics::gauge!("roost_stream_buffer_bytes").set(gateway.streams.buffered_bytes() as f64);
     measure_webhooks(&gateway.webhooks.numbers());
+    measure_buckets(&gateway.runtime.buckets().numbers());
     let now = gateway.runtime.introspection().count(SESSION_KIND);
     // A state that no session is in any more has to fall to zero, so that it is remembered.
     static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -145,6 +154,20 @@ fn measure_webhooks(numbers: &WebhookNumbers) {
     metrics::gauge!(WEBHOOK_PENDING).set(numbers.pending as f64);
     metrics::gauge!(WEBHOOK_IN_FLIGHT).set(numbers.in_flight as f64);
     metrics::gauge!(WEBHOOK_LAG).set(numbers.lag_max_ms as f64 / 1000.0);
+}
+
+/// By limit: no label names an address, a key or a tenant.
+fn measure_buckets(numbers: &BucketNumbers) {
+    metrics::gauge!(BUCKETS_LIVE).set(numbers.live as f64);
+    for of in &numbers.limits {
+        for (result, count) in [
+            ("granted", of.granted),
+            ("refused", of.refused),
+            ("let_through", of.let_through),
+        ] {
+            metrics::counter!(BUCKET_CALLS, "limit" => of.limit, "result" => result).absolute(count);
+        }
+    }
 }
 
 /// `GET /metrics`

@@ -17,6 +17,7 @@ pub(crate) const PATH: &str = "upkeep";
 
 /// What it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "messages of timers end so")]
 pub(crate) enum UpkeepMessage {
     ExpireDue,
     SweepDue,

@@ -139,5 +139,8 @@ async fn measure_buckets() {
     start_all(&buckets, 64).await;
     let start = Instant::now();
     node.stop().await;
-    eprintln!("a stop with {BUCKETS} buckets: {:.2} s", start.elapsed().as_secs_f64());
+    eprintln!(
+        "a stop with {BUCKETS} buckets: {:.2} s",
+        start.elapsed().as_secs_f64()
+    );
 }

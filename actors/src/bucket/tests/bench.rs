@@ -34,15 +34,23 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// User and system time of this process, in seconds.
+fn cpu() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = text.rsplit_once(')').unwrap().1;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>() / 100.0
+}
+
 async fn takes(buckets: Buckets, key: BucketKey, quota: Quota) {
     for _ in 0..TAKES {
         std::hint::black_box(buckets.take(key, quota, ONE).await);
     }
 }
 
-/// Wall-clock nanoseconds per take of each of `tasks`, which have a bucket together or one each.
-async fn measure(buckets: &Buckets, quota: Quota, tasks: u32, together: bool) -> f64 {
-    let start = Instant::now();
+/// What a take costs, of several callers with one bucket together or one each.
+async fn measure(what: &str, buckets: &Buckets, quota: Quota, tasks: u32, together: bool) {
+    let (start, before) = (Instant::now(), cpu());
     let mut running = Vec::new();
     for number in 0..tasks {
         let key = calls(if together { 0 } else { u128::from(number) });
@@ -51,7 +59,11 @@ async fn measure(buckets: &Buckets, quota: Quota, tasks: u32, together: bool) ->
     for task in running {
         task.await.unwrap();
     }
-    start.elapsed().as_nanos() as f64 / f64::from(TAKES)
+    eprintln!(
+        "{what}: {:.0} ns of CPU per take; {:.1} million takes per second",
+        (cpu() - before) * 1e9 / f64::from(TAKES * tasks),
+        f64::from(TAKES * tasks) / 1e6 / start.elapsed().as_secs_f64()
+    );
 }
 
 async fn start_all(buckets: &Buckets, tasks: u32) {
@@ -81,49 +93,41 @@ async fn measure_buckets() {
     let node = TestNode::start(settings).await;
     let buckets = node.runtime.buckets();
     let (plenty, plan) = (quota(u32::MAX), quota(100_000));
-    // Warm.
-    measure(&buckets, plenty, 1, true).await;
-    eprintln!("one caller: {:.0} ns", measure(&buckets, plenty, 1, true).await);
-    eprintln!(
-        "four callers, a bucket each: {:.0} ns",
-        measure(&buckets, plenty, 4, false).await
-    );
-    eprintln!(
-        "four callers, one bucket: {:.0} ns",
-        measure(&buckets, plenty, 4, true).await
-    );
-    eprintln!(
-        "one caller, refused: {:.0} ns",
-        measure(&buckets, plan, 1, true).await
-    );
+    measure("warming up", &buckets, plenty, 1, true).await;
+    measure("one caller", &buckets, plenty, 1, true).await;
+    measure("four callers, a bucket each", &buckets, plenty, 4, false).await;
+    measure("four callers, one bucket", &buckets, plenty, 4, true).await;
+    measure("four callers, 100,000 per hour: refused", &buckets, plan, 4, true).await;
     let small = quota(60);
-    let start = Instant::now();
+    let (start, before_cpu) = (Instant::now(), cpu());
     for number in 0..10_000 {
         for _ in 0..10 {
             buckets.take(calls(1_000 + number % 100), small, ONE).await;
-            // Every second take asks the actor: the lease is one.
+            // The lease is one: every second take asks the actor.
         }
         for _ in 0..10 {
             buckets.give_back(calls(1_000 + number % 100), ONE);
         }
     }
     eprintln!(
-        "one caller, 60 per hour: {:.0} ns",
-        start.elapsed().as_nanos() as f64 / 100_000.0
+        "one caller, 60 per hour, every second take asks the actor: {:.0} ns of CPU per take; {:.2} million takes per second",
+        (cpu() - before_cpu) * 1e9 / 100_000.0,
+        0.1 / start.elapsed().as_secs_f64()
     );
 
     let before = resident_kib();
-    let start = Instant::now();
+    let (start, before_cpu) = (Instant::now(), cpu());
     start_all(&buckets, 64).await;
     eprintln!(
-        "{BUCKETS} buckets started in {:.2} s; {:.1} KiB each; {} MiB in all",
+        "{BUCKETS} buckets started in {:.2} s with {:.0} us of CPU and {:.1} KiB each; {} MiB in all",
         start.elapsed().as_secs_f64(),
+        (cpu() - before_cpu) * 1e6 / f64::from(BUCKETS),
         (resident_kib() - before) as f64 / f64::from(BUCKETS),
         resident_kib() / 1024
     );
-    let start = Instant::now();
+    let before_cpu = cpu();
     buckets.sweep().await;
-    eprintln!("a sweep over them: {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
+    eprintln!("a sweep over them: {:.0} ms of CPU", (cpu() - before_cpu) * 1e3);
     Arc::clone(&buckets.parts.shared.uptime).advance(Duration::from_secs(2 * 3600));
     let start = Instant::now();
     eventually("all leave", async || {

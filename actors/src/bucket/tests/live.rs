@@ -10,6 +10,7 @@ use roost_domain::limit::{BucketKey, Quota, Taken};
 use roost_domain::slot::Slot;
 use roost_domain::{ApiKeyId, TenantId};
 
+use crate::bucket::message::BucketMessage;
 use crate::bucket::{BucketView, Buckets, LimitNumbers};
 use crate::testing::{TestNode, eventually, quick};
 use crate::{BucketSettings, Settings};
@@ -263,6 +264,86 @@ async fn an_actor_that_broke_has_a_successor_and_one_that_was_restarted_begins_f
         (buckets.numbers().live == 0).then_some(())
     })
     .await;
+    node.stop().await;
+}
+
+/// When one was granted: at some time between these.
+type Grant = (u64, u64);
+
+/// No time between the beginning of one call and the end of another sees more than the quota.
+fn check_windows(mut grants: Vec<Grant>, quota: Quota) {
+    let each = quota.per.as_nanos() / u128::from(quota.count.get());
+    grants.sort_unstable();
+    for (first, (from, _)) in grants.iter().enumerate() {
+        let mut ends: Vec<u64> = grants[first..].iter().map(|(_, end)| *end).collect();
+        ends.sort_unstable();
+        for (count, end) in (1_u128..).zip(ends) {
+            let back = u128::from(end - from) / each;
+            assert!(
+                count <= u128::from(quota.count.get()) + back,
+                "{count} in {end} - {from}"
+            );
+        }
+    }
+}
+
+/// What a sweep does to a bucket that it finds idle.
+async fn ask_to_leave(buckets: &Buckets) {
+    if let Some(bucket) = buckets.parts.children.handle(calls(1)) {
+        let turn = Arc::clone(&bucket.turn).acquire_owned().await.unwrap();
+        // It may have left already.
+        let _ = bucket.post.cast(BucketMessage::IdleDue(turn));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_buckets_come_and_go_no_time_sees_more_than_the_quota() {
+    let node = TestNode::start(settings(|buckets| {
+        buckets.lease_life = Duration::from_secs(2);
+        buckets.passivate_after = Duration::ZERO;
+    }))
+    .await;
+    let quota = Quota {
+        per: Duration::from_secs(3_000),
+        ..slow(30)
+    };
+    let buckets = node.runtime.buckets();
+    let uptime = Arc::clone(&buckets.parts.shared.uptime);
+    let (mut grants, mut lives) = (Vec::new(), Vec::new());
+    for round in 0..60 {
+        // It is full, or not quite, and asked to leave while others take from it.
+        uptime.advance(quota.per * (round % 4) / 3);
+        let first = round % 8 < 4;
+        if first {
+            ask_to_leave(&buckets).await;
+        }
+        let mut tasks = Vec::new();
+        for _ in 0..3 {
+            let (buckets, uptime) = (buckets.clone(), Arc::clone(&uptime));
+            tasks.push(tokio::spawn(async move {
+                let mut grants = Vec::new();
+                loop {
+                    let before = uptime.nanos();
+                    if !granted(&buckets.take(calls(1), quota, ONE).await) {
+                        return grants;
+                    }
+                    grants.push((before, uptime.nanos()));
+                }
+            }));
+        }
+        if !first {
+            ask_to_leave(&buckets).await;
+        }
+        for task in tasks {
+            grants.extend(task.await.unwrap());
+        }
+        lives.push(buckets.parts.children.handle(calls(1)).unwrap());
+    }
+    lives.dedup_by(|life, before| Arc::ptr_eq(life, before));
+    assert!(lives.len() > 1, "it never left");
+    assert!(grants.len() > 300);
+    check_windows(grants, quota);
+    assert_eq!(numbers(&buckets, "calls_per_hour").let_through, 0);
     node.stop().await;
 }
 

@@ -12,12 +12,13 @@ use ractor::ActorCell;
 use roost_domain::slot::Slot;
 use roost_domain::{Clock, Epoch, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::bucket::{BucketCell, BucketView};
 use crate::permit::{Class, Permits};
 
 /// The last failure of an actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastError {
     /// When.
     pub at: Timestamp,
@@ -28,7 +29,7 @@ pub struct LastError {
 }
 
 /// Commands that wait in an actor's mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MailboxView {
     /// How many.
     pub depth: usize,
@@ -37,7 +38,7 @@ pub struct MailboxView {
 }
 
 /// Permits of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PermitView {
     /// The class: `send`, `query` or `control`.
     pub class: &'static str,
@@ -48,7 +49,7 @@ pub struct PermitView {
 }
 
 /// One actor as operators see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ActorView {
     /// Place in the tree, for example `instance/ins_…`.
     pub path: String,

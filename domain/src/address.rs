@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::schema::{self, schema};
+
 /// Digits in a phone number: ITU E.164 allows 15, and no country has subscriber numbers below 7.
 pub const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 /// Longest user part of an address that is no phone number.
@@ -172,6 +174,23 @@ macro_rules! serde_as_text {
 
 serde_as_text!(PhoneNumber, str::parse);
 serde_as_text!(Address, str::parse);
+
+schema!(
+    PhoneNumber,
+    schema::text(
+        "A phone number in international form.",
+        r"^\+[1-9][0-9]{6,14}$",
+        "+4915550002",
+    )
+);
+schema!(
+    Address,
+    schema::text(
+        "A party or a chat on WhatsApp: a user by phone number or by LID, or a group.",
+        r"^([1-9][0-9]{6,14}@s\.whatsapp\.net|[0-9]{1,40}@lid|[0-9-]{1,40}@g\.us)$",
+        "4915550002@s.whatsapp.net",
+    )
+);
 
 #[cfg(test)]
 mod tests;

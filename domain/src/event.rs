@@ -6,14 +6,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::instance::{Instance, InstanceState};
 use crate::message::{Content, Message, Sender};
+use crate::schema::{self, schema};
 use crate::webhook::EventPattern;
 use crate::{Address, EventId, InstanceId, MessageId, TenantId, Timestamp};
 
 /// Longest name of a custom type, in characters.
 pub const CUSTOM_TYPE_CHARS_MAX: usize = 100;
+
+/// [`CustomType::from_name`] as a regular expression, its length aside.
+const CUSTOM_TYPE_PATTERN: &str = r"^custom(\.[a-z0-9_-]+)+$";
 
 macro_rules! event_types {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
@@ -129,6 +134,16 @@ impl<'de> Deserialize<'de> for EventType {
     }
 }
 
+schema!(
+    EventType,
+    schema::one_of_or(
+        "What kind of fact it is. Later releases have more types.",
+        EventType::ALL.iter().map(EventType::as_str),
+        CUSTOM_TYPE_PATTERN,
+        "message.received",
+    )
+);
+
 impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -136,7 +151,7 @@ impl fmt::Display for EventType {
 }
 
 /// One fact in a tenant's log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Event {
     /// Identity; the same wherever and however often the event is seen.
     pub id: EventId,
@@ -144,6 +159,7 @@ pub struct Event {
     #[serde(rename = "type")]
     pub kind: EventType,
     /// Place in the tenant's log: from 1, without gaps, in the order of commits.
+    #[schema(minimum = 1, example = 9)]
     pub seq: i64,
     /// When it was written.
     pub timestamp: Timestamp,
@@ -154,6 +170,7 @@ pub struct Event {
     /// Chat it is about.
     pub chat: Option<Address>,
     /// The fact, shaped by the type.
+    #[schema(value_type = Value)]
     pub data: Box<RawValue>,
 }
 

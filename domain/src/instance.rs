@@ -4,6 +4,7 @@
 //! restricted | failed`. An instance is made once and connected as often as its owner likes.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::address::{Address, PhoneNumber};
 use crate::{Epoch, InstanceId, Slot, TenantId, Timestamp};
@@ -12,7 +13,7 @@ use crate::{Epoch, InstanceId, Slot, TenantId, Timestamp};
 pub const NAME_CHARS_MAX: usize = 100;
 
 /// Where a session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceState {
     /// Never connected.
@@ -71,7 +72,7 @@ impl InstanceState {
 }
 
 /// What the owner wants: kept in the row, so that it survives every restart and failover.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DesiredState {
     /// Be connected, and come back after every loss.
@@ -111,7 +112,7 @@ pub enum PairingMethod {
 }
 
 /// One WhatsApp number: the durable resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Instance {
     /// Identity.
     pub id: InstanceId,
@@ -218,7 +219,7 @@ pub enum AccountChange {
 }
 
 /// A WhatsApp account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Account {
     /// Its phone number.
     pub phone_number: PhoneNumber,
@@ -229,7 +230,7 @@ pub struct Account {
 }
 
 /// One row of an instance's history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct HistoryEntry {
     /// Number within the instance, from 1 without gaps.
     pub number: i64,

@@ -1,6 +1,7 @@
 //! Messages: what was sent or received, and how far each has come.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::address::{Address, PhoneNumber};
 use crate::{InstanceId, MessageId, TenantId, Timestamp};
@@ -9,7 +10,7 @@ use crate::{InstanceId, MessageId, TenantId, Timestamp};
 pub const TEXT_BYTES_MAX: usize = 65_536;
 
 /// Which way a message went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// To the instance.
@@ -35,8 +36,8 @@ impl Direction {
     }
 }
 
-/// How far a message has come. It only moves forward; see [`MessageStatus::may_become`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How far a message has come. It only moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
     /// Outbound: durable here, not yet acknowledged by WhatsApp's server.
@@ -102,7 +103,7 @@ impl MessageStatus {
 }
 
 /// What a message says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Content {
     /// Plain text.
@@ -118,10 +119,11 @@ pub enum Content {
 }
 
 /// The text of a text message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TextBody {
-    /// UTF-8, at most [`TEXT_BYTES_MAX`] bytes.
+    /// UTF-8, at most 65,536 bytes.
+    #[schema(min_length = 1, max_length = 65_536, example = "Hello")]
     pub body: String,
 }
 
@@ -143,7 +145,7 @@ impl Content {
 }
 
 /// The message that a message answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Quoted {
     /// Its id here, when it is known here.
     pub message_id: Option<MessageId>,
@@ -156,7 +158,7 @@ pub struct Quoted {
 }
 
 /// A chat under every name known for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Chat {
     /// The name used as its key: the phone number's address where known, else the LID's; a group's
     /// own.
@@ -181,9 +183,9 @@ impl Chat {
 }
 
 /// Who wrote an inbound message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sender {
-    /// The name used as its key, as in [`Chat::id`].
+    /// The name used as its key, as of a chat.
     pub id: Address,
     /// Its phone number, where known.
     pub phone_number: Option<PhoneNumber>,
@@ -194,7 +196,7 @@ pub struct Sender {
 }
 
 /// Where an outbound message was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Through this API.
@@ -221,7 +223,7 @@ impl Origin {
 }
 
 /// One WhatsApp message as it is stored and shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Message {
     /// Identity.
     pub id: MessageId,
@@ -277,7 +279,7 @@ fn unset_tenant() -> TenantId {
 }
 
 /// Why a message failed, for machines.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum FailureReason {
     /// WhatsApp's server refused it with this number.

@@ -6,13 +6,15 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::limit::BucketKey;
 use crate::{InstanceId, TenantId, WebhookId};
 
 /// One share of the key space: the unit of ownership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
+#[schema(maximum = 1023)]
 pub struct Slot(u16);
 
 impl Slot {
@@ -61,7 +63,7 @@ impl Slot {
 }
 
 /// Fencing token: grows each time ownership changes hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Epoch(pub i64);
 

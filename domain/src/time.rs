@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::schema::{self, schema};
+
 /// A point in time, UTC, in whole milliseconds. In JSON: RFC 3339, for example
 /// `2026-01-31T12:00:00.250Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +83,11 @@ impl<'de> Deserialize<'de> for Timestamp {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+schema!(
+    Timestamp,
+    schema::time("A time in UTC, to the millisecond.", "2026-11-23T06:38:26.105Z")
+);
 
 /// Where wall-clock time comes from. Only for times that are stored or shown; waits and deadlines
 /// use the runtime's monotonic clock.

@@ -4,6 +4,7 @@ mod config;
 mod key;
 mod migrate;
 mod node;
+mod openapi;
 mod ready_file;
 mod sandbox;
 mod serve;
@@ -48,6 +49,10 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Print the API's description, as /openapi.json serves it.
+    Openapi(Common),
+    /// Print the list of error codes, as Markdown.
+    Errors,
 }
 
 /// Options of every command.
@@ -134,6 +139,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Key(key) => key.run().await,
         Command::Migrate(common) => migrate::run(&common).await,
         Command::Config(config) => config.run(),
+        Command::Openapi(common) => openapi::document(&common),
+        Command::Errors => {
+            openapi::errors();
+            Ok(())
+        }
     }
 }
 

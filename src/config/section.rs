@@ -54,6 +54,8 @@ pub struct Http {
     /// How long a stream may go unread.
     #[serde(with = "duration")]
     pub stream_stall_timeout: Duration,
+    /// Whether `/openapi.json` and `/docs` are served.
+    pub docs: bool,
 }
 
 /// When SQLite counts a commit as durable.

@@ -7,13 +7,14 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use roost_domain::ErrorCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::ToSchema;
 
 use super::idempotency::Repeatable;
 use super::problem::{Answer, Problem};
 use super::state::Http;
 
 /// The body of a call that says nothing but its path. `{}` and an empty body are the same.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Nothing {}
 

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::state::{Gateway, Http};
 
@@ -15,27 +16,53 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 const CHECK_VALID: Duration = Duration::from_secs(1);
 
 /// State of one part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReadinessPart)]
 pub struct Part {
+    /// Which part.
+    #[schema(example = "store")]
     name: &'static str,
+    /// Whether it can do its work.
     ready: bool,
+    /// Why it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     detail: Option<String>,
 }
 
 /// What `/readyz` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
+    /// Whether every part is.
     ready: bool,
+    /// Its parts.
     parts: Vec<Part>,
 }
 
-/// `GET /healthz`
-pub async fn live() -> Json<serde_json::Value> {
-    Json(serde_json::json!({"status": "ok"}))
+/// What `/healthz` answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Liveness {
+    #[schema(example = "ok")]
+    status: &'static str,
 }
 
-/// `GET /readyz`
+/// Ask whether the process lives.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "get_liveness", tag = "node",
+    responses((status = 200, description = "It lives", body = Liveness))
+)]
+pub async fn live() -> Json<Liveness> {
+    Json(Liveness { status: "ok" })
+}
+
+/// Ask whether the node can do its work.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "get_readiness", tag = "node",
+    responses(
+        (status = 200, description = "It can", body = Readiness),
+        (status = 503, description = "It cannot; a part says why", body = Readiness),
+    )
+)]
 pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
     let mut parts = vec![Part {
         name: "gateway",

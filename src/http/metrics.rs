@@ -170,7 +170,16 @@ fn measure_buckets(numbers: &BucketNumbers) {
     }
 }
 
-/// `GET /metrics`
+/// Read the metrics.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "get_metrics", tag = "node",
+    responses(
+        (
+            status = 200, description = "In Prometheus' text format", body = String,
+            content_type = "text/plain",
+        ),
+    )
+)]
 pub async fn show(State(http): State<Http>) -> impl IntoResponse {
     if let Some(gateway) = http.started() {
         measure(gateway);

@@ -14,6 +14,7 @@ mod health;
 mod idempotency;
 mod json_text;
 pub mod metrics;
+pub mod openapi;
 mod page;
 mod params;
 pub mod problem;
@@ -26,8 +27,9 @@ mod v1;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::get;
 use roost_domain::ErrorCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use state::Http;
 
@@ -35,15 +37,21 @@ use problem::Problem;
 
 /// Every route, with the edge around it.
 pub fn router(http: Http) -> Router {
-    Router::new()
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::show))
-        .nest("/v1", v1::router())
+    Router::from(described())
+        .merge(openapi::serve_routes(&http))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(axum::middleware::from_fn_with_state(http.clone(), edge::edge))
         .with_state(http)
+}
+
+/// Every route with its description.
+fn described() -> OpenApiRouter<Http> {
+    OpenApiRouter::default()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::show))
+        .nest("/v1", v1::router())
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

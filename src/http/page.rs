@@ -2,13 +2,16 @@
 
 use roost_domain::page::Page;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cursor::{CursorKey, Scope};
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct PageBody<T> {
+    /// The rows.
     data: Vec<T>,
+    /// `cursor` of the next page; null on the last one.
     next_cursor: Option<String>,
 }
 

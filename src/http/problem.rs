@@ -10,15 +10,20 @@ use roost_actors::{CallError, StreamError};
 use roost_domain::ErrorCode;
 use roost_domain::store::StoreError;
 use serde::Serialize;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
 /// One field, parameter or header that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer into the body; for parameters and headers `/query/<name>` and `/header/<name>`.
+    #[schema(example = "/to")]
     pub pointer: String,
     /// What is wrong with it.
     pub detail: String,
     /// What kind of fault it is, for machines.
+    #[schema(example = "invalid")]
     pub code: &'static str,
 }
 
@@ -39,15 +44,32 @@ pub type Answer<T> = Result<T, Problem>;
 #[derive(Clone)]
 pub struct Pending(Box<Problem>);
 
-#[derive(Serialize)]
+/// Why a request was not carried out (RFC 9457).
+#[derive(Serialize, ToSchema)]
 struct Body<'a> {
+    /// Names the kind of problem.
+    #[schema(
+        format = "uri",
+        pattern = "^urn:roost:problem:[a-z_]+$",
+        example = "urn:roost:problem:not_found"
+    )]
     r#type: String,
+    /// The kind of problem, for humans.
+    #[schema(example = "Not found")]
     title: &'static str,
+    /// Status of the answer.
+    #[schema(minimum = 400, maximum = 599, example = 404)]
     status: u16,
     code: ErrorCode,
+    /// What happened, for humans.
+    #[schema(example = "there is no such resource")]
     detail: &'a str,
+    /// Id of the request, as in `X-Request-Id`.
+    #[schema(example = "req_01M83J3RNS5WCYMV4E0FKR8EBN")]
     request_id: &'a str,
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// What is wrong, where a field, a parameter or a header is to blame.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
 }
@@ -97,6 +119,13 @@ fn shape(code: ErrorCode) -> (StatusCode, &'static str) {
         ErrorCode::UpstreamFailed => (StatusCode::BAD_GATEWAY, "WhatsApp refused or failed"),
         ErrorCode::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "A fault of Roost"),
     }
+}
+
+/// The body's schema and those it needs, by their names.
+pub fn schemas() -> Vec<(String, RefOr<Schema>)> {
+    let mut schemas = vec![("Problem".to_owned(), Body::schema())];
+    Body::schemas(&mut schemas);
+    schemas
 }
 
 impl Problem {

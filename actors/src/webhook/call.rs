@@ -7,6 +7,7 @@ use roost_domain::webhook::{ApiVersion, Attempt, DeliveryMode, WebhookFilter};
 use roost_domain::{Address, EventId, InstanceId, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// What a client asks for as a new webhook.
 #[derive(Debug, Clone)]
@@ -72,7 +73,7 @@ pub enum ReplayRequest {
 }
 
 /// What a replay or a redrive began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReplayStarted {
     /// First place in the log that is looked at; `None` when there is nothing to do.
     pub from_seq: Option<i64>,
@@ -94,7 +95,7 @@ pub struct TestResult {
 }
 
 /// Where a webhook's circuit breaker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Events are posted.
@@ -106,7 +107,7 @@ pub enum BreakerState {
 }
 
 /// How a webhook does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct WebhookStats {
     /// Every event up to here was delivered, parked, given up, or is not for the webhook.
     pub cursor: i64,
@@ -124,7 +125,7 @@ pub struct WebhookStats {
     pub dead: u64,
     /// POSTs under way.
     pub in_flight: u64,
-    /// Share of recent attempts that succeeded, from 0 to 1; `None` before the first.
+    /// Share of recent attempts that succeeded, from 0 to 1; null before the first.
     pub success_rate: Option<f64>,
     /// How many recent attempts the shares and times here are of.
     pub recent_attempts: u64,
@@ -143,7 +144,7 @@ pub struct WebhookStats {
 }
 
 /// Percentiles of times.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 pub struct Latency {
     /// Half of them took at most this.
     pub p50: f64,

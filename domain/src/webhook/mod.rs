@@ -15,14 +15,17 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::event::{Event, EventType};
+use crate::schema::{self, schema};
 use crate::{Address, Epoch, EventId, InstanceId, TenantId, Timestamp, WebhookId};
 
 pub use pattern::{EventPattern, PatternError};
+pub use shape::CreatedWebhook;
 
 /// In which order a webhook gets its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryMode {
     /// Per chat in the order of `seq`: a later event goes out after the earlier one succeeded or died.
@@ -33,7 +36,7 @@ pub enum DeliveryMode {
 }
 
 /// Whether a webhook delivers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookState {
     /// It delivers.
@@ -45,7 +48,7 @@ pub enum WebhookState {
 }
 
 /// A dated shape of the payload; a webhook keeps the one it was made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum ApiVersion {
     /// The first.
     #[serde(rename = "2026-11-01")]
@@ -206,8 +209,17 @@ impl Serialize for DeliveryId {
     }
 }
 
+schema!(
+    DeliveryId,
+    schema::text(
+        "One event for one webhook: the webhook's id and the event's `seq`.",
+        "^dlv_[0-7][0-9A-HJKMNP-TV-Z]{25}_[1-9][0-9]{0,18}$",
+        "dlv_01M847KKQ9RQ059CRGKFK3SYGW_2",
+    )
+);
+
 /// What became of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// It waits for its next attempt, or for an earlier one of its chat.
@@ -238,7 +250,7 @@ impl DeliveryStatus {
 }
 
 /// Why a delivery died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadReason {
     /// Every attempt of the schedule failed.
@@ -269,7 +281,7 @@ impl DeadReason {
 }
 
 /// One POST.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
     /// Which one of its delivery, from 1.
     pub number: u32,
@@ -279,16 +291,17 @@ pub struct Attempt {
     pub duration_ms: u32,
     /// Status of the answer, when there was one.
     pub status: Option<u16>,
-    /// Why there was none: a [`client::CallFailure`]'s code and text.
+    /// Why there was none.
     pub error: Option<AttemptError>,
     /// The first 4 KiB of the answer's body, as far as they are text.
     pub answer: Option<String>,
 }
 
 /// Why an attempt had no answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptError {
-    /// One of a finite list: [`client::CallFailure::code`].
+    /// What failed, for machines.
+    #[schema(pattern = "^[a-z_]+$", example = "timeout")]
     pub code: String,
     /// For humans.
     pub detail: String,

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::EventType;
+use crate::schema::{self, schema};
 
 /// An exact type, every type of a family (`message.*`), or every type (`*`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,6 +66,16 @@ impl fmt::Display for EventPattern {
         }
     }
 }
+
+schema!(
+    EventPattern,
+    schema::one_of_or(
+        "An exact type, a family such as `message.*`, or `*` for every type.",
+        EventType::ALL.iter().map(EventType::as_str),
+        r"^(\*|(instance|message|webhook|custom)\.\*|custom(\.[a-z0-9_-]+)+)$",
+        "message.*",
+    )
+);
 
 impl Serialize for EventPattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

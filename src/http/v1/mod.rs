@@ -7,74 +7,54 @@ mod messages;
 mod operator;
 mod webhooks;
 
-use axum::Router;
-use axum::routing::{get, post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::state::Http;
 
 /// Every route below `/v1`.
-pub fn router() -> Router<Http> {
-    Router::new()
-        .route(
-            "/instances",
-            get(instances::list::list).post(instances::create::create),
-        )
-        .route(
-            "/instances/{id}",
-            get(instances::get::get)
-                .patch(instances::patch::patch)
-                .delete(instances::delete::delete),
-        )
-        .route("/instances/{id}/connect", post(instances::connect::connect))
-        .route("/instances/{id}/disconnect", post(instances::stop::disconnect))
-        .route("/instances/{id}/logout", post(instances::stop::logout))
-        .route("/instances/{id}/qr", get(instances::qr::qr))
-        .route(
-            "/instances/{id}/pairing-code",
-            get(instances::pairing_code::pairing_code),
-        )
-        .route("/instances/{id}/history", get(instances::history::history))
-        .route(
-            "/instances/{id}/messages",
-            get(messages::list::list).post(messages::send::send),
-        )
-        .route("/messages/{id}", get(messages::get::get))
-        .route("/messages/{id}/read", post(messages::read::read))
-        .route("/events", get(events::read).post(events::publish::publish))
-        .route("/events/ws", get(events::ws::ws))
+pub fn router() -> OpenApiRouter<Http> {
+    OpenApiRouter::default()
+        .routes(routes!(instances::list::list, instances::create::create))
+        .routes(routes!(
+            instances::get::get,
+            instances::patch::patch,
+            instances::delete::delete
+        ))
+        .routes(routes!(instances::connect::connect))
+        .routes(routes!(instances::stop::disconnect))
+        .routes(routes!(instances::stop::logout))
+        .routes(routes!(instances::qr::qr))
+        .routes(routes!(instances::pairing_code::pairing_code))
+        .routes(routes!(instances::history::history))
+        .routes(routes!(messages::list::list, messages::send::send))
+        .routes(routes!(messages::get::get))
+        .routes(routes!(messages::read::read))
+        .routes(routes!(events::read, events::publish::publish))
+        .routes(routes!(events::ws::ws))
         .merge(webhook_routes())
-        .route("/operator/actors", get(operator::actors::list))
-        .route(
-            "/operator/actors/{*path}",
-            get(operator::actors::get).post(operator::actors::act),
-        )
+        .routes(routes!(operator::actors::list))
+        .routes(routes!(operator::actors::get, operator::actors::act))
 }
 
-fn webhook_routes() -> Router<Http> {
-    Router::new()
-        .route(
-            "/webhooks",
-            get(webhooks::list::list).post(webhooks::create::create),
-        )
-        .route(
-            "/webhooks/{id}",
-            get(webhooks::get::get)
-                .patch(webhooks::patch::patch)
-                .delete(webhooks::delete::delete),
-        )
-        .route("/webhooks/{id}/pause", post(webhooks::pause::pause))
-        .route("/webhooks/{id}/resume", post(webhooks::pause::resume))
-        .route("/webhooks/{id}/secret", get(webhooks::secret::reveal))
-        .route("/webhooks/{id}/rotate-secret", post(webhooks::secret::rotate))
-        .route("/webhooks/{id}/test", post(webhooks::test::test))
-        .route("/webhooks/{id}/stats", get(webhooks::stats::stats))
-        .route("/webhooks/{id}/replay", post(webhooks::replay::replay))
-        .route("/webhooks/{id}/deliveries", get(webhooks::deliveries::deliveries))
-        .route("/webhooks/{id}/dead-letters", get(webhooks::dead_letters::list))
-        .route(
-            "/webhooks/{id}/dead-letters/redrive",
-            post(webhooks::dead_letters::redrive),
-        )
-        .route("/deliveries/{id}", get(deliveries::get::get))
-        .route("/deliveries/{id}/retry", post(deliveries::retry::retry))
+fn webhook_routes() -> OpenApiRouter<Http> {
+    OpenApiRouter::default()
+        .routes(routes!(webhooks::list::list, webhooks::create::create))
+        .routes(routes!(
+            webhooks::get::get,
+            webhooks::patch::patch,
+            webhooks::delete::delete
+        ))
+        .routes(routes!(webhooks::pause::pause))
+        .routes(routes!(webhooks::pause::resume))
+        .routes(routes!(webhooks::secret::reveal))
+        .routes(routes!(webhooks::secret::rotate))
+        .routes(routes!(webhooks::test::test))
+        .routes(routes!(webhooks::stats::stats))
+        .routes(routes!(webhooks::replay::replay))
+        .routes(routes!(webhooks::deliveries::deliveries))
+        .routes(routes!(webhooks::dead_letters::list))
+        .routes(routes!(webhooks::dead_letters::redrive))
+        .routes(routes!(deliveries::get::get))
+        .routes(routes!(deliveries::retry::retry))
 }

@@ -6,6 +6,7 @@ use roost_domain::event::Event;
 use roost_domain::webhook::store::DeliveryDetail;
 use roost_domain::webhook::{Attempt, Delivery, DeliveryId};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -15,11 +16,15 @@ use crate::http::problem::Answer;
 /// A delivery with everything that is known of it.
 pub struct DetailBody(DeliveryDetail);
 
-#[derive(Serialize)]
+/// A delivery with everything that is known of it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeliveryDetail)]
 struct Shown<'a> {
     #[serde(flatten)]
     delivery: &'a Delivery,
+    /// Its attempts, oldest first.
     attempts: &'a [Attempt],
+    /// Its event, as long as that is kept.
     event: Option<&'a Event>,
 }
 
@@ -40,7 +45,15 @@ impl Serialize for DetailBody {
     }
 }
 
+/// Get a delivery.
+///
 /// One delivery with its attempts, oldest first, and its event as long as that is kept.
+#[utoipa::path(
+    get, path = "/deliveries/{id}", operation_id = "get_delivery", tag = "deliveries",
+    params(("id" = DeliveryId, Path, description = "The delivery")),
+    responses((status = 200, description = "As it is now", body = Shown<'_>)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn get(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,8 +1,11 @@
 //! `POST /v1/deliveries/{id}/retry`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use roost_domain::ErrorCode;
+use roost_domain::webhook::Delivery;
 use roost_domain::webhook::DeliveryId;
 
 use crate::http::Http;
@@ -12,7 +15,19 @@ use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Retry a delivery.
+///
 /// Tries a delivery again, whatever became of it, with a new round of attempts.
+#[utoipa::path(
+    post, path = "/deliveries/{id}/retry", operation_id = "retry_delivery", tag = "deliveries",
+    params(("id" = DeliveryId, Path, description = "The delivery"), Repeatable),
+    request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
+    responses((status = 202, description = "Due now", body = Delivery)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn retry(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -13,9 +13,11 @@ mod tests;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use roost_domain::ErrorCode;
 use roost_domain::event::{EventFilter, EventType};
 use roost_domain::webhook::EventPattern;
 use roost_domain::{InstanceId, TenantId};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::auth::Tenant;
 use crate::http::params::Params;
@@ -28,7 +30,59 @@ const JSON: &str = "application/json";
 /// Entries of `types` and of `instance_id`.
 const FILTER_MAX: usize = 100;
 
-/// `GET /v1/events`
+/// Which events, and from where on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described")]
+struct Read {
+    /// Only these types and families, separated by commas.
+    #[param(style = Form, explode = false, min_items = 1, max_items = 100)]
+    types: Option<Vec<EventPattern>>,
+    /// Only these instances, separated by commas.
+    #[param(style = Form, explode = false, min_items = 1, max_items = 100)]
+    instance_id: Option<Vec<InstanceId>>,
+    /// The `seq` of the last event that was seen: a page begins with 0, a stream with the next event.
+    #[param(minimum = 0, example = 0)]
+    after: Option<i64>,
+    /// Of a page: how many events it has at most.
+    #[param(minimum = 1, maximum = 500, default = 100, example = 100)]
+    limit: Option<u32>,
+    /// Of a page: for how many milliseconds an empty one waits for an event.
+    #[param(minimum = 0, default = 0)]
+    wait_ms: Option<u64>,
+}
+
+/// Where a stream goes on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "only described")]
+struct Resume {
+    /// Of a stream: the `seq` of the last event that was seen. It wins over `after`.
+    #[param(rename = "Last-Event-ID", minimum = 0)]
+    last_event_id: Option<i64>,
+}
+
+/// Server-sent events: `id` is the `seq`, `event` the type, `data` the event.
+#[derive(ToSchema)]
+#[schema(value_type = String)]
+struct EventStream(#[allow(dead_code, reason = "only described")] String);
+
+/// Read the log.
+///
+/// As server-sent events it begins after `Last-Event-ID`, else after `after`, else with the next event,
+/// and goes on until the client leaves. With `Accept: application/json` it is a page of what is there.
+#[utoipa::path(
+    get, path = "/events", operation_id = "read_events", tag = "events",
+    params(Read, Resume),
+    responses(
+        (
+            status = 200,
+            description = "A stream of server-sent events, or with `Accept: application/json` a page",
+            content((EventStream = "text/event-stream"), (page::EventsPage<'_> = "application/json")),
+        ),
+    ),
+    extensions(("x-scope" = json!("events:read")), ("x-errors" = json!([ErrorCode::NotAcceptable])))
+)]
 pub async fn read(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -9,6 +9,7 @@ use roost_domain::TenantId;
 use roost_domain::event::{Event, EventFilter};
 use roost_domain::page::PAGE_ROWS_MAX;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::params::Params;
@@ -16,8 +17,11 @@ use crate::http::problem::Answer;
 
 const LIMIT_DEFAULT: u32 = 100;
 
-#[derive(Serialize)]
-struct EventsBody<'a> {
+/// A page of the log.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventsPage)]
+pub(super) struct EventsPage<'a> {
+    /// Events, oldest first.
     data: Vec<&'a Event>,
     /// Pass it as `after` to read on; it also moves when the filter let nothing pass.
     next_after: i64,
@@ -52,5 +56,5 @@ pub(super) async fn page(
         next_after = tail.cursor();
     }
     let data = data.iter().map(Arc::as_ref).collect();
-    Ok(Json(EventsBody { data, next_after }).into_response())
+    Ok(Json(EventsPage { data, next_after }).into_response())
 }

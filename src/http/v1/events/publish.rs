@@ -1,16 +1,19 @@
 //! `POST /v1/events`: a tenant's own event in its log.
 
+use crate::http::openapi::param::{AddressText, Repeatable};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use roost_actors::CallError;
 use roost_actors::webhook::PublishEvent;
+use roost_domain::event::Event;
 use roost_domain::event::{CUSTOM_TYPE_CHARS_MAX, CustomType};
 use roost_domain::store::Outcome;
 use roost_domain::{Address, InstanceId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::http::auth::Tenant;
 use crate::http::body::Command;
@@ -21,16 +24,38 @@ use crate::http::problem::{Answer, Problem};
 use crate::http::{Http, json_text};
 
 /// What makes an event.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PublishEvent, example = json!({"type": "custom.order.paid", "data": {"order": 7}}))]
 pub struct Publish {
+    /// `custom.` and a name of one's own.
+    #[schema(
+        max_length = 100,
+        pattern = r"^custom(\.[a-z0-9_-]+)+$",
+        example = "custom.order.paid"
+    )]
     r#type: String,
+    /// Any JSON.
+    #[schema(value_type = Value, example = json!({"order": 7}))]
     data: Box<RawValue>,
+    /// Instance that it is about.
+    #[schema(value_type = Option<InstanceId>)]
     instance_id: Option<String>,
+    /// Chat that it is about.
+    #[schema(value_type = Option<AddressText>)]
     chat: Option<String>,
 }
 
+/// Publish an event.
+///
 /// Appends an event; it is in the log, with its number, when this answers.
+#[utoipa::path(
+    post, path = "/events", operation_id = "publish_event", tag = "events",
+    params(Repeatable),
+    request_body(content = Publish, description = "The event"),
+    responses((status = 201, description = "In the log", body = Event)),
+    extensions(("x-scope" = json!("events:write")))
+)]
 pub async fn publish(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -94,7 +94,14 @@ struct Connection {
     _slot: StreamSlot,
 }
 
-/// Opens the WebSocket.
+/// Follow the log over a WebSocket.
+///
+/// JSON text frames. The client says `subscribe` first; docs/api.md has the frames.
+#[utoipa::path(
+    get, path = "/events/ws", operation_id = "open_event_socket", tag = "events",
+    responses((status = 101, description = "The WebSocket is open")),
+    extensions(("x-scope" = json!("events:read")))
+)]
 pub async fn ws(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

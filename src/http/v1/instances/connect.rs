@@ -1,11 +1,15 @@
 //! `POST /v1/instances/{id}/connect`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use roost_domain::ErrorCode;
 use roost_domain::InstanceId;
+use roost_domain::instance::Instance;
 use roost_domain::instance::PairingMethod;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -15,22 +19,42 @@ use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
 
 /// How to pair. Not needed when a phone is paired already.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ConnectInstance, example = json!({"method": "qr"}))]
 pub struct Connect {
+    /// By which kind of code.
+    #[schema(inline)]
     method: Option<Method>,
+    /// The number of the phone to pair: with `code`, and only then.
+    #[schema(pattern = r"^\+?[1-9][0-9]{6,14}$")]
     phone_number: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Method {
     Qr,
     Code,
 }
 
+/// Connect an instance.
+///
 /// Wants the instance connected from now on. What comes of it is told by events and by the
 /// instance's state.
+#[utoipa::path(
+    post, path = "/instances/{id}/connect", operation_id = "connect_instance", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance"), Repeatable),
+    request_body(
+        content = Connect,
+        description = "How to pair. None, or `{}`, when a phone is paired already",
+    ),
+    responses((status = 202, description = "It is to be connected from now on", body = Instance)),
+    extensions(
+        ("x-scope" = json!("instances:manage")),
+        ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn connect(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,12 +1,16 @@
 //! `POST /v1/instances`
 
+use crate::http::openapi::param::Repeatable;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roost_actors::instance::CreateInstance;
+use roost_domain::ErrorCode;
+use roost_domain::instance::Instance;
 use roost_domain::store::Outcome;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::check_proxy;
 use crate::http::Http;
@@ -17,14 +21,37 @@ use crate::http::params::NoParams;
 use crate::http::problem::Answer;
 
 /// What makes an instance.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateInstance)]
 pub struct Create {
+    /// Name for humans.
+    #[schema(
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        example = "demo"
+    )]
     name: String,
+    /// Proxy through which it connects: `socks5://` or `http://`, with a host and a port.
+    #[schema(max_length = 1024, example = "socks5://user:password@127.0.0.1:1080")]
     proxy: Option<String>,
 }
 
+/// Create an instance.
+///
 /// Makes an instance; it is not connected yet.
+#[utoipa::path(
+    post, path = "/instances", operation_id = "create_instance", tag = "instances",
+    params(Repeatable),
+    request_body(content = Create, description = "What makes it"),
+    responses(
+        (
+            status = 201, description = "Made", body = Instance,
+            headers(("Location" = String, description = "Its path")),
+        ),
+    ),
+    extensions(("x-scope" = json!("instances:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+)]
 pub async fn create(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -9,8 +9,16 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Delete an instance.
+///
 /// Ends the session and removes the instance with its stored state. Messages and events stay until
 /// their retention ends.
+#[utoipa::path(
+    delete, path = "/instances/{id}", operation_id = "delete_instance", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance")),
+    responses((status = 204, description = "It is gone")),
+    extensions(("x-scope" = json!("instances:manage")))
+)]
 pub async fn delete(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

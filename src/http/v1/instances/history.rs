@@ -1,5 +1,6 @@
 //! `GET /v1/instances/{id}/history`
 
+use crate::http::openapi::param::Paging;
 use axum::Json;
 use axum::extract::State;
 use roost_domain::InstanceId;
@@ -12,7 +13,15 @@ use crate::http::page::PageBody;
 use crate::http::params::{Id, Params};
 use crate::http::problem::Answer;
 
+/// List the states of an instance.
+///
 /// The states that the instance has been in, newest first, with the reasons.
+#[utoipa::path(
+    get, path = "/instances/{id}/history", operation_id = "list_instance_history", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance"), Paging),
+    responses((status = 200, description = "A page", body = PageBody<HistoryEntry>)),
+    extensions(("x-scope" = json!("instances:read")))
+)]
 pub async fn history(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

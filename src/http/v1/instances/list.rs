@@ -1,5 +1,6 @@
 //! `GET /v1/instances`
 
+use crate::http::openapi::param::Paging;
 use axum::Json;
 use axum::extract::State;
 use roost_domain::instance::Instance;
@@ -11,7 +12,15 @@ use crate::http::page::PageBody;
 use crate::http::params::Params;
 use crate::http::problem::Answer;
 
+/// List instances.
+///
 /// A tenant's instances, oldest first.
+#[utoipa::path(
+    get, path = "/instances", operation_id = "list_instances", tag = "instances",
+    params(Paging),
+    responses((status = 200, description = "A page", body = PageBody<Instance>)),
+    extensions(("x-scope" = json!("instances:read")))
+)]
 pub async fn list(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -16,13 +16,18 @@ use roost_domain::Timestamp;
 use roost_domain::instance::Instance;
 use serde::Serialize;
 use url::Url;
+use utoipa::ToSchema;
 
 use crate::http::problem::{Answer, Problem};
 
 /// A code to be shown to the person with the phone.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PairingCode)]
 pub struct CodeBody {
+    /// The code: of a QR code the text that it holds.
+    #[schema(example = "YWKTGKVB")]
     code: String,
+    /// From when on another code is valid.
     expires_at: Timestamp,
 }
 

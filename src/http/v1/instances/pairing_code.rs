@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use roost_domain::ErrorCode;
 use roost_domain::InstanceId;
 
 use super::CodeBody;
@@ -12,7 +13,15 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Show the pairing code.
+///
 /// The code to be entered on the phone now: eight characters, which WhatsApp shows as `XXXX-XXXX`.
+#[utoipa::path(
+    get, path = "/instances/{id}/pairing-code", operation_id = "get_instance_pairing_code", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance")),
+    responses((status = 200, description = "The code", body = CodeBody)),
+    extensions(("x-scope" = json!("instances:read")), ("x-errors" = json!([ErrorCode::WrongState])))
+)]
 pub async fn pairing_code(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

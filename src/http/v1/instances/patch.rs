@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::extract::State;
 use roost_domain::InstanceId;
+use roost_domain::instance::Instance;
 use roost_domain::instance::InstancePatch;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{InstanceBody, check_proxy};
 use crate::http::Http;
@@ -14,16 +16,36 @@ use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
 
 /// What can be changed; a field that is absent stays as it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PatchInstance)]
 pub struct Patch {
+    /// Name for humans.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(
+        value_type = String,
+        required = false,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        example = "demo"
+    )]
     name: Option<Option<String>>,
+    /// Proxy through which it connects; null removes it.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, max_length = 1024, example = "http://127.0.0.1:3128")]
     proxy: Option<Option<String>>,
 }
 
+/// Change an instance.
+///
 /// Changes an instance. A new proxy is used from the next connection on; null removes it.
+#[utoipa::path(
+    patch, path = "/instances/{id}", operation_id = "update_instance", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance")),
+    request_body(content = Patch, description = "What changes"),
+    responses((status = 200, description = "As it is from now on", body = Instance)),
+    extensions(("x-scope" = json!("instances:manage")))
+)]
 pub async fn patch(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

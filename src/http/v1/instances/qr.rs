@@ -4,7 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use roost_domain::ErrorCode;
 use roost_domain::InstanceId;
+use utoipa::ToSchema;
 
 use super::CodeBody;
 use crate::http::auth::Tenant;
@@ -16,7 +18,29 @@ const JSON: &str = "application/json";
 const PNG: &str = "image/png";
 const SVG: &str = "image/svg+xml";
 
+/// A picture.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+struct PngImage(#[allow(dead_code, reason = "only described")] Vec<u8>);
+
+/// Show the QR code.
+///
 /// The QR code to be scanned now, as its text or as an image.
+#[utoipa::path(
+    get, path = "/instances/{id}/qr", operation_id = "get_instance_qr", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance")),
+    responses(
+        (
+            status = 200,
+            description = "The code, in the type that `Accept` likes best; its text when there is no `Accept`",
+            content((CodeBody = "application/json"), (String = "image/svg+xml"), (PngImage = "image/png")),
+        ),
+    ),
+    extensions(
+        ("x-scope" = json!("instances:read")),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::NotAcceptable])),
+    )
+)]
 pub async fn qr(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

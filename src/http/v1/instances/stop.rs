@@ -1,9 +1,12 @@
 //! `POST /v1/instances/{id}/disconnect` and `POST /v1/instances/{id}/logout`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use roost_domain::ErrorCode;
 use roost_domain::InstanceId;
+use roost_domain::instance::Instance;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -12,7 +15,19 @@ use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Disconnect an instance.
+///
 /// Wants the instance disconnected from now on; the phone stays paired.
+#[utoipa::path(
+    post, path = "/instances/{id}/disconnect", operation_id = "disconnect_instance", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance"), Repeatable),
+    request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
+    responses((status = 200, description = "Disconnected", body = Instance)),
+    extensions(
+        ("x-scope" = json!("instances:manage")),
+        ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn disconnect(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
@@ -27,7 +42,19 @@ pub async fn disconnect(
     .await
 }
 
+/// Log an instance out.
+///
 /// Ends the pairing on WhatsApp's side too; to connect again a phone has to be paired anew.
+#[utoipa::path(
+    post, path = "/instances/{id}/logout", operation_id = "logout_instance", tag = "instances",
+    params(("id" = InstanceId, Path, description = "The instance"), Repeatable),
+    request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
+    responses((status = 200, description = "Logged out", body = Instance)),
+    extensions(
+        ("x-scope" = json!("instances:manage")),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn logout(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -10,7 +10,15 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Get a message.
+///
 /// One message as it is now.
+#[utoipa::path(
+    get, path = "/messages/{id}", operation_id = "get_message", tag = "messages",
+    params(("id" = MessageId, Path, description = "The message")),
+    responses((status = 200, description = "As it is now", body = Message)),
+    extensions(("x-scope" = json!("messages:read")))
+)]
 pub async fn get(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,9 +1,11 @@
 //! `GET /v1/instances/{id}/messages`
 
+use crate::http::openapi::param::{AddressText, Paging};
 use axum::Json;
 use axum::extract::State;
 use roost_domain::InstanceId;
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus};
+use utoipa::IntoParams;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -12,7 +14,30 @@ use crate::http::page::PageBody;
 use crate::http::params::{Id, Params, chat};
 use crate::http::problem::Answer;
 
+/// Which messages.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described")]
+struct Filter {
+    /// Only this chat.
+    chat: Option<AddressText>,
+    /// Only this direction.
+    #[param(inline)]
+    direction: Option<Direction>,
+    /// Only this status.
+    #[param(inline)]
+    status: Option<MessageStatus>,
+}
+
+/// List messages.
+///
 /// An instance's messages, newest first, optionally of one chat, direction or status.
+#[utoipa::path(
+    get, path = "/instances/{id}/messages", operation_id = "list_messages", tag = "messages",
+    params(("id" = InstanceId, Path, description = "The instance"), Filter, Paging),
+    responses((status = 200, description = "A page", body = PageBody<Message>)),
+    extensions(("x-scope" = json!("messages:read")))
+)]
 pub async fn list(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

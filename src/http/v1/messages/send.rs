@@ -1,5 +1,8 @@
 //! `POST /v1/instances/{id}/messages`
 
+use crate::http::openapi::param::{AddressText, Repeatable};
+use roost_domain::ErrorCode;
+use roost_domain::message::Message;
 use std::time::Duration;
 
 use axum::Json;
@@ -11,6 +14,7 @@ use roost_domain::message::{Content, TEXT_BYTES_MAX, TextBody};
 use roost_domain::store::Outcome;
 use roost_domain::{Address, InstanceId, MessageId};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -23,17 +27,64 @@ const WHATSAPP_ID_BYTES_MAX: usize = 128;
 const WAIT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// A message to send.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(
+    as = SendMessage,
+    example = json!({"to": "+4915550002", "type": "text", "text": {"body": "Hello"}})
+)]
 pub struct Send {
+    /// Who gets it.
+    #[schema(value_type = AddressText)]
     to: String,
+    /// What kind of message it is.
+    #[schema(pattern = "^text$", example = "text")]
     r#type: String,
+    /// The text; needed when `type` is `text`.
+    #[schema(value_type = TextBody)]
     text: Option<TextBody>,
+    /// The message that it answers: its id here or on WhatsApp.
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[!-~]+$",
+        example = "3EB09F97A468E24DE056C6"
+    )]
     reply_to: Option<String>,
 }
 
+/// How long to wait.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described")]
+struct Wait {
+    /// `server_ack`: the answer waits for WhatsApp's server.
+    #[param(pattern = "^server_ack$", example = "server_ack")]
+    wait: Option<String>,
+    /// For how long, in milliseconds; only together with `wait`.
+    #[param(minimum = 1, default = 10_000)]
+    timeout_ms: Option<u64>,
+}
+
+/// Send a message.
+///
 /// Makes a message durable and answers; it is sent after that. With `wait=server_ack` the answer
 /// waits for WhatsApp's server, and comes without it when the time is over.
+#[utoipa::path(
+    post, path = "/instances/{id}/messages", operation_id = "send_message", tag = "messages",
+    params(("id" = InstanceId, Path, description = "The instance"), Wait, Repeatable),
+    request_body(content = Send, description = "The message"),
+    responses(
+        (
+            status = 202, description = "Durable; with `wait=server_ack` as it was when the wait ended",
+            body = Message, headers(("Location" = String, description = "Its path")),
+        ),
+    ),
+    extensions(
+        ("x-scope" = json!("messages:send")),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::UnsupportedRecipient])),
+    )
+)]
 pub async fn send(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

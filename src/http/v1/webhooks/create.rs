@@ -1,14 +1,19 @@
 //! `POST /v1/webhooks`
 
+use crate::http::openapi::param::Repeatable;
+use roost_domain::ErrorCode;
 use std::collections::BTreeMap;
 
+use crate::http::openapi::param::AddressText;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roost_actors::webhook::CreateWebhook;
+use roost_domain::InstanceId;
 use roost_domain::store::Outcome;
-use roost_domain::webhook::{DeliveryMode, WebhookFilter};
+use roost_domain::webhook::{ApiVersion, CreatedWebhook, DeliveryMode, EventPattern, WebhookFilter};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{instances, secret_text, spec};
 use crate::http::Http;
@@ -20,25 +25,82 @@ use crate::http::params::NoParams;
 use crate::http::problem::{Answer, Problem};
 
 /// What makes a webhook.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(
+    as = CreateWebhook,
+    example = json!({"url": "https://example.org/hook", "events": ["message.*"]})
+)]
 pub struct Create {
+    /// Where events are posted.
+    #[schema(
+        min_length = 1,
+        max_length = 2048,
+        format = "uri",
+        example = "https://example.org/hook"
+    )]
     url: String,
+    /// Which types of events it gets.
+    #[schema(value_type = Vec<EventPattern>, min_items = 1, max_items = 50)]
     events: Vec<String>,
+    /// Only events about these instances; empty or null does not restrict.
+    #[schema(value_type = Option<Vec<InstanceId>>, max_items = 100, example = json!([]))]
     instances: Option<Vec<String>>,
+    /// Only events about these chats; empty or null does not restrict.
+    #[schema(value_type = Option<Vec<AddressText>>, max_items = 100, example = json!([]))]
     chats: Option<Vec<String>>,
+    /// In which order it gets them.
+    #[schema(value_type = Option<DeliveryMode>)]
     mode: Option<String>,
+    /// Further headers of each POST, at most 20.
+    #[schema(
+        value_type = Option<BTreeMap<String,
+        String>>,
+        max_properties = 20,
+        example = json!({"authorization": "Bearer abc"})
+    )]
     headers: Option<BTreeMap<String, String>>,
+    /// POSTs at most at the same time; in mode `ordered` also chats.
+    #[schema(minimum = 1)]
     max_concurrency: Option<u16>,
+    /// POSTs at most per second; null is no limit.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     rate_per_second: Option<u32>,
+    /// Shape of the payload.
+    #[schema(value_type = Option<ApiVersion>)]
     api_version: Option<String>,
+    /// Whether each POST also carries `X-Hub-Signature-256`.
+    #[schema(value_type = Option<bool>)]
     legacy_signature: Option<bool>,
+    /// What the tenant says of it.
+    #[schema(
+        value_type = Option<String>,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*$",
+        example = "orders"
+    )]
     description: Option<String>,
+    /// A signing secret of one's own: `whsec_` and 24 to 64 bytes in base64.
+    #[schema(pattern = r"^whsec_[A-Za-z0-9+/]{32,86}={0,2}$", max_length = 94)]
     secret: Option<String>,
 }
 
+/// Create a webhook.
+///
 /// Makes a webhook, which gets every event from now on. The secret is shown now and when it is asked
 /// for; the answer that is kept for a repetition does not have it.
+#[utoipa::path(
+    post, path = "/webhooks", operation_id = "create_webhook", tag = "webhooks",
+    params(Repeatable),
+    request_body(content = Create, description = "What makes it"),
+    responses(
+        (
+            status = 201, description = "Made, with its secret", body = CreatedWebhook<'_>,
+            headers(("Location" = String, description = "Its path")),
+        ),
+    ),
+    extensions(("x-scope" = json!("webhooks:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+)]
 pub async fn create(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

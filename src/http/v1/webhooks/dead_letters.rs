@@ -1,12 +1,17 @@
 //! `GET /v1/webhooks/{id}/dead-letters` and `POST /v1/webhooks/{id}/dead-letters/redrive`
 
+use crate::http::openapi::param::Paging;
+use crate::http::openapi::param::Repeatable;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use roost_actors::webhook::ReplayStarted;
+use roost_domain::ErrorCode;
 use roost_domain::WebhookId;
 use roost_domain::webhook::{Delivery, DeliveryId, DeliveryIdError, DeliveryStatus};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::deliveries;
 use crate::http::Http;
@@ -21,14 +26,26 @@ use crate::http::problem::Answer;
 const DELIVERIES_MAX: usize = 500;
 
 /// Which dead letters are to be tried again.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RedriveDeadLetters, example = json!({"all": true}))]
 pub struct Which {
+    /// These.
+    #[schema(value_type = Option<Vec<DeliveryId>>, min_items = 1, max_items = 500)]
     delivery_ids: Option<Vec<String>>,
+    /// All of them.
     all: Option<bool>,
 }
 
+/// List dead letters.
+///
 /// Deliveries that were given up, newest event first.
+#[utoipa::path(
+    get, path = "/webhooks/{id}/dead-letters", operation_id = "list_webhook_dead_letters", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), deliveries::Filter, Paging),
+    responses((status = 200, description = "A page", body = PageBody<Delivery>)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn list(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
@@ -38,7 +55,19 @@ pub async fn list(
     deliveries::page(&http, tenant, id, params, Some(DeliveryStatus::Dead)).await
 }
 
+/// Redrive dead letters.
+///
 /// Tries dead letters again, each with a new round of attempts.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/dead-letters/redrive", operation_id = "redrive_webhook_dead_letters", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Repeatable),
+    request_body(content = Which, description = "These, or all"),
+    responses((status = 202, description = "Begun", body = ReplayStarted)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::LimitReached, ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn redrive(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

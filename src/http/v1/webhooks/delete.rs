@@ -9,7 +9,15 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Delete a webhook.
+///
 /// Removes a webhook with everything that is known of its deliveries.
+#[utoipa::path(
+    delete, path = "/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook")),
+    responses((status = 204, description = "It is gone")),
+    extensions(("x-scope" = json!("webhooks:manage")))
+)]
 pub async fn delete(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,11 +1,13 @@
 //! `GET /v1/webhooks/{id}/deliveries`
 
+use crate::http::openapi::param::{AddressText, Paging};
 use axum::Json;
 use axum::extract::State;
 use roost_domain::event::EventType;
 use roost_domain::webhook::store::DeliveryFilter;
 use roost_domain::webhook::{Delivery, DeliveryStatus};
 use roost_domain::{InstanceId, TenantId, Timestamp, WebhookId};
+use utoipa::IntoParams;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -14,7 +16,42 @@ use crate::http::page::PageBody;
 use crate::http::params::{Id, Params, chat};
 use crate::http::problem::Answer;
 
+/// What became of them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described")]
+struct Status {
+    /// Only those that this became of.
+    #[param(inline)]
+    status: Option<DeliveryStatus>,
+}
+
+/// Which deliveries.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[allow(dead_code, reason = "only described")]
+pub(super) struct Filter {
+    /// Only events of this type.
+    event_type: Option<EventType>,
+    /// Only events about this instance.
+    instance_id: Option<InstanceId>,
+    /// Only events about this chat.
+    chat: Option<AddressText>,
+    /// Only events written since then.
+    since: Option<Timestamp>,
+    /// Only events written before.
+    until: Option<Timestamp>,
+}
+
+/// List deliveries.
+///
 /// What became of a webhook's events, newest event first.
+#[utoipa::path(
+    get, path = "/webhooks/{id}/deliveries", operation_id = "list_webhook_deliveries", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Status, Filter, Paging),
+    responses((status = 200, description = "A page", body = PageBody<Delivery>)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn deliveries(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

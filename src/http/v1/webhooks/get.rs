@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use roost_domain::WebhookId;
+use roost_domain::webhook::Webhook;
 
 use super::WebhookBody;
 use crate::http::Http;
@@ -10,7 +11,15 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Get a webhook.
+///
 /// One webhook as it is now, without its secrets.
+#[utoipa::path(
+    get, path = "/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook")),
+    responses((status = 200, description = "As it is now", body = Webhook)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn get(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,5 +1,6 @@
 //! `GET /v1/webhooks`
 
+use crate::http::openapi::param::Paging;
 use axum::Json;
 use axum::extract::State;
 use roost_domain::webhook::Webhook;
@@ -11,7 +12,15 @@ use crate::http::page::PageBody;
 use crate::http::params::Params;
 use crate::http::problem::Answer;
 
+/// List webhooks.
+///
 /// A tenant's webhooks, oldest first.
+#[utoipa::path(
+    get, path = "/webhooks", operation_id = "list_webhooks", tag = "webhooks",
+    params(Paging),
+    responses((status = 200, description = "A page", body = PageBody<Webhook>)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn list(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

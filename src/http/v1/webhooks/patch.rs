@@ -4,48 +4,101 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use roost_domain::InstanceId;
 use roost_domain::WebhookId;
 use roost_domain::webhook::store::WebhookPatch;
+use roost_domain::webhook::{ApiVersion, DeliveryMode, EventPattern};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{WebhookBody, instances, spec};
 use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::{Body, nullable};
 use crate::http::fault::Faults;
+use crate::http::openapi::param::AddressText;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// What can be changed; a field that is absent stays as it is. Null removes a description, a rate,
 /// every header, or a restriction to instances or chats.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PatchWebhook, example = json!({"description": "orders"}))]
 pub struct Patch {
+    /// Where events are posted.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(
+        value_type = String,
+        required = false,
+        min_length = 1,
+        max_length = 2048,
+        format = "uri",
+        example = "https://example.org/hook"
+    )]
     url: Option<Option<String>>,
+    /// Which types of events it gets.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Vec<EventPattern>, required = false, min_items = 1, max_items = 50)]
     events: Option<Option<Vec<String>>>,
+    /// Only events about these instances; empty or null does not restrict.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<InstanceId>>, max_items = 100, example = json!([]))]
     instances: Option<Option<Vec<String>>>,
+    /// Only events about these chats; empty or null does not restrict.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<AddressText>>, max_items = 100, example = json!([]))]
     chats: Option<Option<Vec<String>>>,
+    /// In which order it gets them.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = DeliveryMode, required = false)]
     mode: Option<Option<String>>,
+    /// Further headers of each POST, at most 20.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(
+        value_type = Option<BTreeMap<String,
+        String>>,
+        max_properties = 20,
+        example = json!({"authorization": "Bearer abc"})
+    )]
     headers: Option<Option<BTreeMap<String, String>>>,
+    /// POSTs at most at the same time; in mode `ordered` also chats.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = u16, required = false, minimum = 1)]
     max_concurrency: Option<Option<u16>>,
+    /// POSTs at most per second; null is no limit.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 10_000)]
     rate_per_second: Option<Option<u32>>,
+    /// Shape of the payload.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = ApiVersion, required = false)]
     api_version: Option<Option<String>>,
+    /// Whether each POST also carries `X-Hub-Signature-256`.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = bool, required = false)]
     legacy_signature: Option<Option<bool>>,
+    /// What the tenant says of it.
     #[serde(default, deserialize_with = "nullable")]
+    #[schema(
+        value_type = Option<String>,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*$",
+        example = "orders"
+    )]
     description: Option<Option<String>>,
 }
 
+/// Change a webhook.
+///
 /// Changes a webhook. Events that are not read yet go by the new filter, and each POST by the new rest.
+#[utoipa::path(
+    patch, path = "/webhooks/{id}", operation_id = "update_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook")),
+    request_body(content = Patch, description = "What changes"),
+    responses((status = 200, description = "As it is from now on", body = Webhook)),
+    extensions(("x-scope" = json!("webhooks:manage")))
+)]
 pub async fn patch(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,10 +1,14 @@
 //! `POST /v1/webhooks/{id}/pause` and `POST /v1/webhooks/{id}/resume`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use roost_domain::ErrorCode;
 use roost_domain::WebhookId;
+use roost_domain::webhook::Webhook;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::spec;
 use crate::http::Http;
@@ -16,13 +20,32 @@ use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// Why it is paused, for people.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = PauseWebhook)]
 pub struct Pause {
+    /// Why.
+    #[schema(
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*$",
+        example = "maintenance"
+    )]
     reason: Option<String>,
 }
 
+/// Pause a webhook.
+///
 /// Delivers nothing from now on; events wait in the log.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/pause", operation_id = "pause_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Repeatable),
+    request_body(content = Pause, description = "Why, or nothing"),
+    responses((status = 200, description = "Paused", body = Webhook)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn pause(
     State(http): State<Http>,
     Tenant(tenant): Tenant,
@@ -43,7 +66,19 @@ pub async fn pause(
     .await
 }
 
+/// Resume a webhook.
+///
 /// Delivers again, from where it stopped, whether it was paused or disabled.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/resume", operation_id = "resume_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Repeatable),
+    request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
+    responses((status = 200, description = "Enabled", body = Webhook)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn resume(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -1,11 +1,15 @@
 //! `POST /v1/webhooks/{id}/replay`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use roost_actors::webhook::ReplayRequest;
+use roost_actors::webhook::ReplayStarted;
+use roost_domain::ErrorCode;
 use roost_domain::{EventId, Timestamp, WebhookId};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -18,16 +22,37 @@ use crate::http::problem::Answer;
 const EVENTS_MAX: usize = 500;
 
 /// What is to be delivered again: one of a range of time, some events, or what has failed since.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReplayWebhook, example = json!({"failed_since": "2026-11-23T06:00:00Z"}))]
 pub struct Replay {
+    /// Every event written since then.
+    #[schema(value_type = Option<Timestamp>)]
     from: Option<String>,
+    /// Together with `from`: and before; now when absent.
+    #[schema(value_type = Option<Timestamp>)]
     to: Option<String>,
+    /// These events.
+    #[schema(value_type = Option<Vec<EventId>>, min_items = 1, max_items = 500)]
     event_ids: Option<Vec<String>>,
+    /// Every dead letter whose event was written since then.
+    #[schema(value_type = Option<Timestamp>)]
     failed_since: Option<String>,
 }
 
+/// Replay events.
+///
 /// Delivers events again, beside those that come in. Their ids are the same as the first time.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/replay", operation_id = "replay_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Repeatable),
+    request_body(content = Replay, description = "Which events: say it in one of three ways"),
+    responses((status = 202, description = "Begun", body = ReplayStarted)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::LimitReached, ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn replay(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

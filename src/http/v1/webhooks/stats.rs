@@ -10,7 +10,15 @@ use crate::http::auth::Tenant;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Show how a webhook does.
+///
 /// How a webhook is doing: lag, what waits, success rate, latency, breaker.
+#[utoipa::path(
+    get, path = "/webhooks/{id}/stats", operation_id = "get_webhook_stats", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook")),
+    responses((status = 200, description = "As it is now", body = WebhookStats)),
+    extensions(("x-scope" = json!("webhooks:read")))
+)]
 pub async fn stats(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

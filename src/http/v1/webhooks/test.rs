@@ -1,12 +1,15 @@
 //! `POST /v1/webhooks/{id}/test`
 
+use crate::http::openapi::param::Repeatable;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use roost_actors::webhook::TestResult;
+use roost_domain::ErrorCode;
 use roost_domain::webhook::Attempt;
 use roost_domain::{EventId, WebhookId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::auth::Tenant;
@@ -16,14 +19,29 @@ use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// What came of a test. Its event is not in the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookTest)]
 struct Tested {
     event_id: EventId,
+    /// Whether the endpoint took it.
     delivered: bool,
+    /// The POST.
     attempt: Attempt,
 }
 
+/// Test a webhook.
+///
 /// Posts one `webhook.test`, once, and tells what came of it.
+#[utoipa::path(
+    post, path = "/webhooks/{id}/test", operation_id = "test_webhook", tag = "webhooks",
+    params(("id" = WebhookId, Path, description = "The webhook"), Repeatable),
+    request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
+    responses((status = 200, description = "What came of it", body = Tested)),
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
+    )
+)]
 pub async fn test(
     State(http): State<Http>,
     Tenant(tenant): Tenant,

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::ArrayBuilder;
 
+use crate::schema::{self, schema};
 use crate::tenant::Tenant;
 use crate::{ApiKeyId, InstanceId, TenantId, Timestamp};
 
@@ -36,7 +39,7 @@ impl Principal {
 macro_rules! scopes {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
         /// What a tenant's key may do. The names are stored.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Scope {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
@@ -159,8 +162,22 @@ impl Scopes {
     }
 }
 
+schema!(
+    Scopes,
+    ArrayBuilder::new()
+        .description(Some(
+            "What a key may do; `*` is everything, what later releases add too."
+        ))
+        .items(schema::any_of([
+            Scope::schema(),
+            schema::text("Every scope.", r"^\*$", "*"),
+        ]))
+        .examples([serde_json::json!(["messages:send", "events:read"])])
+        .into()
+);
+
 /// A credential as it is kept: its secrets are rows of their own, see [`KeySecret`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ApiKey {
     /// Identity.
     pub id: ApiKeyId,
@@ -175,6 +192,7 @@ pub struct ApiKey {
     /// belongs to the tenant as a whole, are closed to a bound key.
     pub instances: Vec<InstanceId>,
     /// The only networks from which it may be used; empty when it may be from everywhere.
+    #[schema(value_type = Vec<String>, example = json!(["203.0.113.0/24"]))]
     pub allowed_networks: Vec<IpNet>,
     /// Calls at most per minute; no limit of its own when absent.
     pub calls_per_minute: Option<u32>,

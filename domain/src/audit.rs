@@ -1,11 +1,12 @@
 //! The audit log: who did what, from where, and what came of it. Append-only.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{AuditEventId, ErrorCode, TenantId, Timestamp};
 
 /// What kind of caller did it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     /// A tenant's key.
@@ -39,7 +40,7 @@ impl ActorKind {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditResult {
     /// It was done.
@@ -70,7 +71,7 @@ impl AuditResult {
 }
 
 /// One act. Outlives what it names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AuditEvent {
     /// Identity; sorts by time.
     pub id: AuditEventId,

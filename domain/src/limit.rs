@@ -7,19 +7,23 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{ApiKeyId, TenantId};
 
 /// What a tenant may do and have; a plan is one of these, and a tenant's own replace the plan's.
 /// `None` is no limit, or the plan's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// API calls per hour.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     pub calls_per_hour: Option<NonZeroU32>,
     /// Messages accepted for sending per hour.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     pub messages_per_hour: Option<NonZeroU32>,
     /// Calls that connect, pair, stop or log out, per minute.
+    #[schema(value_type = Option<u32>, minimum = 1)]
     pub session_operations_per_minute: Option<NonZeroU32>,
     /// Instances.
     pub instances: Option<u32>,

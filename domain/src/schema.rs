@@ -36,6 +36,21 @@ pub(crate) fn one_of_or<'a>(
         .into()
 }
 
+/// A value of any of these kinds.
+pub(crate) fn any_of<const N: usize>(kinds: [RefOr<Schema>; N]) -> RefOr<Schema> {
+    kinds
+        .into_iter()
+        .fold(AnyOfBuilder::new(), AnyOfBuilder::item)
+        .into()
+}
+
+/// A day.
+pub(crate) fn day(description: &str, example: &str) -> RefOr<Schema> {
+    plain(description, example)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)))
+        .into()
+}
+
 fn plain(description: &str, example: &str) -> ObjectBuilder {
     ObjectBuilder::new()
         .schema_type(SchemaType::new(Type::String))

@@ -1,6 +1,7 @@
 //! Tenants, and what each of them may have and do.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::limit::Limits;
 use crate::{TenantId, Timestamp};
@@ -9,7 +10,7 @@ use crate::{TenantId, Timestamp};
 pub const NAME_CHARS_MAX: usize = 100;
 
 /// Whether a tenant's keys open anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
     /// Works.
@@ -43,7 +44,7 @@ impl TenantState {
 }
 
 /// Unit of isolation and billing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Tenant {
     /// Identity.
     pub id: TenantId,

@@ -1,8 +1,10 @@
 //! How much a tenant has used, by day in UTC: what bills are made from.
 
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 use crate::Timestamp;
+use crate::schema::{self, schema};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -55,6 +57,8 @@ impl std::str::FromStr for Day {
     }
 }
 
+schema!(Day, schema::day("A day in UTC.", "2026-11-23"));
+
 impl Serialize for Day {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -62,7 +66,7 @@ impl Serialize for Day {
 }
 
 /// Amounts, of one day or to be added to one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
     /// API calls with a valid key, whatever came of them.
     pub api_calls: u64,
@@ -79,7 +83,7 @@ pub struct Usage {
 }
 
 /// What a tenant has used on one day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct UsageDay {
     /// The day.
     pub day: Day,

@@ -54,3 +54,29 @@ impl PartialSchema for AddressText {
 }
 
 impl ToSchema for AddressText {}
+
+/// Headers that a tenant adds to the POSTs of its webhook.
+pub struct ExtraHeaders;
+
+impl PartialSchema for ExtraHeaders {
+    fn schema() -> RefOr<Schema> {
+        let text = |pattern: &str, most: usize| {
+            ObjectBuilder::new()
+                .schema_type(SchemaType::new(Type::String))
+                .min_length(Some(1))
+                .max_length(Some(most))
+                .pattern(Some(pattern))
+        };
+        ObjectBuilder::new()
+            .description(Some(
+                "Headers by their names. Those that say how a POST is sent, or that Roost sets, are refused.",
+            ))
+            .property_names(Some(text("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", 64)))
+            .additional_properties(Some(text("^[!-~]([ -~]*[!-~])?$", 1024)))
+            .max_properties(Some(20))
+            .examples([serde_json::json!({"authorization": "Bearer abc"})])
+            .into()
+    }
+}
+
+impl ToSchema for ExtraHeaders {}

@@ -4,7 +4,7 @@ use crate::http::openapi::param::Repeatable;
 use roost_domain::ErrorCode;
 use std::collections::BTreeMap;
 
-use crate::http::openapi::param::AddressText;
+use crate::http::openapi::param::{AddressText, ExtraHeaders};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -53,12 +53,7 @@ pub struct Create {
     #[schema(value_type = Option<DeliveryMode>)]
     mode: Option<String>,
     /// Further headers of each POST, at most 20.
-    #[schema(
-        value_type = Option<BTreeMap<String,
-        String>>,
-        max_properties = 20,
-        example = json!({"authorization": "Bearer abc"})
-    )]
+    #[schema(value_type = Option<ExtraHeaders>)]
     headers: Option<BTreeMap<String, String>>,
     /// POSTs at most at the same time; in mode `ordered` also chats.
     #[schema(minimum = 1)]

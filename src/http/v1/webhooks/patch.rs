@@ -7,7 +7,7 @@ use axum::extract::State;
 use roost_domain::InstanceId;
 use roost_domain::WebhookId;
 use roost_domain::webhook::store::WebhookPatch;
-use roost_domain::webhook::{ApiVersion, DeliveryMode, EventPattern};
+use roost_domain::webhook::{ApiVersion, DeliveryMode, EventPattern, Webhook};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -16,7 +16,7 @@ use crate::http::Http;
 use crate::http::auth::Tenant;
 use crate::http::body::{Body, nullable};
 use crate::http::fault::Faults;
-use crate::http::openapi::param::AddressText;
+use crate::http::openapi::param::{AddressText, ExtraHeaders};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -55,12 +55,7 @@ pub struct Patch {
     mode: Option<Option<String>>,
     /// Further headers of each POST, at most 20.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(
-        value_type = Option<BTreeMap<String,
-        String>>,
-        max_properties = 20,
-        example = json!({"authorization": "Bearer abc"})
-    )]
+    #[schema(value_type = Option<ExtraHeaders>)]
     headers: Option<Option<BTreeMap<String, String>>>,
     /// POSTs at most at the same time; in mode `ordered` also chats.
     #[serde(default, deserialize_with = "nullable")]

@@ -14,6 +14,9 @@ use crate::database::{Args, Column, Failure, Row, Statement};
 use crate::writer::Transaction;
 use crate::writer::unit::Direct;
 
+#[cfg(test)]
+mod tests;
+
 /// Rows that one list looks at where no index leads to those it wants; with fewer than it was asked for it
 /// says where to go on.
 const LOOKED_AT_MAX: i64 = 5_000;
@@ -64,13 +67,13 @@ macro_rules! page {
 
 /// By an action that is in the index.
 static BY_ACTION: Statement = page!(
-    "audit_event AS a WHERE a.tenant_id = $1 AND a.action = $6 AND a.action <> 'send_message' \
+    "audit_event AS a {lite:INDEXED BY audit_event_action }WHERE a.tenant_id = $1 AND a.action = $6 AND a.action <> 'send_message' \
      AND a.action <> 'publish_event' AND a.id < $2 AND a.id >= $3"
 );
 
 /// What was denied or failed.
 static BY_RESULT: Statement = page!(
-    "audit_event AS a WHERE a.tenant_id = $1 AND a.result = $8 AND a.result <> 'done' AND a.id < $2 \
+    "audit_event AS a {lite:INDEXED BY audit_event_result }WHERE a.tenant_id = $1 AND a.result = $8 AND a.result <> 'done' AND a.id < $2 \
      AND a.id >= $3"
 );
 

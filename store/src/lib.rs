@@ -19,12 +19,15 @@ mod master_key;
 mod message;
 mod node;
 mod open;
+#[cfg(test)]
+mod plan;
 mod reply;
 mod schema;
 #[cfg(feature = "stop-points")]
 pub mod stop_point;
 #[cfg(not(feature = "stop-points"))]
 mod stop_point;
+mod sweep;
 mod tenant;
 #[cfg(feature = "testing")]
 pub mod testing;

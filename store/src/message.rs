@@ -127,6 +127,12 @@ pub(crate) static UPDATE_BODY: Statement = Statement::with_rows(
     &[Column::Text("id"), Column::Text("body")],
 );
 
+/// By how many bytes texts are going to grow.
+pub(crate) static BODY_GROWTH: Statement = Statement::with_rows(
+    "SELECT m.tenant_id, r.bytes - octet_length(m.body) FROM {rows} AS r {lite:CROSS }JOIN message AS m ON m.id = r.id",
+    &[Column::Text("id"), Column::Int("bytes")],
+);
+
 /// What of a message is kept as JSON.
 #[derive(Serialize, Deserialize)]
 struct Body<'a> {
@@ -253,9 +259,14 @@ pub(crate) fn update_row(rows: &mut Rows, message: &Message) -> Result<(), Store
     Ok(())
 }
 
-/// A row for [`UPDATE_BODY`].
-pub(crate) fn body_row(rows: &mut Rows, message: &Message) -> Result<(), StoreError> {
-    rows.id(message.id).text(&body(message)?).end();
+/// A row for [`UPDATE_BODY`], and one for [`BODY_GROWTH`].
+pub(crate) fn body_row(rows: &mut Rows, growth: &mut Rows, message: &Message) -> Result<(), StoreError> {
+    let body = body(message)?;
+    rows.id(message.id).text(&body).end();
+    growth
+        .id(message.id)
+        .int(i64::try_from(body.len()).unwrap_or(i64::MAX))
+        .end();
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use roost_domain::store::{CommitObserver, StoreError};
@@ -19,6 +19,7 @@ use crate::database::{
     Address, Args, Connection, Reader, STATEMENTS_MAX, SqliteFile, Statement, WriteConnection,
 };
 use crate::schema::{self, Migrated};
+use crate::sweep::Progress;
 use crate::writer::{Parts, Writer};
 use crate::{StoreConfig, Synchronous};
 
@@ -100,6 +101,7 @@ pub struct SqlStore {
     keyring: Arc<Keyring>,
     clock: Arc<dyn Clock>,
     delivery_retention: Duration,
+    sweeps: Mutex<Progress>,
 }
 
 impl SqlStore {
@@ -136,6 +138,7 @@ impl SqlStore {
             keyring,
             clock,
             delivery_retention: config.delivery_retention,
+            sweeps: Mutex::default(),
         })
     }
 
@@ -159,6 +162,10 @@ impl SqlStore {
 
     pub(crate) fn delivery_retention(&self) -> Duration {
         self.delivery_retention
+    }
+
+    pub(crate) fn sweeps(&self) -> &Mutex<Progress> {
+        &self.sweeps
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -43,7 +43,7 @@ impl Planned for Keep {
             draft.check_tenant(self.tenant)?;
         }
         if draft.reply(self.tenant, &self.stamp)?.is_none() {
-            draft.keep(self.tenant, &self.stamp, || self.body.clone());
+            draft.keep(self.tenant, &self.stamp, "", || self.body.clone());
         }
         Ok(())
     }

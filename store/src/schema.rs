@@ -53,6 +53,12 @@ static TABLES: Statement = Statement::new(
 static LEDGER: Statement =
     Statement::new("SELECT version, description FROM _sqlx_migrations ORDER BY version");
 
+/// The text of every migration for SQLite.
+#[cfg(test)]
+pub(crate) fn sqlite() -> impl Iterator<Item = &'static str> {
+    MIGRATIONS.iter().map(|migration| migration.2)
+}
+
 /// Latest version that this code knows.
 pub(crate) fn latest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or(0)

@@ -15,7 +15,7 @@ use crate::crypto::Place;
 use crate::database::{Failure, Statement};
 use crate::key;
 use crate::message::write::{PENDING_BATCH, fail_pending};
-use crate::tenant;
+use crate::tenant::{self, remains};
 use crate::writer::Transaction;
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::{Direct, Planned};
@@ -68,7 +68,7 @@ impl Direct for Create {
             self.tenant,
             NewEvent::instance(EventType::InstanceCreated, &instance),
         );
-        draft.keep(self.tenant, &self.stamp, || {
+        draft.keep(self.tenant, &self.stamp, instance.id, || {
             key::with_key(&instance, self.key.as_ref().map(|(key, _)| key))
         });
         draft.flush(transaction).await?;
@@ -191,6 +191,7 @@ impl Direct for Delete {
         );
         draft.link.wipe(self.owner.instance);
         draft.flush(transaction).await?;
+        remains::leave(transaction, self.owner.tenant, self.owner.instance, self.at).await?;
         for statement in [&DELETE_HISTORY, &DELETE] {
             let args = transaction.args().text(self.owner.instance);
             transaction.execute(statement, args).await?;

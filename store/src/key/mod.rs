@@ -2,6 +2,8 @@
 //!
 //! Only hashes are kept. `write` makes, changes, rotates and removes keys.
 
+#[cfg(test)]
+mod tests;
 mod write;
 
 use async_trait::async_trait;
@@ -221,3 +223,16 @@ impl Keys for SqlStore {
         self.keyring().stream_token_mac(payload)
     }
 }
+
+/// Every statement that looks for rows.
+#[cfg(test)]
+const STATEMENTS: &[&Statement] = &[
+    &BY_PREFIX,
+    &BY_ID,
+    &OF_TENANT,
+    &OF_OPERATOR,
+    &write::END_SECRETS,
+    &write::DROP_SECRETS,
+    &write::DELETE_SECRETS,
+    &write::TOUCH,
+];

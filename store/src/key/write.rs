@@ -40,21 +40,21 @@ static UPDATE: Statement = Statement::new(
 );
 
 /// Each keeps the earlier of its own end and this one.
-static END_SECRETS: Statement = Statement::new(
+pub(super) static END_SECRETS: Statement = Statement::new(
     "UPDATE api_key_secret SET expires_at = $2 WHERE key_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
 );
 
 /// Those that are over, and of the others all but the latest.
-static DROP_SECRETS: Statement = Statement::new(
+pub(super) static DROP_SECRETS: Statement = Statement::new(
     "DELETE FROM api_key_secret WHERE key_id = $1 AND (expires_at <= $2 OR prefix NOT IN (SELECT s.prefix \
      FROM api_key_secret AS s WHERE s.key_id = $1 ORDER BY s.created_at DESC, s.prefix LIMIT $3))",
 );
 
-static DELETE_SECRETS: Statement = Statement::new("DELETE FROM api_key_secret WHERE key_id = $1");
+pub(super) static DELETE_SECRETS: Statement = Statement::new("DELETE FROM api_key_secret WHERE key_id = $1");
 
 static DELETE: Statement = Statement::new("DELETE FROM api_key WHERE id = $1");
 
-static TOUCH: Statement = Statement::with_rows(
+pub(super) static TOUCH: Statement = Statement::with_rows(
     "UPDATE {lite:OR ROLLBACK }api_key SET last_used_at = r.at FROM {rows} AS r WHERE api_key.id = r.id \
      AND (api_key.last_used_at IS NULL OR api_key.last_used_at < r.at)",
     &[Column::Text("id"), Column::Int("at")],
@@ -149,7 +149,7 @@ impl Direct for Create {
             }
         }
         insert(transaction, &self.key, &self.secret).await?;
-        draft.keep(place, &self.stamp, || {
+        draft.keep(place, &self.stamp, self.key.id, || {
             let of = super::WithoutText {
                 of: &self.key,
                 key: None,

@@ -58,7 +58,7 @@ impl Planned for Accept {
             ));
         }
         let message = self.message();
-        draft.keep(self.owner.tenant, &self.stamp, || json(&message));
+        draft.keep(self.owner.tenant, &self.stamp, message.id, || json(&message));
         draft.insert_message(message.clone());
         Ok(Outcome::Done(message))
     }

@@ -13,6 +13,7 @@ use roost_domain::store::StoreError;
 use roost_domain::tenant::{Tenant, TenantState};
 use roost_domain::{InstanceId, TenantId, Timestamp, WebhookId};
 
+use super::remains;
 use super::write::fetch;
 use crate::crypto::SALT_BYTES;
 use crate::database::{Failure, Statement};
@@ -62,8 +63,6 @@ static BECOME_REMAINS: [[Statement; 2]; 2] = [
 
 static NEXT_REMAINS: Statement =
     Statement::new("SELECT m.id FROM remains AS m WHERE m.tenant_id = $1 ORDER BY m.id LIMIT 1");
-
-static DELETE_REMAINS: Statement = Statement::new("DELETE FROM remains WHERE tenant_id = $1 AND id = $2");
 
 static OF_INSTANCE: [Statement; 4] = [
     Statement::new(
@@ -252,8 +251,7 @@ impl RemoveRows {
                 drain(transaction, &OF_WEBHOOK, &id, budget).await?;
             }
             if !budget.is_spent() {
-                let args = transaction.args().text(self.tenant).text(&id);
-                budget.removed += transaction.execute(&DELETE_REMAINS, args).await?;
+                budget.removed += remains::clear(transaction, self.tenant, &id).await?;
             }
         }
         Ok(())
@@ -276,4 +274,16 @@ async fn drain(
         budget.removed += transaction.execute(statement, args).await?;
     }
     Ok(())
+}
+
+/// Every statement that removes rows of a tenant.
+#[cfg(test)]
+pub(super) fn removals() -> impl Iterator<Item = &'static Statement> {
+    let moved = BECOME_REMAINS.iter().map(|[_, remove]| remove);
+    KEYS.iter()
+        .chain(moved)
+        .chain(&OF_INSTANCE)
+        .chain(&OF_WEBHOOK)
+        .chain(&OF_TENANT)
+        .chain([&DELETE_LOG, &remains::CLEAR])
 }

@@ -3,6 +3,9 @@
 //! `write` makes and changes tenants, `delete` is their end.
 
 mod delete;
+pub(crate) mod remains;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

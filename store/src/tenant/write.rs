@@ -94,7 +94,7 @@ impl Direct for Create {
         if let Some((key, secret)) = &self.key {
             key::insert(transaction, key, secret).await?;
         }
-        draft.keep(OPERATORS, &self.stamp, || {
+        draft.keep(OPERATORS, &self.stamp, tenant.id, || {
             key::with_key(tenant, self.key.as_ref().map(|(key, _)| key))
         });
         draft.flush(transaction).await?;

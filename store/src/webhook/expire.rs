@@ -1,13 +1,14 @@
 //! The end of retention: what was not delivered until then becomes a dead letter, and old rows go.
 
 use async_trait::async_trait;
+use roost_domain::Timestamp;
 use roost_domain::event::Event;
 use roost_domain::store::StoreError;
-use roost_domain::{EventId, Timestamp};
 use serde_json::value::RawValue;
 
 use super::row;
-use crate::database::{Column, Failure, Row, Statement};
+use crate::database::{Args, Column, Failure, Row, Statement};
+use crate::sweep::{self, Place};
 use crate::writer::Transaction;
 use crate::writer::unit::Direct;
 
@@ -16,10 +17,21 @@ use crate::writer::unit::Direct;
 const EVENTS: i64 = 1000;
 const LAGGING_EVENTS: i64 = 100;
 
-macro_rules! oldest {
+/// Where a window of `$3` events and one more ends, after `$1` and before `$2`.
+static END: Statement = Statement::new(
+    "SELECT e.id FROM event AS e WHERE e.id > $1 AND e.id < $2 ORDER BY e.id LIMIT 1 OFFSET $3",
+);
+
+/// Events of a window, after `$1` and up to `$2`, whose tenants keep them for `$3` days.
+macro_rules! window {
     () => {
-        "(SELECT o.tenant_id, o.seq, o.id, o.instance_id, o.chat, o.type, o.created_at FROM event AS o \
-         WHERE o.id < $1 ORDER BY o.id LIMIT $2) AS e"
+        "event AS e {lite:CROSS }JOIN tenant AS t ON t.id = e.tenant_id"
+    };
+}
+
+macro_rules! in_window {
+    () => {
+        " WHERE e.id > $1 AND e.id <= $2 AND coalesce(t.retention_days, -1) = $3"
     };
 }
 
@@ -30,16 +42,19 @@ static TAKE_TURNS: Statement =
 
 static IS_LAGGING: Statement = Statement::new(concat!(
     "SELECT 1 FROM ",
-    oldest!(),
-    " JOIN webhook AS w ON w.tenant_id = e.tenant_id AND w.cursor_seq < e.seq LIMIT 1"
+    window!(),
+    " JOIN webhook AS w ON w.tenant_id = e.tenant_id AND w.cursor_seq < e.seq",
+    in_window!(),
+    " LIMIT 1"
 ));
 
 /// Events that a webhook has neither got nor parked.
 static UNREAD: Statement = Statement::new(concat!(
     "SELECT e.tenant_id, e.seq, e.id, e.instance_id, e.chat, e.type, e.created_at, w.id, w.filter FROM ",
-    oldest!(),
-    " JOIN webhook AS w ON w.tenant_id = e.tenant_id AND w.cursor_seq < e.seq \
-     WHERE NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.webhook_id = w.id AND d.seq = e.seq)"
+    window!(),
+    " JOIN webhook AS w ON w.tenant_id = e.tenant_id AND w.cursor_seq < e.seq",
+    in_window!(),
+    " AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.webhook_id = w.id AND d.seq = e.seq)"
 ));
 
 static BURY: Statement = Statement::with_rows(
@@ -60,47 +75,80 @@ static BURY: Statement = Statement::with_rows(
     ],
 );
 
-static DELETE: Statement = Statement::new(
-    "DELETE FROM event WHERE (tenant_id, seq) IN (SELECT o.tenant_id, o.seq FROM event AS o \
-     WHERE o.id < $1 ORDER BY o.id LIMIT $2)",
-);
+static DELETE: Statement = Statement::new(concat!(
+    "DELETE FROM event WHERE (tenant_id, seq) IN (SELECT e.tenant_id, e.seq FROM ",
+    window!(),
+    in_window!(),
+    ") RETURNING tenant_id, octet_length(payload)"
+));
 
 static EXPIRE_PENDING: Statement = Statement::new(
     "UPDATE delivery SET status = 'dead', dead_reason = 'expired', order_key = NULL, next_attempt_at = NULL, \
      updated_at = $3 WHERE (webhook_id, seq) IN (SELECT d.webhook_id, d.seq FROM delivery AS d \
-     WHERE d.status = 'pending' AND d.event_at < $1 ORDER BY d.event_at LIMIT $2)",
+     {lite:CROSS }JOIN tenant AS t ON t.id = d.tenant_id WHERE d.status = 'pending' AND d.event_at < $1 \
+     AND coalesce(t.retention_days, -1) = $4 ORDER BY d.event_at LIMIT $2)",
 );
 
-/// Removes the oldest events, at most one transaction's worth, and makes dead letters of those that a
-/// webhook has not got. Returns how many went and whether there may be more.
+/// Removes the oldest events of a class of tenants, at most one transaction's worth, and makes dead letters of
+/// those that a webhook has not got.
 pub(crate) struct ExpireEvents {
-    pub(crate) oldest_kept: Timestamp,
+    pub(crate) from: Place,
+    pub(crate) before: Place,
+    pub(crate) days: i64,
+}
+
+/// What came of [`ExpireEvents`].
+pub(crate) struct Expired {
+    pub(crate) removed: u64,
+    /// How many were looked at.
+    pub(crate) rows: u64,
+    /// Where to go on, unless these were the last.
+    pub(crate) next: Option<String>,
 }
 
 #[async_trait]
 impl Direct for ExpireEvents {
-    type Output = (u64, bool);
+    type Output = Expired;
 
-    async fn run(
-        &self,
-        transaction: &mut Transaction<'_>,
-    ) -> Result<Result<(u64, bool), StoreError>, Failure> {
-        let unix_ms = u64::try_from(self.oldest_kept.unix_ms()).unwrap_or(0);
-        // Ids begin with the time.
-        let end = EventId::from_parts(unix_ms, 0);
+    async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<Expired, StoreError>, Failure> {
         let args = transaction.args();
         transaction.fetch(&TAKE_TURNS, args).await?;
-        let args = transaction.args().text(end).int(EVENTS);
+        let (mut size, mut next) = (EVENTS, self.end(transaction, EVENTS).await?);
+        let args = self.window(transaction, next.as_deref());
         let lagging = !transaction.fetch(&IS_LAGGING, args).await?.is_empty();
-        let limit = if lagging { LAGGING_EVENTS } else { EVENTS };
         if lagging {
-            let args = transaction.args().text(end).int(limit);
+            (size, next) = (LAGGING_EVENTS, self.end(transaction, LAGGING_EVENTS).await?);
+            let args = self.window(transaction, next.as_deref());
             let unread = transaction.fetch(&UNREAD, args).await?;
             bury(transaction, &unread).await?;
         }
-        let args = transaction.args().text(end).int(limit);
-        let removed = transaction.execute(&DELETE, args).await?;
-        Ok(Ok((removed, removed >= limit.unsigned_abs())))
+        let args = self.window(transaction, next.as_deref());
+        let gone = transaction.fetch(&DELETE, args).await?;
+        let removed = sweep::count_gone(transaction, &gone)?;
+        Ok(Ok(Expired {
+            removed,
+            rows: size.unsigned_abs(),
+            next,
+        }))
+    }
+}
+
+impl ExpireEvents {
+    async fn end(&self, transaction: &mut Transaction<'_>, rows: i64) -> Result<Option<String>, Failure> {
+        let args = self.before.add_to(self.from.add_to(transaction.args()));
+        let rows = transaction.fetch(&END, args.int(rows - 1)).await?;
+        Ok(rows.first().map(|row| row.text(0)).transpose()?)
+    }
+
+    /// Arguments for what is done with a window that ends there, or with all that is left.
+    fn window(&self, transaction: &Transaction<'_>, end: Option<&str>) -> Args {
+        let args = self.from.add_to(transaction.args());
+        let args = match end {
+            Some(end) => args.text(end),
+            // The first id of its millisecond, which no event has.
+            None => self.before.add_to(args),
+        };
+        args.int(self.days)
     }
 }
 
@@ -138,9 +186,10 @@ fn event(row: &Row) -> Result<Event, StoreError> {
     })
 }
 
-/// Makes dead letters of deliveries that wait for events which go. Returns how many.
+/// Makes dead letters of deliveries that wait for events of a class which go. Returns how many.
 pub(crate) struct ExpireDeliveries {
     pub(crate) oldest_kept: Timestamp,
+    pub(crate) days: i64,
     pub(crate) rows: i64,
 }
 
@@ -153,10 +202,11 @@ impl Direct for ExpireDeliveries {
             .args()
             .int(self.oldest_kept.unix_ms())
             .int(self.rows)
-            .int(transaction.now.unix_ms());
+            .int(transaction.now.unix_ms())
+            .int(self.days);
         Ok(Ok(transaction.execute(&EXPIRE_PENDING, args).await?))
     }
 }
 
 #[cfg(test)]
-pub(super) const SWEEPS: &[&Statement] = &[&IS_LAGGING, &UNREAD, &DELETE, &EXPIRE_PENDING];
+pub(super) const SWEEPS: &[&Statement] = &[&END, &IS_LAGGING, &UNREAD, &DELETE, &EXPIRE_PENDING];

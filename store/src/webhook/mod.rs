@@ -34,7 +34,7 @@ use crate::SqlStore;
 use crate::database::Statement;
 use crate::stop_point::{self, around};
 
-pub(crate) use expire::{ExpireDeliveries, ExpireEvents};
+pub(crate) use expire::{ExpireDeliveries, ExpireEvents, Expired};
 pub(crate) use settle::{HookDraft, HookNeeds};
 
 /// Secrets that still sign, the current one first.
@@ -103,7 +103,11 @@ impl Webhooks for SqlStore {
     async fn delete_webhook(&self, tenant: TenantId, id: WebhookId) -> Result<(), StoreError> {
         self.writer().direct(write::Delete { tenant, id }).await?;
         // The webhook is gone from here on; what a crash leaves of its deliveries the sweep removes.
-        while self.writer().direct(write::DeleteDeliveries { id }).await? {}
+        while self
+            .writer()
+            .direct(write::DeleteDeliveries { tenant, id })
+            .await?
+        {}
         Ok(())
     }
 

@@ -38,7 +38,7 @@ impl Planned for Publish {
         }
         let event = draft.append_event(self.tenant, self.event.clone());
         // An event's shape has text keys: JSON can always write it.
-        draft.keep(self.tenant, &self.stamp, || {
+        draft.keep(self.tenant, &self.stamp, event.id, || {
             serde_json::to_string(&*event).unwrap_or_default()
         });
         Ok(Outcome::Done(event))

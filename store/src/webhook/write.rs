@@ -11,7 +11,7 @@ use super::row::{self, WebhookRow};
 use super::{REPLAYS, SECRETS};
 use crate::crypto::Place;
 use crate::database::{Failure, Statement};
-use crate::tenant;
+use crate::tenant::{self, remains};
 use crate::writer::Transaction;
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::Direct;
@@ -178,7 +178,7 @@ impl Direct for Create {
             tenant,
             NewEvent::webhook(EventType::WebhookCreated, &self.webhook),
         );
-        draft.keep(tenant, &self.stamp, || self.reply.clone());
+        draft.keep(tenant, &self.stamp, self.webhook.id, || self.reply.clone());
         draft.flush(transaction).await?;
         let key = tenant::key(transaction, tenant).await?;
         let args = row::tenants_part(transaction.args(), &self.webhook, &key)?;
@@ -281,6 +281,7 @@ impl Direct for Delete {
             NewEvent::webhook(EventType::WebhookDeleted, &row.webhook),
         );
         draft.flush(transaction).await?;
+        remains::leave(transaction, self.tenant, self.id, transaction.now).await?;
         for statement in [&DELETE_SECRETS, &DELETE_REPLAYS, &DELETE] {
             let args = transaction.args().text(self.id);
             transaction.execute(statement, args).await?;
@@ -292,6 +293,7 @@ impl Direct for Delete {
 /// Removes deliveries of a webhook that is gone, as many as one transaction may. Returns whether there
 /// may be more.
 pub(super) struct DeleteDeliveries {
+    pub(super) tenant: TenantId,
     pub(super) id: WebhookId,
 }
 
@@ -302,7 +304,11 @@ impl Direct for DeleteDeliveries {
     async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<bool, StoreError>, Failure> {
         let args = transaction.args().text(self.id).int(DELETE_ROWS);
         let removed = transaction.execute(&DELETE_DELIVERIES, args).await?;
-        Ok(Ok(removed >= DELETE_ROWS.unsigned_abs()))
+        let more = removed >= DELETE_ROWS.unsigned_abs();
+        if !more {
+            remains::clear(transaction, self.tenant, self.id).await?;
+        }
+        Ok(Ok(more))
     }
 }
 

@@ -2,6 +2,7 @@
 //! the units in their order, written with one statement per kind.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
 use std::sync::Arc;
 
 use roost_domain::audit::AuditEvent;
@@ -217,9 +218,20 @@ impl Draft {
         }
     }
 
-    /// Keeps the answer to a call that is carried out now, and the call's place in the audit log.
-    pub(crate) fn keep(&mut self, tenant: TenantId, stamp: &Stamp, body: impl FnOnce() -> String) {
-        self.audit.extend(stamp.audit.clone());
+    /// Keeps the answer to a call that is carried out now, and the call's place in the audit log: there what
+    /// it made is its target, unless it names another.
+    pub(crate) fn keep(
+        &mut self,
+        tenant: TenantId,
+        stamp: &Stamp,
+        made: impl Display,
+        body: impl FnOnce() -> String,
+    ) {
+        if let Some(audit) = &stamp.audit {
+            let mut audit = audit.clone();
+            audit.target.get_or_insert_with(|| made.to_string());
+            self.audit.push(audit);
+        }
         if let Some(idempotency) = &stamp.idempotency {
             let slot = ReplySlot {
                 idempotency: idempotency.clone(),

@@ -124,6 +124,7 @@ impl Draft {
         let mut inserts = transaction.rows(&message::INSERT);
         let mut steps = transaction.rows(&message::UPDATE);
         let mut bodies = transaction.rows(&message::UPDATE_BODY);
+        let mut growth = transaction.rows(&message::BODY_GROWTH);
         let (mut inserted, mut stepped, mut rewritten) = (false, false, false);
         for slot in self.messages.values() {
             if slot.change == Change::Insert {
@@ -134,7 +135,7 @@ impl Draft {
                 message::update_row(&mut steps, &slot.message)?;
                 stepped = true;
                 if slot.body {
-                    message::body_row(&mut bodies, &slot.message)?;
+                    message::body_row(&mut bodies, &mut growth, &slot.message)?;
                     rewritten = true;
                 }
             }
@@ -146,6 +147,11 @@ impl Draft {
             transaction.execute_rows(&message::UPDATE, steps).await?;
         }
         if rewritten {
+            let args = transaction.args().rows(growth);
+            let day = Day::of(transaction.now);
+            for row in transaction.fetch(&message::BODY_GROWTH, args).await? {
+                transaction.tally.of(row.parse(0)?, day).stored_bytes += row.int(1)?;
+            }
             transaction.execute_rows(&message::UPDATE_BODY, bodies).await?;
         }
         Ok(())

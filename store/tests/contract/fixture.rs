@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use roost_domain::api_key::{ApiKey, KeySecret, Principal, Scopes};
+use roost_domain::audit::{ActorKind, AuditEvent, AuditResult};
 use roost_domain::event::Event;
 use roost_domain::instance::{Instance, NewInstance};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, NewMessage, Sender};
 use roost_domain::store::{
-    CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, Stamp, StoreError, Tenants,
+    CommitObserver, EventLog, Idempotency, Instances, Keys, Messages, Outcome, Stamp, StoreError, Tenants,
 };
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
-use roost_domain::{Address, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
+use roost_domain::{
+    Address, ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp,
+};
 use roost_store::testing::PostgresServer;
 use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tempfile::TempDir;
@@ -110,6 +114,27 @@ impl Fixture {
         Self::open(config, Database::Postgres).await
     }
 
+    /// With a role of its own that owns the database and has no other rights.
+    pub async fn postgres_as_owner() -> Self {
+        let server = server();
+        let name = format!(
+            "roost_{}_{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        admin(
+            server.url(),
+            &format!("CREATE ROLE {name} LOGIN PASSWORD 'roost'"),
+        )
+        .await;
+        admin(server.url(), &format!("CREATE DATABASE {name} OWNER {name}")).await;
+        let url = server.database_url(&name);
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let host = rest.split_once('@').map_or(rest, |(_, host)| host);
+        let config = StoreConfig::new(format!("{scheme}://{name}:roost@{host}"), master_key());
+        Self::open(config, Database::Postgres).await
+    }
+
     async fn open(mut config: StoreConfig, database: Database) -> Self {
         config.busy_timeout = Duration::from_millis(100);
         config.writer.retry_for = Duration::from_millis(500);
@@ -160,24 +185,31 @@ impl Fixture {
 
     /// Runs SQL beside the store and gives the first column of its rows as text.
     pub async fn sql(&self, sql: &str) -> Vec<String> {
+        self.try_sql(sql).await.unwrap()
+    }
+
+    /// The same, when it may be refused.
+    pub async fn try_sql(&self, sql: &str) -> Result<Vec<String>, sqlx::Error> {
         let sql = sqlx::AssertSqlSafe(sql.to_owned());
         use sqlx::{ConnectOptions, Row};
         match &self.database {
             Database::Sqlite(_) => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
                 let mut connection = options.connect().await.unwrap();
-                let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.unwrap();
-                rows.iter()
+                let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await?;
+                Ok(rows
+                    .iter()
                     .map(|row| row.try_get_unchecked(0).unwrap_or_default())
-                    .collect()
+                    .collect())
             }
             Database::Postgres => {
                 let options: sqlx::postgres::PgConnectOptions = self.config.url.parse().unwrap();
                 let mut connection = options.connect().await.unwrap();
-                let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await.unwrap();
-                rows.iter()
+                let rows = sqlx::raw_sql(sql).fetch_all(&mut connection).await?;
+                Ok(rows
+                    .iter()
                     .map(|row| row.try_get_unchecked(0).unwrap_or_default())
-                    .collect()
+                    .collect())
             }
         }
     }
@@ -314,6 +346,49 @@ impl Fixture {
         Stamp {
             idempotency: Some(self.idempotency(key, fingerprint)),
             audit: None,
+        }
+    }
+
+    pub fn new_key(&self, principal: Principal) -> ApiKey {
+        ApiKey {
+            id: ApiKeyId::from_parts(START_MS as u64, self.entropy.bits()),
+            principal,
+            name: "ci".to_owned(),
+            scopes: Scopes::All,
+            instances: Vec::new(),
+            allowed_networks: Vec::new(),
+            calls_per_minute: None,
+            expires_at: None,
+            last_used_at: None,
+            created_at: self.now(),
+            updated_at: self.now(),
+        }
+    }
+
+    pub fn new_secret(&self, prefix: &str) -> KeySecret {
+        KeySecret {
+            prefix: prefix.to_owned(),
+            hash: self.store.key_hash(&format!("rst_{prefix}_secret")),
+            expires_at: None,
+        }
+    }
+
+    /// An act of a tenant's key, or of the operator's.
+    pub fn act(&self, of: Principal, action: &str) -> AuditEvent {
+        AuditEvent {
+            id: AuditEventId::from_parts(self.now().unix_ms() as u64, self.entropy.bits()),
+            tenant_id: of.tenant(),
+            at: self.now(),
+            actor_kind: ActorKind::Key,
+            actor_id: Some("key_1".to_owned()),
+            source: Some("203.0.113.7".to_owned()),
+            action: action.to_owned(),
+            target: None,
+            result: AuditResult::Done,
+            status: Some(202),
+            code: None,
+            request_id: Some("req_1".to_owned()),
+            count: 1,
         }
     }
 

@@ -2,18 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod audit;
 mod events;
 mod faults;
 mod fixture;
 mod inbound;
 mod instances;
 mod isolation;
+mod keys;
 mod link_state;
 mod messages;
 mod model;
 mod open;
+mod retention;
 mod secrets;
+mod tenant_end;
 mod tenants;
+mod upgrade;
+mod usage;
 mod webhook;
 mod webhook_lists;
 mod webhook_log;

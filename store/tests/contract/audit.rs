@@ -307,6 +307,38 @@ async fn nothing_in_it_can_be_changed_or_removed(f: Fixture) {
     assert_eq!(all(&f, of).await, [event]);
 }
 
+/// As the manual has it: the tables belong to another role than the gateway's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_gateway_works_with_a_role_that_owns_nothing() {
+    let mut f = Fixture::postgres_as_owner().await;
+    let owner = f.sql("SELECT current_user::text").await.remove(0);
+    let gateway = format!("{owner}_gateway");
+    f.admin(&format!("CREATE ROLE {gateway} LOGIN PASSWORD 'roost'"))
+        .await;
+    f.sql(&format!(
+        "GRANT USAGE, CREATE ON SCHEMA public TO {gateway}; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {gateway}; \
+         REVOKE UPDATE, DELETE ON audit_event FROM {gateway}"
+    ))
+    .await;
+    f.config.url = f.config.url.replacen(&owner, &gateway, 1);
+    f.reopen().await;
+    f.store
+        .append_audit(vec![f.act(Principal::Operator, "do")])
+        .await
+        .unwrap();
+    let owner = f.owner().await;
+    f.accept(owner, "x").await;
+    assert_eq!(all(&f, Principal::Operator).await.len(), 1);
+    for attempt in [
+        "DELETE FROM audit_event",
+        "DROP TABLE audit_event",
+        "ALTER TABLE audit_event DISABLE TRIGGER ALL",
+    ] {
+        assert!(f.try_sql(attempt).await.is_err(), "{attempt}");
+    }
+}
+
 /// A role as a gateway has it: it owns its tables, and is no superuser.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_takes_the_right_to_change_it_from_the_gateways_own_role() {

@@ -214,6 +214,13 @@ impl Fixture {
         }
     }
 
+    /// Runs SQL as whoever set the server up.
+    pub async fn admin(&self, sql: &str) {
+        let server = server();
+        admin(server.url(), sql).await;
+        release();
+    }
+
     /// Everything that a closed store has left in its database, to be searched.
     pub async fn written(&self) -> Vec<u8> {
         let written = if self.is_sqlite() {
@@ -429,13 +436,18 @@ impl Fixture {
 impl Drop for Fixture {
     fn drop(&mut self) {
         if let Database::Postgres = &self.database {
-            let mut held = SERVER.lock().unwrap();
-            if let Some((_, users)) = held.as_mut() {
-                *users -= 1;
-                if *users == 0 {
-                    *held = None;
-                }
-            }
+            release();
+        }
+    }
+}
+
+/// One user of the server less.
+fn release() {
+    let mut held = SERVER.lock().unwrap();
+    if let Some((_, users)) = held.as_mut() {
+        *users -= 1;
+        if *users == 0 {
+            *held = None;
         }
     }
 }

@@ -92,6 +92,7 @@ pub struct ActorView {
     pub last_message: Option<&'static str>,
     /// What a bucket has counted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub bucket: Option<BucketView>,
 }
 

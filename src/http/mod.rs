@@ -37,7 +37,8 @@ use problem::Problem;
 
 /// Every route, with the edge around it.
 pub fn router(http: Http) -> Router {
-    Router::from(described())
+    Router::from(node_routes())
+        .nest("/v1", Router::from(v1::routes()))
         .merge(openapi::serve_routes(&http))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -47,11 +48,14 @@ pub fn router(http: Http) -> Router {
 
 /// Every route with its description.
 fn described() -> OpenApiRouter<Http> {
+    node_routes().nest("/v1", v1::routes())
+}
+
+fn node_routes() -> OpenApiRouter<Http> {
     OpenApiRouter::default()
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::show))
-        .nest("/v1", v1::router())
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use roost_domain::limit::{Quota, Taken};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::clock::Uptime;
 use super::machine::{Bucket, Terms, nanos};
 
 /// A live bucket, for operators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct BucketView {
     /// How many the quota allows.
     pub quota: u32,

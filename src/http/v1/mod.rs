@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::state::Http;
 
-/// Every route below `/v1`.
-pub fn router() -> OpenApiRouter<Http> {
+/// Every route below `/v1`. They are registered with their descriptions, so that none is without.
+pub fn routes() -> OpenApiRouter<Http> {
     OpenApiRouter::default()
         .routes(routes!(instances::list::list, instances::create::create))
         .routes(routes!(

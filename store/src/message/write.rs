@@ -24,11 +24,13 @@ static PENDING: Statement = Statement::new(concat!(
      {pg:FOR UPDATE OF m}"
 ));
 
-/// Rows that another node is working on are left to it.
+/// Rows that another node is working on are left to it, and those of a tenant that is being deleted to their
+/// removal.
 static DUE: Statement = Statement::new(concat!(
     "SELECT ",
     super::columns!(),
-    " FROM message AS m WHERE m.status = 'accepted' AND m.expires_at <= $1 ORDER BY m.id LIMIT $2 \
+    " FROM message AS m WHERE m.status = 'accepted' AND m.expires_at <= $1 \
+     AND EXISTS (SELECT 1 FROM tenant_log AS l WHERE l.tenant_id = m.tenant_id) ORDER BY m.id LIMIT $2 \
      {pg:FOR UPDATE OF m SKIP LOCKED}"
 ));
 

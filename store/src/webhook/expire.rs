@@ -48,13 +48,14 @@ static IS_LAGGING: Statement = Statement::new(concat!(
     " LIMIT 1"
 ));
 
-/// Events that a webhook has neither got nor parked.
+/// Events that a webhook has neither got nor parked. The webhook is held: a dead letter of one that goes would
+/// stay behind.
 static UNREAD: Statement = Statement::new(concat!(
     "SELECT e.tenant_id, e.seq, e.id, e.instance_id, e.chat, e.type, e.created_at, w.id, w.filter FROM ",
     window!(),
     " JOIN webhook AS w ON w.tenant_id = e.tenant_id AND w.cursor_seq < e.seq",
     in_window!(),
-    " AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.webhook_id = w.id AND d.seq = e.seq)"
+    " AND NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.webhook_id = w.id AND d.seq = e.seq) {pg:FOR KEY SHARE OF w}"
 ));
 
 static BURY: Statement = Statement::with_rows(

@@ -114,6 +114,8 @@ pub(super) struct ReplySlot {
 pub(super) struct LogSlot {
     pub(super) last_seq: i64,
     pub(super) grown: bool,
+    /// Whether the counter is there; without it nothing can be appended.
+    pub(super) known: bool,
 }
 
 /// Identity of an inbound fact.
@@ -186,7 +188,7 @@ impl Draft {
 
     /// Whether the tenant is there.
     pub(crate) fn check_tenant(&self, tenant: TenantId) -> Result<(), StoreError> {
-        if self.logs.contains_key(&tenant) {
+        if self.logs.get(&tenant).is_some_and(|log| log.known) {
             Ok(())
         } else {
             Err(StoreError::NotFound)
@@ -250,10 +252,12 @@ impl Draft {
     /// Appends an event to a tenant's log. Returns it.
     pub(crate) fn append_event(&mut self, tenant: TenantId, new: NewEvent) -> Arc<Event> {
         let (id, timestamp) = self.ids.event(self.now);
-        // Units check their owner or tenant first, and both come with the log.
+        // The owner or tenant that was checked comes with the log; one that is gone is refused when it is
+        // written.
         let log = self.logs.entry(tenant).or_insert(LogSlot {
             last_seq: 0,
             grown: false,
+            known: false,
         });
         log.last_seq += 1;
         log.grown = true;

@@ -1,6 +1,7 @@
 //! Writes of a group: one statement per kind.
 
 use roost_domain::message::{Direction, Message, Origin};
+use roost_domain::store::StoreError;
 use roost_domain::usage::Day;
 
 use super::draft::{Change, Draft};
@@ -198,6 +199,9 @@ impl Draft {
     async fn flush_events(self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
         if self.events.is_empty() {
             return Ok(());
+        }
+        if self.logs.values().any(|log| log.grown && !log.known) {
+            return Err(StoreError::NotFound.into());
         }
         let mut rows = transaction.rows(&event::INSERT);
         for event in &self.events {

@@ -85,6 +85,7 @@ impl Draft {
                     LogSlot {
                         last_seq: row.int(3)?,
                         grown: false,
+                        known: true,
                     },
                 );
             }
@@ -111,6 +112,7 @@ impl Draft {
                     LogSlot {
                         last_seq: row.int(1)?,
                         grown: false,
+                        known: true,
                     },
                 );
             }

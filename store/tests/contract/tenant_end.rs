@@ -23,6 +23,7 @@ crate::on_both!(
     every_row_goes_in_bounded_steps_and_others_stay,
     it_goes_on_after_a_restart_and_ends_once,
     nothing_can_be_written_once_rows_go,
+    messages_of_a_tenant_that_goes_do_not_expire_and_keep_none_from_it,
     what_earlier_deletions_left_goes_too,
     a_tenant_that_is_not_being_deleted_keeps_its_rows,
 );
@@ -258,6 +259,11 @@ async fn nothing_can_be_written_once_rows_go(f: Fixture) {
     // The counter, the instance and the webhook go first.
     f.store.remove_rows(owner.tenant, 3, f.now()).await.unwrap();
     let not_found = StoreError::NotFound;
+    let paused = roost_domain::webhook::store::Settlement {
+        disabled: Some("gone".to_owned()),
+        ..Default::default()
+    };
+    assert_eq!(f.store.settle(hook, paused).await, Err(not_found.clone()));
     let accepted = f.store.accept(owner, f.new_message("x"), Stamp::default()).await;
     assert_eq!(accepted, Err(not_found.clone()));
     let inbound = f
@@ -304,6 +310,26 @@ async fn nothing_can_be_written_once_rows_go(f: Fixture) {
     for (table, count) in rows(&f, owner).await {
         assert_eq!(count > 0, KEPT.contains(&table.as_str()), "{table} has {count}");
     }
+}
+
+async fn messages_of_a_tenant_that_goes_do_not_expire_and_keep_none_from_it(f: Fixture) {
+    let (owner, hook) = full(&f, "a").await;
+    let others = f.owner().await;
+    let message = f.accept(others, "late").await;
+    f.store.destroy_tenant(owner.tenant, f.now()).await.unwrap();
+    f.store.remove_rows(owner.tenant, 1, f.now()).await.unwrap();
+    f.clock.advance(std::time::Duration::from_secs(3600));
+    assert_eq!(f.store.expire_due(f.now(), 1).await, Ok(1));
+    let message = f.store.message(others.tenant, message.id).await.unwrap();
+    assert_eq!(message.status, roost_domain::message::MessageStatus::Expired);
+    assert_eq!(f.store.expire_due(f.now(), 9).await, Ok(0));
+    // With the counter gone first, a webhook that is still there can tell nothing.
+    let disabled = roost_domain::webhook::store::Settlement {
+        disabled: Some("410".to_owned()),
+        ..Default::default()
+    };
+    assert_eq!(f.store.settle(hook, disabled).await, Err(StoreError::NotFound));
+    remove_all(&f, owner, 1000).await;
 }
 
 async fn what_earlier_deletions_left_goes_too(f: Fixture) {

@@ -28,7 +28,7 @@ pub(crate) use statement::{Column, Rows, Statement, storable};
 pub(crate) use write::WriteConnection;
 
 /// Statements kept prepared per connection: all there are, and room.
-pub(crate) const STATEMENTS_MAX: usize = 200;
+pub(crate) const STATEMENTS_MAX: usize = 300;
 /// Rows that `sqlx`'s thread for SQLite may run ahead of its reader.
 const ROWS_AHEAD: usize = 2048;
 

@@ -9,6 +9,7 @@ use roost_domain::store::{
     Audit, Idempotency, Instances, Keys, Messages, Outcome, Stamp, StoreError, Tenants, Webhooks,
 };
 use roost_domain::tenant::Tenant;
+use roost_domain::time::Entropy;
 use roost_domain::{AuditEventId, ErrorCode, TenantId};
 
 use crate::fixture::Fixture;
@@ -23,6 +24,27 @@ crate::on_both!(
     an_event_is_appended_once,
     nothing_in_it_can_be_changed_or_removed,
 );
+
+impl Fixture {
+    /// An act of a tenant's key, or of the operator's.
+    pub fn act(&self, of: Principal, action: &str) -> AuditEvent {
+        AuditEvent {
+            id: AuditEventId::from_parts(self.now().unix_ms() as u64, self.entropy.bits()),
+            tenant_id: of.tenant(),
+            at: self.now(),
+            actor_kind: ActorKind::Key,
+            actor_id: Some("key_1".to_owned()),
+            source: Some("203.0.113.7".to_owned()),
+            action: action.to_owned(),
+            target: None,
+            result: AuditResult::Done,
+            status: Some(202),
+            code: None,
+            request_id: Some("req_1".to_owned()),
+            count: 1,
+        }
+    }
+}
 
 async fn all(f: &Fixture, of: Principal) -> Vec<AuditEvent> {
     list(f, of, AuditFilter::default()).await

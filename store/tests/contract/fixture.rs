@@ -5,19 +5,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use roost_domain::api_key::{ApiKey, KeySecret, Principal, Scopes};
-use roost_domain::audit::{ActorKind, AuditEvent, AuditResult};
 use roost_domain::event::Event;
 use roost_domain::instance::{Instance, NewInstance};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, NewMessage, Sender};
 use roost_domain::store::{
-    CommitObserver, EventLog, Idempotency, Instances, Keys, Messages, Outcome, Stamp, StoreError, Tenants,
+    CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, Stamp, StoreError, Tenants,
 };
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
-use roost_domain::{
-    Address, ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp,
-};
+use roost_domain::{Address, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
 use roost_store::testing::PostgresServer;
 use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tempfile::TempDir;
@@ -353,49 +349,6 @@ impl Fixture {
         Stamp {
             idempotency: Some(self.idempotency(key, fingerprint)),
             audit: None,
-        }
-    }
-
-    pub fn new_key(&self, principal: Principal) -> ApiKey {
-        ApiKey {
-            id: ApiKeyId::from_parts(START_MS as u64, self.entropy.bits()),
-            principal,
-            name: "ci".to_owned(),
-            scopes: Scopes::All,
-            instances: Vec::new(),
-            allowed_networks: Vec::new(),
-            calls_per_minute: None,
-            expires_at: None,
-            last_used_at: None,
-            created_at: self.now(),
-            updated_at: self.now(),
-        }
-    }
-
-    pub fn new_secret(&self, prefix: &str) -> KeySecret {
-        KeySecret {
-            prefix: prefix.to_owned(),
-            hash: self.store.key_hash(&format!("rst_{prefix}_secret")),
-            expires_at: None,
-        }
-    }
-
-    /// An act of a tenant's key, or of the operator's.
-    pub fn act(&self, of: Principal, action: &str) -> AuditEvent {
-        AuditEvent {
-            id: AuditEventId::from_parts(self.now().unix_ms() as u64, self.entropy.bits()),
-            tenant_id: of.tenant(),
-            at: self.now(),
-            actor_kind: ActorKind::Key,
-            actor_id: Some("key_1".to_owned()),
-            source: Some("203.0.113.7".to_owned()),
-            action: action.to_owned(),
-            target: None,
-            result: AuditResult::Done,
-            status: Some(202),
-            code: None,
-            request_id: Some("req_1".to_owned()),
-            count: 1,
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use roost_domain::api_key::{ApiKey, KeyPatch, Principal, Scope, Scopes};
+use roost_domain::api_key::{ApiKey, KeyPatch, KeySecret, Principal, Scope, Scopes};
 use roost_domain::page::PageRequest;
 use roost_domain::store::{Instances, Keys, Node, Outcome, Stamp, StoreError};
+use roost_domain::time::Entropy;
 use roost_domain::{ApiKeyId, InstanceId, TenantId};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, START_MS};
 
 crate::on_both!(
     keys_are_found_by_their_prefix,
@@ -22,6 +23,32 @@ crate::on_both!(
     a_key_is_made_with_its_instance,
     what_secrets_and_tokens_are_hashed_with_differs,
 );
+
+impl Fixture {
+    pub fn new_key(&self, principal: Principal) -> ApiKey {
+        ApiKey {
+            id: ApiKeyId::from_parts(START_MS as u64, self.entropy.bits()),
+            principal,
+            name: "ci".to_owned(),
+            scopes: Scopes::All,
+            instances: Vec::new(),
+            allowed_networks: Vec::new(),
+            calls_per_minute: None,
+            expires_at: None,
+            last_used_at: None,
+            created_at: self.now(),
+            updated_at: self.now(),
+        }
+    }
+
+    pub fn new_secret(&self, prefix: &str) -> KeySecret {
+        KeySecret {
+            prefix: prefix.to_owned(),
+            hash: self.store.key_hash(&format!("rst_{prefix}_secret")),
+            expires_at: None,
+        }
+    }
+}
 
 async fn create(f: &Fixture, key: &ApiKey, prefix: &str) {
     let made = f

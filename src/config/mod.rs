@@ -22,8 +22,8 @@ use toml::Table;
 pub use buckets::Buckets;
 pub use layer::{ConfigError, Setting};
 pub use section::{
-    Backoff, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
-    Synchronous, Whatsapp,
+    Backoff, ClientAddressHeader, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session,
+    StartGate, Stop, Store, Synchronous, Whatsapp,
 };
 pub use webhook_client::{Ports, WebhookClient};
 pub use webhooks::Webhooks;

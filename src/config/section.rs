@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::value::{Secret, SecretUrl, duration, optional, size};
+use super::value::{Secret, SecretUrl, duration, networks, optional, size};
 
 /// `[data]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,11 @@ pub struct Data {
 pub struct Http {
     /// Address of the API.
     pub listen: SocketAddr,
+    /// Networks of the proxies that are believed about the address of a client.
+    #[serde(with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they tell it.
+    pub client_address_header: ClientAddressHeader,
     /// Open connections.
     pub connections_max: usize,
     /// Requests being worked on.
@@ -56,6 +62,16 @@ pub struct Http {
     pub stream_stall_timeout: Duration,
     /// Whether `/openapi.json` and `/docs` are served.
     pub docs: bool,
+}
+
+/// The header in which a proxy tells the address of its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For`
+    XForwardedFor,
+    /// `Forwarded`, RFC 7239.
+    Forwarded,
 }
 
 /// When SQLite counts a commit as durable.

@@ -90,6 +90,31 @@ pub mod size {
     }
 }
 
+/// Networks, written as `10.0.0.0/8`, a single address as `10.0.0.1/32`.
+pub mod networks {
+    use ipnet::IpNet;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Reads a list.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+        let parse = |text: String| {
+            text.parse().map_err(|_| {
+                serde::de::Error::custom(format_args!(
+                    "expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", not {text:?}"
+                ))
+            })
+        };
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        texts.into_iter().map(parse).collect()
+    }
+
+    /// Writes a list.
+    pub fn serialize<S: Serializer>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error> {
+        networks.serialize(serializer)
+    }
+}
+
 /// Texts that may be left empty to mean "none".
 pub mod optional {
     use std::str::FromStr;

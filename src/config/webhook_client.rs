@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::value::{duration, optional, size};
+use super::value::{duration, networks, optional, size};
 
 /// `[webhooks.client]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct WebhookClient {
     /// Whether URLs without TLS are taken.
     pub allow_http: bool,
     /// Networks that are posted to although they are not public.
-    #[serde(deserialize_with = "networks")]
+    #[serde(with = "networks")]
     pub allowed_networks: Vec<IpNet>,
     /// Ports that are posted to; none is the built-in choice.
     pub ports: Vec<Ports>,
@@ -46,18 +46,6 @@ pub struct WebhookClient {
     /// What is read of an answer's body.
     #[serde(with = "size")]
     pub body_bytes_max: usize,
-}
-
-fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    let parse = |text: String| {
-        text.parse().map_err(|_| {
-            serde::de::Error::custom(format_args!(
-                "expected a network such as \"10.0.0.0/8\" or \"fd00::/8\", not {text:?}"
-            ))
-        })
-    };
-    texts.into_iter().map(parse).collect()
 }
 
 /// Ports, written as `443` or `8000-8999`.

@@ -7,6 +7,7 @@
 mod accept;
 mod auth;
 mod body;
+pub mod client_address;
 mod cursor;
 mod edge;
 mod fault;

@@ -1,6 +1,7 @@
 //! The listener: accepts connections, at most so many, with time-outs, until it is told to stop.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::client_address::Resolver;
 use crate::config;
 
 /// How long the listener rests after a fault such as too many open files.
@@ -32,6 +34,7 @@ pub async fn serve(
     drain: Duration,
 ) {
     let builder = Arc::new(builder(config));
+    let resolver = Arc::new(Resolver::new(config));
     let graceful = GracefulShutdown::new();
     let connections = Arc::new(Semaphore::new(config.connections_max));
     loop {
@@ -45,15 +48,15 @@ pub async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let connection = connect(&builder, stream, router.clone());
+        let connection = connect(&builder, stream, peer, &resolver, router.clone());
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {
@@ -89,6 +92,8 @@ fn builder(config: &config::Http) -> Builder<TokioExecutor> {
 fn connect(
     builder: &Arc<Builder<TokioExecutor>>,
     stream: TcpStream,
+    peer: IpAddr,
+    resolver: &Arc<Resolver>,
     router: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>>
 + Send
@@ -97,8 +102,11 @@ fn connect(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the delay of small packets could not be switched off");
     }
-    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+    let resolver = Arc::clone(resolver);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let router = router.clone();
+        let client = resolver.resolve(peer, request.headers());
+        request.extensions_mut().insert(client);
         async move {
             Ok::<Response<Body>, Infallible>(
                 router

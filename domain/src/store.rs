@@ -148,6 +148,8 @@ pub trait Keys: Send + Sync {
         of: Principal,
         page: PageRequest<ApiKeyId>,
     ) -> Result<Page<ApiKey, ApiKeyId>, StoreError>;
+    /// How many keys there are.
+    async fn key_count(&self, of: Principal) -> Result<u64, StoreError>;
     /// Changes a key.
     async fn patch_key(
         &self,

@@ -60,6 +60,11 @@ static OF_OPERATOR: Statement = Statement::new(concat!(
     " FROM api_key AS k WHERE k.tenant_id IS NULL AND k.id > $1 ORDER BY k.id LIMIT $2"
 ));
 
+static COUNT_OF_TENANT: Statement = Statement::new("SELECT count(*) FROM api_key WHERE tenant_id = $1");
+
+static COUNT_OF_OPERATOR: Statement =
+    Statement::new("SELECT count(*) FROM api_key WHERE tenant_id IS NULL");
+
 fn from_row(row: &Row) -> Result<ApiKey, StoreError> {
     let calls_per_minute = row.opt_int(6)?.map(u32::try_from).transpose();
     Ok(ApiKey {
@@ -174,6 +179,16 @@ impl Keys for SqlStore {
         };
         let keys: Result<Vec<_>, _> = rows.iter().map(from_row).collect();
         Ok(Page::from_rows(keys?, page.limit, |key| key.id))
+    }
+
+    async fn key_count(&self, of: Principal) -> Result<u64, StoreError> {
+        let args = self.reader().args();
+        let row = match of {
+            Principal::Tenant(tenant) => self.reader().fetch_one(&COUNT_OF_TENANT, args.text(tenant)).await?,
+            Principal::Operator => self.reader().fetch_one(&COUNT_OF_OPERATOR, args).await?,
+        };
+        let count = row.map_or(Ok(0), |row| row.int(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     async fn patch_key(

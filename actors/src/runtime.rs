@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, SpawnErr};
-use roost_domain::Clock;
 use roost_domain::engine::Engine;
-use roost_domain::page::Page;
+use roost_domain::instance::DesiredState;
+use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::slot::{Place, Placement, Slot};
-use roost_domain::store::Store;
+use roost_domain::store::{Store, StoreError};
 use roost_domain::time::Entropy;
+use roost_domain::webhook::WebhookState;
 use roost_domain::webhook::client::WebhookClient;
+use roost_domain::{Clock, TenantId};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -33,6 +35,7 @@ use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::connected::ConnectedTime;
 use crate::node::{NodeContext, upkeep};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
+use crate::rest::Rest;
 use crate::stream::actor::StreamsActor;
 use crate::webhook::{WebhookKind, WebhookNode, Webhooks, WebhooksParts};
 use crate::{CallError, Settings, Streams, stream, wave};
@@ -259,6 +262,52 @@ impl Runtime {
         sessions && deliverers && buckets
     }
 
+    /// Lets a tenant's actors rest: nothing of it is started any more, and what runs ends. `true` when
+    /// nothing of it runs here; called again, it ends what is left.
+    pub async fn rest(&self, tenant: TenantId, rest: Rest) -> bool {
+        self.node.resting.set(tenant, Some(rest));
+        let (slots, settings) = (Slots::OfTenant(tenant), &self.node.settings);
+        let deadline = Instant::now() + settings.stop_timeout;
+        tokio::join!(
+            wave::stop(&self.children, slots.clone(), settings, deadline),
+            wave::stop(&self.deliverers, slots.clone(), settings, deadline),
+        );
+        let (sessions, deliverers) = tokio::join!(
+            wave::kill(&self.children, slots.clone(), settings),
+            wave::kill(&self.deliverers, slots, settings),
+        );
+        sessions && deliverers
+    }
+
+    /// Lets a tenant's actors run again, and starts those that shall run and live here.
+    pub async fn wake(&self, tenant: TenantId) -> Result<(), StoreError> {
+        self.node.resting.set(tenant, None);
+        let store = &self.node.store;
+        let mut page = PageRequest::new(None, PAGE_ROWS_MAX);
+        loop {
+            let instances = store.instances(tenant, &[], page).await?;
+            for row in instances.rows {
+                if row.desired_state == DesiredState::Running {
+                    start(&self.node, &self.children, row.id, tenant).await;
+                }
+            }
+            let Some(next) = instances.next else { break };
+            page = PageRequest::new(Some(next), PAGE_ROWS_MAX);
+        }
+        let mut page = PageRequest::new(None, PAGE_ROWS_MAX);
+        loop {
+            let webhooks = store.webhooks(tenant, page).await?;
+            for row in webhooks.rows {
+                if row.state == WebhookState::Enabled {
+                    start(&self.node, &self.deliverers, row.id, tenant).await;
+                }
+            }
+            let Some(next) = webhooks.next else { break };
+            page = PageRequest::new(Some(next), PAGE_ROWS_MAX);
+        }
+        Ok(())
+    }
+
     /// Starts every instance that shall run, and every webhook that is enabled, if it lives here.
     fn start_all(&self) {
         let (node, children) = (Arc::clone(&self.node), Arc::clone(&self.children));
@@ -266,6 +315,7 @@ impl Runtime {
         let (ready, stopping) = (Arc::clone(&self.ready), self.stopping.clone());
         self.node.tasks.spawn(async move {
             let started = async {
+                read_resting(&node).await;
                 tokio::join!(
                     start_enabled(&node, &children),
                     start_enabled(&node, &deliverers)
@@ -420,6 +470,50 @@ fn housekeeper(node: &Arc<NodeContext>, buckets: &Buckets) -> Part {
     }
 }
 
+/// Hands one to its registry if it lives here and may run; waits for a registry that is being restarted.
+async fn start<K: Kind>(node: &NodeContext, children: &Children<K>, key: K::Key, seed: K::Seed) -> bool {
+    let here = matches!(node.placement.place(children.slot(key)), Place::Here(_));
+    let rests = K::tenant(&seed).is_some_and(|tenant| node.resting.get(tenant).is_some());
+    if !here || rests {
+        return false;
+    }
+    while !children.start(key, seed.clone()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    true
+}
+
+/// Learns which tenants rest; waits for the store as long as needed.
+async fn read_resting(node: &NodeContext) {
+    let backoff = Backoff {
+        first: node.settings.backoff_first,
+        max: Duration::from_secs(10),
+    };
+    let (mut after, mut failures) = (None, 0);
+    loop {
+        let page = PageRequest::new(after, PAGE_ROWS_MAX);
+        match node.store.tenants(page).await {
+            Ok(Page { rows, next }) => {
+                failures = 0;
+                for tenant in rows {
+                    if let Some(rest) = Rest::of(tenant.state) {
+                        node.resting.set(tenant.id, Some(rest));
+                    }
+                }
+                if next.is_none() {
+                    return;
+                }
+                after = next;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, "tenants cannot be read yet; trying again");
+                tokio::time::sleep(backoff.wait(failures, &*node.entropy)).await;
+            }
+        }
+    }
+}
+
 /// Hands what lives here to its registry, page by page; waits for the store as long as needed.
 async fn start_enabled<K: Kind>(node: &NodeContext, children: &Children<K>) -> usize {
     let backoff = Backoff {
@@ -432,13 +526,7 @@ async fn start_enabled<K: Kind>(node: &NodeContext, children: &Children<K>) -> u
             Ok(Page { rows, next }) => {
                 failures = 0;
                 for (key, seed) in rows {
-                    if !matches!(node.placement.place(children.slot(key)), Place::Here(_)) {
-                        continue;
-                    }
-                    while !children.start(key, seed.clone()) {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                    started += 1;
+                    started += usize::from(start(node, children, key, seed).await);
                 }
                 if next.is_none() {
                     return started;

@@ -17,9 +17,12 @@ use crate::permit::Permits;
 use crate::persist::Persist;
 use crate::post::Post;
 use crate::registry::{Child, EnabledPage, Kind, Start};
+use crate::rest::Rest;
 
 /// Reason of the step that an operator makes.
 const STOPPED: &str = "stopped by the operator of the gateway; connect starts it again";
+/// Reason of the step that the suspension of a tenant makes.
+const SUSPENDED: &str = "the tenant is suspended by the operator of the gateway";
 
 /// The kind of actor that runs an instance.
 pub(crate) struct InstanceKind {
@@ -42,6 +45,10 @@ impl Kind for InstanceKind {
 
     fn slot(&self, key: InstanceId) -> Slot {
         Slot::of(key)
+    }
+
+    fn tenant(seed: &TenantId) -> Option<TenantId> {
+        Some(*seed)
     }
 
     async fn spawn(
@@ -103,6 +110,12 @@ impl Kind for InstanceKind {
             instance: key,
             epoch,
         };
+        let reason = match self.node.resting.get(tenant) {
+            None => STOPPED,
+            Some(Rest::Suspended) => SUSPENDED,
+            // Its rows are on their way out.
+            Some(Rest::Deleted) => return,
+        };
         let at = self.node.clock.now();
         let persist = Persist::new(Arc::clone(&self.node), owner);
         let noted = persist.until_done(|store, owner| async move {
@@ -120,7 +133,7 @@ impl Kind for InstanceKind {
             }
             let change = StateChange {
                 state: InstanceState::Disconnected,
-                reason: Some(STOPPED.to_owned()),
+                reason: Some(reason.to_owned()),
                 desired: None,
                 account: AccountChange::Keep,
                 at,

@@ -24,6 +24,7 @@ use self::connected::ConnectedTime;
 use crate::Settings;
 use crate::gate::StartGate;
 use crate::index::ActorIndex;
+use crate::rest::Resting;
 
 /// Sessions that read their state from the store at the same time.
 const LOADS_MAX: usize = 256;
@@ -41,6 +42,8 @@ pub(crate) struct NodeContext {
     pub index: ActorIndex,
     /// For how long instances were connected.
     pub connected: Arc<ConnectedTime>,
+    /// Tenants of whom nothing is started.
+    pub resting: Resting,
     /// Small tasks that outlive an actor; awaited when the node stops.
     pub tasks: TaskTracker,
     /// Cancelled when the node has stopped all its actors.
@@ -74,6 +77,7 @@ impl NodeContext {
             loads,
             index,
             connected,
+            resting: Resting::default(),
             tasks,
             stopping,
             closing,

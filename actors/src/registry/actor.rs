@@ -142,11 +142,18 @@ impl<K: Kind> RegistryState<K> {
         }
     }
 
+    /// Whether it is of a tenant of whom nothing is started.
+    fn rests(&self, seed: &K::Seed) -> bool {
+        K::tenant(seed).is_some_and(|tenant| self.node.resting.get(tenant).is_some())
+    }
+
     /// Answers from what is there; `true` when a new child has to be spawned.
     fn admit(&self, key: K::Key, seed: K::Seed, reply: Option<EnsureReply<K>>) -> bool {
         let mut table = self.children.table();
         let answer = if table.closed {
             Err(NotRunning::Stopping)
+        } else if self.rests(&seed) {
+            Err(NotRunning::Resting)
         } else if let Some(entry) = table.entries.get_mut(&key) {
             match &entry.phase {
                 Phase::Running { handle, .. } => Ok(handle.clone()),
@@ -207,9 +214,14 @@ impl<K: Kind> RegistryState<K> {
                 return;
             };
             (entry.life, entry.ordered, entry.phase) = (life, None, Phase::Spawning);
-            if closed {
+            if closed || self.rests(&entry.seed) {
                 drop(table);
-                return self.forget(key, &NotRunning::Stopping);
+                let why = if closed {
+                    NotRunning::Stopping
+                } else {
+                    NotRunning::Resting
+                };
+                return self.forget(key, &why);
             }
             (entry.seed.clone(), Arc::clone(&entry.meta), entry.slot, life)
         };
@@ -460,18 +472,24 @@ impl<K: Kind> RegistryState<K> {
 
     fn stop_slots(&self, slots: &Slots, kill: bool, reply: oneshot::Sender<Vec<K::Key>>) {
         let keys = self.children.keys_in(slots);
+        let rests = matches!(slots, Slots::OfTenant(_));
+        let after = if rests { After::Stopped } else { After::Forget };
         let mut idle = Vec::new();
         for &key in &keys {
             let mut table = self.children.table();
             let Some(entry) = table.entries.get_mut(&key) else {
                 continue;
             };
-            entry.ordered = Some(After::Forget);
+            entry.ordered = Some(after);
             match &mut entry.phase {
                 Phase::Running { cell, .. } if kill => cell.kill(),
-                Phase::Running { handle, .. } => self.children.kind.ask_to_stop(handle, true),
+                Phase::Running { handle, .. } => self.children.kind.ask_to_stop(handle, !rests),
                 Phase::Ending { after } => *after = After::Forget,
                 Phase::Spawning => {}
+                Phase::BacksOff { .. } | Phase::Quarantined if rests => {
+                    entry.phase = Phase::Ending { after };
+                    self.report_end(None, key, entry, after);
+                }
                 Phase::BacksOff { .. } | Phase::Quarantined => idle.push(key),
             }
         }

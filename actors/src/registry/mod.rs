@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorCell, SpawnErr};
-use roost_domain::Epoch;
 use roost_domain::page::Page;
 use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::StoreError;
+use roost_domain::{Epoch, TenantId};
 use tokio::task::JoinHandle;
 
 pub(crate) use actor::Registry;
@@ -50,6 +50,11 @@ pub(crate) trait Kind: Send + Sync + 'static {
 
     /// Slot that decides which node runs it.
     fn slot(&self, key: Self::Key) -> Slot;
+
+    /// Tenant that it works for, if it is one's alone: it rests with the tenant.
+    fn tenant(_: &Self::Seed) -> Option<TenantId> {
+        None
+    }
 
     /// Spawns it, linked to the supervisor. Its start must be trivial: it runs in the registry.
     fn spawn(
@@ -113,6 +118,8 @@ pub(crate) enum NotRunning {
     Fenced,
     /// This node starts nothing any more.
     Stopping,
+    /// Its tenant is suspended or deleted.
+    Resting,
     /// Too many wait for it.
     Overloaded,
     /// It could not be spawned.
@@ -133,6 +140,10 @@ impl NotRunning {
             ),
             Self::NotHere(wait) => (format!("this {kind} is moving to another node"), wait),
             Self::Stopping => ("this node is being stopped".to_owned(), crate::error::RETRY_AFTER),
+            Self::Resting => (
+                "the tenant is suspended or deleted".to_owned(),
+                Duration::from_secs(60),
+            ),
             Self::Fenced => return CallError::Moved,
             Self::Overloaded => return CallError::overloaded(),
             Self::Broken(detail) => return CallError::Internal { detail },

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ractor::{ActorCell, ActorId, Message};
+use roost_domain::TenantId;
 use roost_domain::slot::Slot;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -72,11 +73,13 @@ impl<K: Kind> RegistryMessage<K> {
 
 pub(crate) type EnsureReply<K> = oneshot::Sender<Result<<K as Kind>::Handle, NotRunning>>;
 
-/// Slots to be emptied.
+/// What is to be emptied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slots {
     All,
     These(HashSet<Slot>),
+    /// Whatever works for a tenant, in every slot. What it was is noted, as nothing follows it soon.
+    OfTenant(TenantId),
 }
 
 /// What follows the end of a child.
@@ -160,6 +163,11 @@ impl<K: Kind> Table<K> {
     pub fn keys_in(&self, slots: &Slots) -> Vec<K::Key> {
         match slots {
             Slots::All => self.entries.keys().copied().collect(),
+            Slots::OfTenant(tenant) => {
+                let of_tenant = |entry: &Entry<K>| K::tenant(&entry.seed) == Some(*tenant);
+                let entries = self.entries.iter().filter(|(_, entry)| of_tenant(entry));
+                entries.map(|(key, _)| *key).collect()
+            }
             Slots::These(slots) => slots
                 .iter()
                 .filter_map(|slot| self.by_slot.get(slot))

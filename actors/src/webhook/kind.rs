@@ -41,6 +41,10 @@ impl Kind for WebhookKind {
         Slot::of_webhook(key)
     }
 
+    fn tenant(seed: &TenantId) -> Option<TenantId> {
+        Some(*seed)
+    }
+
     async fn spawn(
         &self,
         start: Start<WebhookId, TenantId>,

@@ -4,13 +4,9 @@
 
 use std::fmt;
 
-use roost_domain::api_key::{ApiKey, KeySecret, Principal, Scopes};
-use roost_domain::store::{Keys, Stamp, StoreError};
 use roost_domain::time::Entropy;
-use roost_domain::{ApiKeyId, Clock};
 
 const MARK: &str = "rst_";
-const PREFIX_CHARS: usize = 12;
 const SECRET_CHARS: usize = 40;
 /// 32 characters, so that each takes exactly five random bits.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -20,15 +16,18 @@ const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 pub struct KeyText(String);
 
 impl KeyText {
+    /// Characters of the public part.
+    pub const PREFIX_CHARS: usize = 12;
+
     /// A new key with 200 secret bits.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        let mut random = [0; PREFIX_CHARS + SECRET_CHARS];
+        let mut random = [0; Self::PREFIX_CHARS + SECRET_CHARS];
         entropy.fill(&mut random);
         let chars: String = random
             .iter()
             .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
             .collect();
-        let (prefix, secret) = chars.split_at(PREFIX_CHARS);
+        let (prefix, secret) = chars.split_at(Self::PREFIX_CHARS);
         Self(format!("{MARK}{prefix}_{secret}"))
     }
 
@@ -37,13 +36,13 @@ impl KeyText {
         let (prefix, secret) = text.strip_prefix(MARK)?.split_once('_')?;
         let well_formed =
             |part: &str, chars| part.len() == chars && part.bytes().all(|byte| ALPHABET.contains(&byte));
-        (well_formed(prefix, PREFIX_CHARS) && well_formed(secret, SECRET_CHARS))
+        (well_formed(prefix, Self::PREFIX_CHARS) && well_formed(secret, SECRET_CHARS))
             .then(|| Self(text.to_owned()))
     }
 
     /// The public part.
     pub fn prefix(&self) -> &str {
-        &self.0[MARK.len()..MARK.len() + PREFIX_CHARS]
+        &self.0[MARK.len()..MARK.len() + Self::PREFIX_CHARS]
     }
 
     /// The whole text; to be hashed, or shown to its owner.
@@ -58,43 +57,6 @@ impl fmt::Debug for KeyText {
     }
 }
 
-/// Makes a key and keeps its row. The returned text cannot be had again.
-pub async fn create(
-    store: &(impl Keys + ?Sized),
-    principal: Principal,
-    name: &str,
-    clock: &dyn Clock,
-    entropy: &dyn Entropy,
-) -> Result<KeyText, StoreError> {
-    let text = KeyText::generate(entropy);
-    let created_at = clock.now();
-    let unix_ms = u64::try_from(created_at.unix_ms()).unwrap_or_default();
-    store
-        .create_key(
-            &ApiKey {
-                id: ApiKeyId::from_parts(unix_ms, entropy.bits()),
-                principal,
-                name: name.to_owned(),
-                scopes: Scopes::All,
-                instances: Vec::new(),
-                allowed_networks: Vec::new(),
-                calls_per_minute: None,
-                expires_at: None,
-                last_used_at: None,
-                created_at,
-                updated_at: created_at,
-            },
-            &KeySecret {
-                prefix: text.prefix().to_owned(),
-                hash: store.key_hash(text.reveal()),
-                expires_at: None,
-            },
-            Stamp::default(),
-        )
-        .await?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,7 +66,7 @@ mod tests {
     fn a_generated_key_is_read_back_and_debug_output_hides_its_secret() {
         let key = KeyText::generate(&OsEntropy);
         assert_eq!(KeyText::parse(key.reveal()), Some(key.clone()));
-        assert!(!format!("{key:?}").contains(&key.reveal()[MARK.len() + PREFIX_CHARS..]));
+        assert!(!format!("{key:?}").contains(&key.reveal()[MARK.len() + KeyText::PREFIX_CHARS..]));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! This package is the edge and the composition: [`cli`] reads what to do, [`config`] what holds,
 //! [`app`] puts the node together from the crates `roost-store`, `roost-engine` and `roost-actors`,
-//! and [`http`] answers. Nothing imports this package.
+//! [`access`] knows keys and tenants, and [`http`] answers. Nothing imports this package.
 
+pub mod access;
 pub mod api_key;
 pub mod app;
 pub mod cli;

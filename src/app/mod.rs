@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::access::{Access, AccessSettings};
 use crate::config::Config;
 use crate::http::{self, Http};
 use crate::system::{OsEntropy, SystemClock};
@@ -74,6 +75,7 @@ pub struct App {
     _upkeep: AbortOnDrop,
     store: Arc<SqlStore>,
     runtime: Arc<Runtime>,
+    access: Access,
 }
 
 impl Listening {
@@ -168,15 +170,22 @@ impl Listening {
             engine: Arc::new(engine),
             webhook_client,
             placement: Arc::new(placement),
-            clock,
-            entropy,
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
             streams,
             settings,
         })
         .await
         .context("the actors cannot start")?;
         let runtime = Arc::new(runtime);
-        http.open(store.clone(), Arc::clone(&runtime));
+        let access = Access::start(
+            store.clone(),
+            Arc::clone(&runtime),
+            clock,
+            entropy,
+            AccessSettings::new(&config),
+        );
+        http.open(store.clone(), Arc::clone(&runtime), access.clone());
         Ok(App {
             config,
             address,
@@ -186,6 +195,7 @@ impl Listening {
             _upkeep: upkeep,
             store,
             runtime,
+            access,
         })
     }
 }
@@ -255,6 +265,7 @@ impl App {
         {
             tracing::warn!("event streams were still open when the time to stop was over");
         }
+        self.access.stop().await;
         let report = self.runtime.stop().await;
         if report.sessions_killed > 0 {
             tracing::warn!(

@@ -1,5 +1,6 @@
 //! The command line: what to do, and in words a person can act on, why it could not be done.
 
+mod audit;
 mod config;
 mod key;
 mod migrate;
@@ -38,10 +39,10 @@ enum Command {
     Serve(serve::Serve),
     /// Run a gateway with a simulated WhatsApp, two virtual phones and a demo tenant.
     Sandbox(sandbox::SandboxOptions),
-    /// Make tenants.
+    /// Make and list tenants.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
-    /// Make API keys.
+    /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Bring the database to this version's shape, and end.

@@ -1,15 +1,17 @@
-//! `roost tenant create`
+//! `roost tenant create` and `list`
+
+use std::fmt::Write;
 
 use clap::Subcommand;
-use roost_domain::store::{Stamp, Tenants};
-use roost_domain::tenant::Tenant;
+use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
+use roost_domain::store::{Audit, Stamp, Tenants};
+use roost_domain::tenant::{NAME_CHARS_MAX, Tenant};
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, TenantId};
+use roost_store::SqlStore;
 
-use super::{Common, node, say};
+use super::{Common, audit, node, say};
 use crate::system::{OsEntropy, SystemClock};
-
-const NAME_CHARS_MAX: usize = 100;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {
@@ -17,6 +19,15 @@ pub(super) enum TenantCommand {
     Create {
         /// Name for people.
         name: String,
+        /// Plan of the configuration [config: plans].
+        #[arg(long, value_name = "NAME")]
+        plan: Option<String>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Print tenants, one a line: id, name, state, plan. A running gateway suspends and deletes them:
+    /// PATCH and DELETE /v1/operator/tenants/{id}.
+    List {
         #[command(flatten)]
         common: Common,
     },
@@ -24,14 +35,48 @@ pub(super) enum TenantCommand {
 
 impl TenantCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let Self::Create { name, common } = self;
-        check_name(&name)?;
-        let store = node::open(&common).await?;
-        let tenant = new(&name);
-        store.create_tenant(&tenant, None, Stamp::default()).await?;
-        store.close().await;
-        say(&format!("{}\n", tenant.id));
+        match self {
+            Self::Create { name, plan, common } => {
+                check_name(&name)?;
+                if let Some(plan) = &plan {
+                    let plans = common.load()?.plans;
+                    anyhow::ensure!(
+                        plans.contains_key(plan),
+                        "there is no plan {plan}; the configuration has {}",
+                        plans.keys().cloned().collect::<Vec<_>>().join(", ")
+                    );
+                }
+                let store = node::open(&common).await?;
+                let tenant = Tenant { plan, ..new(&name) };
+                store.create_tenant(&tenant, None, Stamp::default()).await?;
+                let act = audit::acts("create_tenant", Some(tenant.id), &tenant.id.to_string());
+                store.append_audit(act).await?;
+                store.close().await;
+                say(&format!("{}\n", tenant.id));
+            }
+            Self::List { common } => {
+                let store = node::open(&common).await?;
+                let text = list(&store).await?;
+                store.close().await;
+                say(&text);
+            }
+        }
         Ok(())
+    }
+}
+
+async fn list(store: &SqlStore) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let mut page = PageRequest::new(None, PAGE_ROWS_MAX);
+    loop {
+        let tenants = store.tenants(page).await?;
+        for tenant in &tenants.rows {
+            let plan = tenant.plan.as_deref().unwrap_or("no plan");
+            let state = tenant.state.as_str();
+            writeln!(text, "{}\t{}\t{state}\t{plan}", tenant.id, tenant.name)?;
+        }
+        let Some(next) = tenants.next else { return Ok(text) };
+        page = PageRequest::new(Some(next), PAGE_ROWS_MAX);
     }
 }
 

@@ -159,6 +159,7 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "session.connected_time_every",
         "must be longer than zero",
     );
+    super::keys::relations(config, &mut need);
     need(
         stop.session_timeout <= stop.sessions_timeout,
         "stop.session_timeout",

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod check;
+mod keys;
 mod layer;
 mod section;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 pub use buckets::Buckets;
+pub use keys::Keys;
 pub use layer::{ConfigError, Setting};
 pub use section::{
     Backoff, ClientAddressHeader, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session,
@@ -41,6 +43,8 @@ pub struct Config {
     pub data: Data,
     /// The API.
     pub http: Http,
+    /// API keys and stream tokens.
+    pub keys: Keys,
     /// The database.
     pub store: Store,
     /// How WhatsApp is reached.

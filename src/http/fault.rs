@@ -60,6 +60,15 @@ impl Faults {
         }
     }
 
+    /// The new value of a field that can be changed but not removed.
+    pub fn set<T>(&mut self, pointer: &str, field: Option<Option<T>>) -> Option<T> {
+        let given = field?;
+        if given.is_none() {
+            self.add(pointer, "invalid", "this cannot be removed");
+        }
+        given
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

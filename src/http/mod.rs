@@ -39,7 +39,7 @@ use problem::Problem;
 /// Every route, with the edge around it.
 pub fn router(http: Http) -> Router {
     Router::from(node_routes())
-        .nest("/v1", Router::from(v1::routes()))
+        .nest("/v1", v1_with_callers(&http))
         .merge(openapi::serve_routes(&http))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
@@ -57,6 +57,12 @@ fn node_routes() -> OpenApiRouter<Http> {
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::show))
+}
+
+/// The routes of `/v1`, with authentication around them.
+fn v1_with_callers(http: &Http) -> Router<Http> {
+    let layer = axum::middleware::from_fn_with_state(http.clone(), auth::layer);
+    Router::from(v1::routes()).route_layer(layer)
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

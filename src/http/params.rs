@@ -6,24 +6,51 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
-use roost_domain::{Address, AddressError};
+use roost_domain::webhook::DeliveryId;
+use roost_domain::{Address, AddressError, ApiKeyId, InstanceId, MessageId, TenantId, WebhookId};
 
+use super::auth::Caller;
 use super::cursor::{CursorKey, Scope};
 use super::problem::{Answer, FieldError, Problem};
 
 const PAGE_ROWS_DEFAULT: u32 = 50;
 
-/// An id in the path. What is not an id of the kind names nothing, so it is 404.
+/// A kind of id that stands in paths.
+pub trait PathId: FromStr {
+    /// Refuses what the caller's key is closed to, before anything is looked up.
+    fn check(&self, _: &Caller) -> Answer<()> {
+        Ok(())
+    }
+}
+
+impl PathId for InstanceId {
+    fn check(&self, caller: &Caller) -> Answer<()> {
+        caller.reaches(*self)
+    }
+}
+
+impl PathId for ApiKeyId {}
+impl PathId for DeliveryId {}
+impl PathId for MessageId {}
+impl PathId for TenantId {}
+impl PathId for WebhookId {}
+
+/// An id in the path. What is not an id of the kind names nothing, so it is 404; an instance that the
+/// caller's key is not bound to is 403.
 pub struct Id<T>(pub T);
 
-impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Id<T> {
+impl<S: Send + Sync, T: PathId> FromRequestParts<S> for Id<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Answer<Self> {
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::not_found("resource"))?;
-        text.parse().map(Self).map_err(|_| Problem::not_found("resource"))
+        let id: T = text.parse().map_err(|_| Problem::not_found("resource"))?;
+        if let Some(caller) = parts.extensions.get::<Caller>() {
+            id.check(caller)?;
+        }
+        Ok(Self(id))
     }
 }
 

@@ -14,6 +14,8 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::access::AccessError;
+
 /// One field, parameter or header that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
@@ -292,6 +294,20 @@ impl From<StoreError> for Problem {
                 Self::new(ErrorCode::Unavailable, "the database does not answer").because(source)
             }
             StoreError::Corrupt(source) => Self::internal(source),
+        }
+    }
+}
+
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        let detail = error.to_string();
+        match error {
+            AccessError::Store(error) => error.into(),
+            AccessError::Call(error) => error.into(),
+            AccessError::Busy => Self::new(ErrorCode::Overloaded, detail),
+            AccessError::TooManyKeys { .. } => Self::new(ErrorCode::LimitReached, detail),
+            AccessError::NotCovered => Self::new(ErrorCode::Forbidden, detail),
+            AccessError::Stopping => Self::new(ErrorCode::Unavailable, detail),
         }
     }
 }

@@ -19,10 +19,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::auth::KeyCache;
 use super::idempotency::{InProgress, Repeatable};
 use super::problem::{Answer, Problem};
 use super::stream::StreamSlots;
+use crate::access::Access;
 use crate::config;
 
 /// State of the router.
@@ -58,8 +58,8 @@ pub struct Gateway {
     pub clock: Arc<dyn Clock>,
     /// How long answers to idempotent requests are kept.
     pub idempotency_ttl: Duration,
-    /// Rows of keys that were used a moment ago.
-    pub keys: KeyCache,
+    /// Keys and tenants, and every change of them.
+    pub access: Access,
     /// Idempotent requests at work.
     pub in_progress: InProgress,
     /// When the database was last proven to be writable, or what was wrong then.
@@ -92,7 +92,7 @@ impl Http {
     }
 
     /// The node has started: calls are taken from now on.
-    pub fn open(&self, store: Arc<dyn Store>, runtime: Arc<Runtime>) {
+    pub fn open(&self, store: Arc<dyn Store>, runtime: Arc<Runtime>, access: Access) {
         let gateway = Gateway {
             store,
             instances: runtime.instances(),
@@ -101,7 +101,7 @@ impl Http {
             runtime,
             clock: Arc::clone(&self.0.clock),
             idempotency_ttl: self.0.config.idempotency_ttl,
-            keys: KeyCache::default(),
+            access,
             in_progress: InProgress::default(),
             store_check: tokio::sync::Mutex::default(),
             stream_slots: StreamSlots::new(self.0.config.streams_per_tenant_max),

@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 use crate::world::{ALICE, BOB, Client, World, eventually};
 
 /// A client of the stream that parses frames as a browser would.
-struct Stream {
+pub struct Stream {
     response: std::pin::Pin<Box<dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Send>>,
     buffer: String,
 }
 
 /// One frame: id, event and data.
-struct Frame {
-    id: i64,
-    event: String,
-    data: Value,
+pub struct Frame {
+    pub id: i64,
+    pub event: String,
+    pub data: Value,
 }
 
 impl Stream {
-    async fn open(api: &Client, query: &str, last_event_id: Option<i64>) -> Self {
+    pub async fn open(api: &Client, query: &str, last_event_id: Option<i64>) -> Self {
         let mut request = api
             .request(Method::GET, &format!("/v1/events{query}"))
             .header("accept", "text/event-stream");
@@ -49,7 +49,15 @@ impl Stream {
         }
     }
 
-    async fn next(&mut self) -> Frame {
+    /// Reads to its end.
+    pub async fn ended(&mut self) {
+        let read = async { while self.response.next().await.is_some_and(|chunk| chunk.is_ok()) {} };
+        tokio::time::timeout(std::time::Duration::from_secs(60), read)
+            .await
+            .expect("the stream stays open");
+    }
+
+    pub async fn next(&mut self) -> Frame {
         loop {
             let text = self.chunk_until("\n\n").await;
             if text.starts_with(':') {
@@ -70,7 +78,7 @@ impl Stream {
         }
     }
 
-    async fn until(&mut self, kind: &str) -> Frame {
+    pub async fn until(&mut self, kind: &str) -> Frame {
         loop {
             let frame = self.next().await;
             if frame.event == kind {

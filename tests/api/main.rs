@@ -5,18 +5,24 @@
 #![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
 
 mod bad_input;
+mod bound_key;
 mod delivery;
 mod event;
 mod health;
 mod idempotency;
 mod instance;
 mod isolation;
+mod key;
 mod message;
 mod operator;
 mod publish;
 mod receiver;
 mod restart;
+mod revocation;
 mod slow;
+mod stream_token;
+mod suspension;
+mod tenant;
 mod webhook;
 mod websocket;
 mod world;

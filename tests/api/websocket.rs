@@ -9,10 +9,17 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::world::{ALICE, BOB, Client, World};
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(api: &Client) -> Self {
+    /// One that is opened by a token in its URL.
+    pub async fn open_with_token(base: &str, token: &str) -> Self {
+        let url = format!("{}/v1/events/ws?token={token}", base.replace("http://", "ws://"));
+        let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        Self(socket)
+    }
+
+    pub async fn open(api: &Client) -> Self {
         let mut request = format!("{}/v1/events/ws", api.base().replace("http://", "ws://"))
             .into_client_request()
             .unwrap();
@@ -23,7 +30,7 @@ impl Socket {
         Self(socket)
     }
 
-    async fn say(&mut self, value: Value) {
+    pub async fn say(&mut self, value: Value) {
         self.0.send(Message::text(value.to_string())).await.unwrap();
     }
 
@@ -41,14 +48,14 @@ impl Socket {
         }
     }
 
-    async fn hear(&mut self) -> Value {
+    pub async fn hear(&mut self) -> Value {
         match self.message().await {
             Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn event(&mut self, kind: &str) -> Value {
+    pub async fn event(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.hear().await;
             assert_eq!(frame["type"], "event", "{frame}");
@@ -59,7 +66,7 @@ impl Socket {
     }
 
     /// The frame that says why, and the close code after it.
-    async fn end(&mut self) -> (Value, u16) {
+    pub async fn end(&mut self) -> (Value, u16) {
         let frame = self.hear().await;
         match self.message().await {
             Some(Message::Close(Some(close))) => (frame, close.code.into()),

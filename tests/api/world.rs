@@ -1,20 +1,23 @@
 //! What a test works with: a gateway, a sandbox with phones, clients, and waiting for facts.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
-use roost::api_key;
+use roost::access::NewKey;
 use roost::app::App;
 use roost::config::{self, Layers};
 use roost::system::{OsEntropy, SystemClock};
 use roost_domain::TenantId;
 use roost_domain::api_key::Principal;
-use roost_domain::store::{Stamp, Tenants};
+use roost_domain::event::Event;
+use roost_domain::store::{CommitObserver, Stamp, Tenants};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
+use roost_store::SqlStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -33,6 +36,13 @@ pub struct World {
     http: reqwest::Client,
     key: String,
     options: Vec<(&'static str, String)>,
+}
+
+/// No actor has to be told of commits where no gateway runs.
+struct Nobody;
+
+impl CommitObserver for Nobody {
+    fn committed(&self, _: TenantId, _: &[Arc<Event>]) {}
 }
 
 /// Calls the API as one principal.
@@ -152,6 +162,20 @@ impl World {
         self.app = Some(app);
     }
 
+    /// Does something to the database while no gateway runs.
+    pub async fn offline(&self, act: impl AsyncFnOnce(&SqlStore)) {
+        let dir = self.folder.path().join("data").display().to_string();
+        let config = config::load(&Layers {
+            options: vec![("data.dir", dir, "test")],
+            ..Layers::default()
+        });
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+        let opened = roost::app::open_store(&config.unwrap(), Arc::new(Nobody), clock, entropy);
+        let store = opened.await.unwrap();
+        act(&store).await;
+        store.close().await;
+    }
+
     pub fn app(&self) -> &App {
         self.app.as_ref().unwrap()
     }
@@ -201,10 +225,8 @@ impl World {
 
     async fn make_key(&self, principal: Principal) -> String {
         let store = self.app().store().as_ref();
-        let key = api_key::create(store, principal, "test", &SystemClock, &OsEntropy)
-            .await
-            .unwrap();
-        key.reveal().to_owned()
+        let key = NewKey::new(principal, "test").keep(store, &SystemClock, &OsEntropy);
+        key.await.unwrap().text.reveal().to_owned()
     }
 
     /// Calls the sandbox's control API.

@@ -227,6 +227,72 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
 }
 
 #[test]
+fn keys_are_listed_restricted_and_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = run(folder, &["tenant", "create", "acme", "--plan", "basic"]);
+    let tenant = succeeds(&made);
+    let listed = run(folder, &["tenant", "list"]);
+    assert_eq!(succeeds(&listed), format!("{tenant}\tacme\tactive\tbasic"));
+    let create = ["key", "create", "--tenant", tenant, "--name", "reader"];
+    let restrictions = ["--scope", "instances:read", "--network", "127.0.0.0/8"];
+    let made = run(folder, &[&create[..], &restrictions].concat());
+    let key = succeeds(&made);
+    let listed = run(folder, &["key", "list", "--tenant", tenant]);
+    let line = succeeds(&listed);
+    let (id, rest) = line.split_once('\t').unwrap();
+    assert_eq!(rest, "reader\tinstances:read\tused never\texpires never");
+    assert!(!line.contains(key));
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let status = |api: &str, method: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = reqwest::Client::new().request(method, format!("{api}/v1/instances"));
+        let request = request.bearer_auth(key).send();
+        runtime.block_on(request).unwrap().status().as_u16()
+    };
+    let (gateway, ready) = Gateway::start(folder);
+    let api = ready["api"].as_str().unwrap();
+    assert_eq!((status(api, "GET"), status(api, "POST")), (200, 403));
+    assert_eq!(gateway.terminate(), Some(0));
+
+    let revoke = ["key", "revoke", id, "--tenant", tenant];
+    assert_eq!(succeeds(&run(folder, &revoke)), "");
+    fails(&run(folder, &revoke), 1, &["there is no such key", id]);
+    assert_eq!(succeeds(&run(folder, &["key", "list", "--tenant", tenant])), "");
+    let (_gateway, ready) = Gateway::start(folder);
+    assert_eq!(status(ready["api"].as_str().unwrap(), "GET"), 401);
+
+    for (wrong, part) in [
+        (
+            &["key", "create", "--operator", "--scope", "messages:send"][..],
+            "--scope",
+        ),
+        (
+            &["key", "create", "--tenant", tenant, "--scope", "messages:sned"],
+            "messages:sned",
+        ),
+        (
+            &["key", "create", "--tenant", tenant, "--calls-per-minute", "0"],
+            "0",
+        ),
+        (
+            &["key", "create", "--tenant", tenant, "--network", "here"],
+            "here",
+        ),
+    ] {
+        fails(&run(folder, wrong), 2, &[part]);
+    }
+    fails(
+        &run(folder, &["tenant", "create", "x", "--plan", "unheard-of"]),
+        1,
+        &["unheard-of", "basic"],
+    );
+    let past = ["--expires-at", "2020-01-01T00:00:00Z"];
+    fails(&run(folder, &[&create[..], &past].concat()), 1, &["future"]);
+}
+
+#[test]
 fn another_master_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     succeeds(&run(folder.path(), &["migrate"]));

@@ -7,7 +7,7 @@ use roost_domain::api_key::Principal;
 use roost_domain::store::{Stamp, Tenants};
 use serde::{Deserialize, Serialize};
 
-use crate::api_key::{self, KeyText};
+use crate::access::{KeyText, NewKey};
 use crate::cli::ready_file::write_private;
 use crate::cli::tenant;
 use crate::config::Data;
@@ -40,10 +40,10 @@ pub(super) async fn load_or_create(
     }
     let demo = tenant::new("demo");
     store.create_tenant(&demo, None, Stamp::default()).await?;
-    let make = |principal| api_key::create(store, principal, "sandbox", &SystemClock, &OsEntropy);
+    let make = |principal| NewKey::new(principal, "sandbox").keep(store, &SystemClock, &OsEntropy);
     let keys = Keys {
-        api_key: make(Principal::Tenant(demo.id)).await?.reveal().to_owned(),
-        operator_key: make(Principal::Operator).await?.reveal().to_owned(),
+        api_key: make(Principal::Tenant(demo.id)).await?.text.reveal().to_owned(),
+        operator_key: make(Principal::Operator).await?.text.reveal().to_owned(),
     };
     write_private(&path, &serde_json::to_vec(&keys)?)
         .with_context(|| format!("{} cannot be written", path.display()))?;

@@ -1,10 +1,12 @@
 //! `/v1`: the folder is the URL word, the file the verb.
 
+mod api_keys;
 mod deliveries;
 mod events;
 mod instances;
 mod messages;
 mod operator;
+mod stream_tokens;
 mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -33,8 +35,35 @@ pub fn routes() -> OpenApiRouter<Http> {
         .routes(routes!(events::read, events::publish::publish))
         .routes(routes!(events::ws::ws))
         .merge(webhook_routes())
+        .merge(key_routes())
+        .merge(operator_routes())
+}
+
+fn key_routes() -> OpenApiRouter<Http> {
+    OpenApiRouter::default()
+        .routes(routes!(api_keys::list::list, api_keys::create::create))
+        .routes(routes!(
+            api_keys::get::get,
+            api_keys::patch::patch,
+            api_keys::delete::delete
+        ))
+        .routes(routes!(api_keys::rotate::rotate))
+        .routes(routes!(stream_tokens::create::create))
+}
+
+fn operator_routes() -> OpenApiRouter<Http> {
+    OpenApiRouter::default()
         .routes(routes!(operator::actors::list))
         .routes(routes!(operator::actors::get, operator::actors::act))
+        .routes(routes!(operator::tenants::list::list, operator::tenants::create::create))
+        .routes(routes!(
+            operator::tenants::get::get,
+            operator::tenants::patch::patch,
+            operator::tenants::delete::delete
+        ))
+        .routes(routes!(operator::tenants::api_keys::create))
+        .routes(routes!(operator::api_keys::list::list, operator::api_keys::create::create))
+        .routes(routes!(operator::api_keys::delete::delete))
 }
 
 fn webhook_routes() -> OpenApiRouter<Http> {

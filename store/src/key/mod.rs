@@ -62,8 +62,7 @@ static OF_OPERATOR: Statement = Statement::new(concat!(
 
 static COUNT_OF_TENANT: Statement = Statement::new("SELECT count(*) FROM api_key WHERE tenant_id = $1");
 
-static COUNT_OF_OPERATOR: Statement =
-    Statement::new("SELECT count(*) FROM api_key WHERE tenant_id IS NULL");
+static COUNT_OF_OPERATOR: Statement = Statement::new("SELECT count(*) FROM api_key WHERE tenant_id IS NULL");
 
 fn from_row(row: &Row) -> Result<ApiKey, StoreError> {
     let calls_per_minute = row.opt_int(6)?.map(u32::try_from).transpose();
@@ -184,7 +183,11 @@ impl Keys for SqlStore {
     async fn key_count(&self, of: Principal) -> Result<u64, StoreError> {
         let args = self.reader().args();
         let row = match of {
-            Principal::Tenant(tenant) => self.reader().fetch_one(&COUNT_OF_TENANT, args.text(tenant)).await?,
+            Principal::Tenant(tenant) => {
+                self.reader()
+                    .fetch_one(&COUNT_OF_TENANT, args.text(tenant))
+                    .await?
+            }
             Principal::Operator => self.reader().fetch_one(&COUNT_OF_OPERATOR, args).await?,
         };
         let count = row.map_or(Ok(0), |row| row.int(0))?;

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -55,8 +55,8 @@ impl Serialize for DetailBody {
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn get(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<DeliveryId>,
     _: NoParams,
 ) -> Answer<Json<DetailBody>> {

@@ -9,7 +9,7 @@ use roost_domain::webhook::Delivery;
 use roost_domain::webhook::DeliveryId;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::{Command, Nothing};
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
@@ -29,8 +29,8 @@ use crate::http::problem::Answer;
     )
 )]
 pub async fn retry(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<DeliveryId>,
     _: NoParams,
     command: Command<Nothing>,

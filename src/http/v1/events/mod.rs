@@ -19,7 +19,7 @@ use roost_domain::webhook::EventPattern;
 use roost_domain::{InstanceId, TenantId};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, TOKEN, scope};
 use crate::http::params::Params;
 use crate::http::problem::{Answer, Problem};
 use crate::http::state::Gateway;
@@ -84,18 +84,21 @@ struct EventStream(#[allow(dead_code, reason = "only described")] String);
     extensions(("x-scope" = json!("events:read")), ("x-errors" = json!([ErrorCode::NotAcceptable])))
 )]
 pub async fn read(
+    Allowed { tenant, caller, .. }: Allowed<scope::EventsRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     headers: HeaderMap,
     mut params: Params,
 ) -> Answer<Response> {
+    // A stream token has been read.
+    params.text(TOKEN);
     let filter = EventFilter {
         types: params.list("types", FILTER_MAX, pattern),
         instances: params.list("instance_id", FILTER_MAX, str::parse::<InstanceId>),
     };
+    let filter = caller.narrow(filter)?;
     match accept::choose(&headers, &[SSE, JSON])? {
-        JSON => page::page(&http, tenant, filter, params).await,
-        _ => sse::sse(&http, tenant, filter, &headers, params).await,
+        JSON => page::page(&http, (tenant, &caller), filter, params).await,
+        _ => sse::sse(&http, (tenant, &caller), filter, &headers, params).await,
     }
 }
 

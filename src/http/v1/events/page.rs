@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Http;
+use crate::http::auth::{Caller, hold, withdrawn};
 use crate::http::params::Params;
 use crate::http::problem::Answer;
 
@@ -29,7 +30,7 @@ pub(super) struct EventsPage<'a> {
 
 pub(super) async fn page(
     http: &Http,
-    tenant: TenantId,
+    (tenant, caller): (TenantId, &Caller),
     filter: EventFilter,
     mut params: Params,
 ) -> Answer<Response> {
@@ -47,8 +48,11 @@ pub(super) async fn page(
     let (mut data, mut next_after) = (batch.events, batch.scanned_to.max(after));
     if let (true, Some(wait)) = (data.is_empty(), wait) {
         let _slot = gateway.stream_slots.take(tenant, "poll")?;
+        let hold = hold(gateway, caller).await?;
         let mut tail = gateway.streams.tail(tenant, next_after, filter)?;
         tokio::select! {
+            biased;
+            _ = hold.ended() => return Err(withdrawn()),
             events = tail.next(limit as usize) => data = events?,
             () = tokio::time::sleep(wait) => {}
             () = http.closing().cancelled() => {}

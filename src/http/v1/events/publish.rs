@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
@@ -57,8 +57,8 @@ pub struct Publish {
     extensions(("x-scope" = json!("events:write")))
 )]
 pub async fn publish(
+    Allowed { tenant, caller, .. }: Allowed<scope::EventsWrite>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     _: NoParams,
     command: Command<Publish>,
 ) -> Answer<Response> {
@@ -66,6 +66,10 @@ pub async fn publish(
     let status = StatusCode::CREATED;
     let stamp = gateway.stamp(command.repeatable, status);
     let event = command.body.check(http.webhooks().event_data_bytes_max)?;
+    match event.instance_id {
+        Some(instance) => caller.reaches(instance)?,
+        None => caller.unbound()?,
+    }
     let published = gateway.webhooks.publish(tenant, event, stamp).await;
     let published = published.map_err(|error| match error {
         // Nothing else is looked up for it.

@@ -17,7 +17,9 @@ use roost_domain::event::{Event, EventFilter};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::access::Hold;
 use crate::http::Http;
+use crate::http::auth::{Caller, hold};
 use crate::http::params::Params;
 use crate::http::problem::{Answer, Problem};
 use crate::http::stream::StreamSlot;
@@ -31,7 +33,7 @@ const HELLO: &[u8] = b"retry: 2000\n: connected\n\n";
 
 pub(super) async fn sse(
     http: &Http,
-    tenant: TenantId,
+    (tenant, caller): (TenantId, &Caller),
     filter: EventFilter,
     headers: &HeaderMap,
     mut params: Params,
@@ -47,8 +49,9 @@ pub(super) async fn sse(
     let after = super::start(gateway, tenant, place).await?;
     let slot = gateway.stream_slots.take(tenant, "sse")?;
     let tail = gateway.streams.tail(tenant, after, filter)?;
+    let hold = hold(gateway, caller).await?;
     let (chunks, queue) = mpsc::channel(QUEUE_CHUNKS);
-    http.track(pump(http.clone(), tail, chunks, slot));
+    http.track(pump(http.clone(), tail, chunks, (slot, hold)));
     let body = futures::stream::unfold(queue, |mut queue| async move {
         let chunk: Bytes = queue.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(chunk), queue))
@@ -81,18 +84,30 @@ fn last_event_id(headers: &HeaderMap) -> Answer<Option<i64>> {
     }
 }
 
-async fn pump(http: Http, mut tail: Subscription, chunks: mpsc::Sender<Bytes>, slot: StreamSlot) {
+async fn pump(
+    http: Http,
+    mut tail: Subscription,
+    chunks: mpsc::Sender<Bytes>,
+    (slot, hold): (StreamSlot, Hold),
+) {
     let stall = http.config().stream_stall_timeout;
     let quiet = http.config().stream_keep_alive;
     let mut keep_alive = Instant::now() + quiet;
     let mut chunk = Bytes::from_static(HELLO);
     loop {
-        match timeout(stall, chunks.send(chunk)).await {
+        let sent = tokio::select! {
+            biased;
+            _ = hold.ended() => break,
+            sent = timeout(stall, chunks.send(chunk)) => sent,
+        };
+        match sent {
             Ok(Ok(())) => {}
             // The client left, or has not read for so long that it holds room for nothing.
             Ok(Err(_)) | Err(_) => break,
         }
         chunk = tokio::select! {
+            biased;
+            _ = hold.ended() => break,
             () = chunks.closed() => break,
             () = http.closing().cancelled() => break,
             () = sleep_until(keep_alive) => Bytes::from_static(b": keep-alive\n\n"),

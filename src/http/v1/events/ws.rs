@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::FILTER_MAX;
-use crate::http::auth::Tenant;
-use crate::http::params::NoParams;
+use crate::access::Hold;
+use crate::http::auth::{Allowed, Caller, TOKEN, hold, scope};
+use crate::http::params::Params;
 use crate::http::problem::{Answer, Problem};
 use crate::http::stream::StreamSlot;
 use crate::http::{Http, body};
@@ -77,6 +78,8 @@ enum End {
     Refused(Problem),
     /// The client did not read for too long.
     Slow,
+    /// The client's key was revoked or changed, or has expired.
+    Withdrawn,
     /// The gateway stops.
     Stopping,
     /// The log cannot be read.
@@ -86,6 +89,8 @@ enum End {
 struct Connection {
     http: Http,
     tenant: TenantId,
+    caller: Caller,
+    hold: Hold,
     socket: WebSocket,
     tail: Option<(Subscription, EventFilter)>,
     /// When the client was last heard, or asked.
@@ -103,11 +108,14 @@ struct Connection {
     extensions(("x-scope" = json!("events:read")))
 )]
 pub async fn ws(
+    Allowed { tenant, caller, .. }: Allowed<scope::EventsRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
-    _: NoParams,
+    mut params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
+    // A stream token has been read.
+    params.text(TOKEN);
+    params.finish()?;
     let upgrade = upgrade.map_err(|rejection| {
         Problem::field(
             "/header/upgrade",
@@ -115,7 +123,9 @@ pub async fn ws(
             format!("this route is a WebSocket: {}", rejection.body_text()),
         )
     })?;
-    let slot = http.gateway()?.stream_slots.take(tenant, "ws")?;
+    let gateway = http.gateway()?;
+    let slot = gateway.stream_slots.take(tenant, "ws")?;
+    let hold = hold(gateway, &caller).await?;
     let tracker = http.clone();
     Ok(upgrade
         .max_message_size(FRAME_BYTES_MAX)
@@ -126,6 +136,8 @@ pub async fn ws(
             let connection = Connection {
                 http,
                 tenant,
+                caller,
+                hold,
                 socket,
                 tail: None,
                 heard: Instant::now(),
@@ -161,6 +173,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
+            _ = self.hold.ended() => Err(End::Withdrawn),
             () = self.http.closing().cancelled() => Err(End::Stopping),
             incoming = self.socket.recv() => match incoming {
                 Some(Ok(message)) => self.take(message).await,
@@ -223,6 +236,7 @@ impl Connection {
             types,
             instances: instance_ids,
         };
+        let filter = self.caller.narrow(filter).map_err(End::Refused)?;
         let (tail, after) = self.tail_from(resume_from, &filter).await?;
         let subscribed = Frame::Subscribed {
             after,
@@ -267,7 +281,13 @@ impl Connection {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        match timeout(self.http.config().stream_stall_timeout, self.socket.send(message)).await {
+        let send = timeout(self.http.config().stream_stall_timeout, self.socket.send(message));
+        let sent = tokio::select! {
+            biased;
+            _ = self.hold.ended() => return Err(End::Withdrawn),
+            sent = send => sent,
+        };
+        match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Gone),
             Err(_) => Err(End::Slow),
@@ -300,6 +320,14 @@ impl Connection {
                 },
                 close_code::AGAIN,
                 "slow_consumer",
+            ),
+            End::Withdrawn => (
+                Frame::Closing {
+                    reason: "unauthorized",
+                    last_seq,
+                },
+                close_code::POLICY,
+                "unauthorized",
             ),
             End::Stopping => (
                 Frame::Closing {

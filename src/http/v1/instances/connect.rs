@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
@@ -56,8 +56,8 @@ enum Method {
     )
 )]
 pub async fn connect(
+    Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Connect>,

@@ -7,18 +7,32 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roost_actors::instance::CreateInstance;
 use roost_domain::ErrorCode;
+use roost_domain::api_key::{Principal, Scope, Scopes};
 use roost_domain::instance::Instance;
 use roost_domain::store::Outcome;
-use serde::Deserialize;
+use roost_domain::tenant::NAME_CHARS_MAX;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check_proxy;
+use crate::access::NewKey;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
+use crate::http::v1::api_keys::{self, NO_STORE};
+
+/// What a key may do that is made with an instance.
+const KEY_SCOPES: &[Scope] = &[
+    Scope::InstancesRead,
+    Scope::InstancesManage,
+    Scope::MessagesRead,
+    Scope::MessagesSend,
+    Scope::EventsRead,
+    Scope::MediaRead,
+];
 
 /// What makes an instance.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -35,43 +49,87 @@ pub struct Create {
     /// Proxy through which it connects: `socks5://` or `http://`, with a host and a port.
     #[schema(max_length = 1024, example = "socks5://user:password@127.0.0.1:1080")]
     proxy: Option<String>,
+    /// Whether a key comes with it that is bound to it.
+    create_key: Option<bool>,
+}
+
+/// An instance that was made, with a key of its own if one was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedInstance)]
+struct MadeBody {
+    #[serde(flatten)]
+    instance: Instance,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<api_keys::MadeBody>,
 }
 
 /// Create an instance.
 ///
-/// Makes an instance; it is not connected yet.
+/// Makes an instance; it is not connected yet. With `create_key` a key comes with it that is bound to it
+/// and may run it, send and read; whoever asks for it needs `keys:manage` too, and every scope that the key
+/// gets. The key's text is shown in this answer and never again.
 #[utoipa::path(
     post, path = "/instances", operation_id = "create_instance", tag = "instances",
     params(Repeatable),
     request_body(content = Create, description = "What makes it"),
     responses(
         (
-            status = 201, description = "Made", body = Instance,
+            status = 201, description = "Made", body = MadeBody,
             headers(("Location" = String, description = "Its path")),
         ),
     ),
     extensions(("x-scope" = json!("instances:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
 )]
 pub async fn create(
+    Unbound { tenant, caller, .. }: Unbound<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     _: NoParams,
     command: Command<Create>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
-    let status = StatusCode::CREATED;
-    let stamp = gateway.stamp(command.repeatable, status);
-    let Create { name, proxy } = command.body;
+    let stamp = gateway.stamp(command.repeatable, StatusCode::CREATED);
+    let Create {
+        name,
+        proxy,
+        create_key,
+    } = command.body;
     check_proxy(proxy.as_deref())?;
-    match gateway
-        .instances
-        .create(tenant, CreateInstance { name, proxy }, None, stamp)
-        .await?
-    {
-        Outcome::Replayed(replay) => Ok(replayed(replay)),
-        Outcome::Done(instance) => {
-            let location = format!("/v1/instances/{}", instance.id);
-            Ok((status, [(header::LOCATION, location)], Json(instance)).into_response())
+    let key = if create_key == Some(true) {
+        caller.needs(Scope::KeysManage)?;
+        let new = NewKey {
+            scopes: Scopes::these(KEY_SCOPES.to_vec()),
+            ..NewKey::new(Principal::Tenant(tenant), key_name(&name))
+        };
+        Some(gateway.access.make_key(new))
+    } else {
+        None
+    };
+    let create = CreateInstance { name, proxy };
+    let (instance, key) = match key {
+        Some(key) => {
+            let made = gateway
+                .access
+                .create_instance(caller.key(), tenant, create, key, stamp);
+            match made.await? {
+                Outcome::Replayed(replay) => return Ok(replayed(replay)),
+                Outcome::Done((instance, key)) => (instance, Some(api_keys::MadeBody::new(key))),
+            }
         }
-    }
+        None => match gateway.instances.create(tenant, create, None, stamp).await? {
+            Outcome::Replayed(replay) => return Ok(replayed(replay)),
+            Outcome::Done(instance) => (instance, None),
+        },
+    };
+    let location = format!("/v1/instances/{}", instance.id);
+    let body = MadeBody {
+        instance,
+        api_key: key,
+    };
+    let headers = [(header::LOCATION, location)];
+    Ok((StatusCode::CREATED, NO_STORE, headers, Json(body)).into_response())
+}
+
+/// The key's name is the instance's, as far as it fits.
+fn key_name(instance: &str) -> String {
+    instance.chars().take(NAME_CHARS_MAX).collect()
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use roost_domain::InstanceId;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -20,8 +20,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("instances:manage")))
 )]
 pub async fn delete(
+    Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
 ) -> Answer<StatusCode> {

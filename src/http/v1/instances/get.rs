@@ -7,7 +7,7 @@ use roost_domain::instance::Instance;
 
 use super::InstanceBody;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -21,8 +21,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("instances:read")))
 )]
 pub async fn get(
+    Allowed { tenant, .. }: Allowed<scope::InstancesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
 ) -> Answer<InstanceBody> {

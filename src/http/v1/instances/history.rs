@@ -7,7 +7,7 @@ use roost_domain::InstanceId;
 use roost_domain::instance::HistoryEntry;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
 use crate::http::params::{Id, Params};
@@ -23,8 +23,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("instances:read")))
 )]
 pub async fn history(
+    Allowed { tenant, .. }: Allowed<scope::InstancesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     mut params: Params,
 ) -> Answer<Json<PageBody<HistoryEntry>>> {

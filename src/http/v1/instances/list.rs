@@ -6,7 +6,7 @@ use axum::extract::State;
 use roost_domain::instance::Instance;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
 use crate::http::params::Params;
@@ -14,7 +14,7 @@ use crate::http::problem::Answer;
 
 /// List instances.
 ///
-/// A tenant's instances, oldest first.
+/// A tenant's instances, oldest first; to a key that is bound to some, those.
 #[utoipa::path(
     get, path = "/instances", operation_id = "list_instances", tag = "instances",
     params(Paging),
@@ -22,13 +22,14 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("instances:read")))
 )]
 pub async fn list(
+    Allowed { tenant, caller, .. }: Allowed<scope::InstancesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     mut params: Params,
 ) -> Answer<Json<PageBody<Instance>>> {
     let scope = Scope::of(&["instances"]);
     let page = params.page(&scope)?;
     params.finish()?;
-    let page = http.gateway()?.instances.list(tenant, &[], page).await?;
+    let among = caller.instances();
+    let page = http.gateway()?.instances.list(tenant, among, page).await?;
     Ok(Json(PageBody::new(page, &scope)))
 }

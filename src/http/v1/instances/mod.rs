@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod create;
 pub mod delete;
+pub(in crate::http::v1) mod exist;
 pub mod get;
 pub mod history;
 pub mod list;

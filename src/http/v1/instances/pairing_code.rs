@@ -9,7 +9,7 @@ use roost_domain::InstanceId;
 
 use super::CodeBody;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, held, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -23,12 +23,16 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("instances:read")), ("x-errors" = json!([ErrorCode::WrongState])))
 )]
 pub async fn pairing_code(
+    Allowed { tenant, caller, .. }: Allowed<scope::InstancesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
 ) -> Answer<impl IntoResponse> {
-    let shown = http.gateway()?.instances.pairing_code(tenant, id).await?;
+    let gateway = http.gateway()?;
+    let shown = held(gateway, &caller, async {
+        Ok(gateway.instances.pairing_code(tenant, id).await?)
+    });
+    let shown = shown.await?;
     let body = CodeBody {
         code: shown.code,
         expires_at: shown.expires_at,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{InstanceBody, check_proxy};
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::{Body, nullable};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
@@ -47,8 +47,8 @@ pub struct Patch {
     extensions(("x-scope" = json!("instances:manage")))
 )]
 pub async fn patch(
+    Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
     Body(patch): Body<Patch>,

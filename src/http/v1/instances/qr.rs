@@ -9,7 +9,7 @@ use roost_domain::InstanceId;
 use utoipa::ToSchema;
 
 use super::CodeBody;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, held, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 use crate::http::{Http, accept, qr_image};
@@ -42,14 +42,18 @@ struct PngImage(#[allow(dead_code, reason = "only described")] Vec<u8>);
     )
 )]
 pub async fn qr(
+    Allowed { tenant, caller, .. }: Allowed<scope::InstancesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     headers: HeaderMap,
     _: NoParams,
 ) -> Answer<Response> {
     let media = accept::choose(&headers, &[JSON, PNG, SVG])?;
-    let shown = http.gateway()?.instances.qr(tenant, id).await?;
+    let gateway = http.gateway()?;
+    let shown = held(gateway, &caller, async {
+        Ok(gateway.instances.qr(tenant, id).await?)
+    });
+    let shown = shown.await?;
     let mut response = match media {
         PNG => qr_image::png(&shown.code)?.into_response(),
         SVG => qr_image::svg(&shown.code)?.into_response(),

@@ -9,7 +9,7 @@ use roost_domain::InstanceId;
 use roost_domain::instance::Instance;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::{Command, Nothing};
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
@@ -29,8 +29,8 @@ use crate::http::problem::Answer;
     )
 )]
 pub async fn disconnect(
+    Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Nothing>,
@@ -56,8 +56,8 @@ pub async fn disconnect(
     )
 )]
 pub async fn logout(
+    Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Nothing>,

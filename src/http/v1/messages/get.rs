@@ -6,7 +6,7 @@ use roost_domain::MessageId;
 use roost_domain::message::Message;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -20,10 +20,12 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("messages:read")))
 )]
 pub async fn get(
+    Allowed { tenant, caller, .. }: Allowed<scope::MessagesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<MessageId>,
     _: NoParams,
 ) -> Answer<Json<Message>> {
-    Ok(Json(http.gateway()?.instances.message(tenant, id).await?))
+    let message = http.gateway()?.instances.message(tenant, id).await?;
+    caller.finds(message.instance_id, "message")?;
+    Ok(Json(message))
 }

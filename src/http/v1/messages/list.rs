@@ -8,7 +8,7 @@ use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus};
 use utoipa::IntoParams;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
 use crate::http::params::{Id, Params, chat};
@@ -39,8 +39,8 @@ struct Filter {
     extensions(("x-scope" = json!("messages:read")))
 )]
 pub async fn list(
+    Allowed { tenant, .. }: Allowed<scope::MessagesRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     mut params: Params,
 ) -> Answer<Json<PageBody<Message>>> {

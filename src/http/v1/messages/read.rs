@@ -9,7 +9,7 @@ use roost_domain::MessageId;
 use roost_domain::message::Message;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::{Command, Nothing};
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
@@ -29,14 +29,18 @@ use crate::http::problem::Answer;
     )
 )]
 pub async fn read(
+    Allowed { tenant, caller, .. }: Allowed<scope::MessagesSend>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<MessageId>,
     _: NoParams,
     command: Command<Nothing>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        if !caller.instances().is_empty() {
+            let message = gateway.instances.message(tenant, id).await?;
+            caller.finds(message.instance_id, "message")?;
+        }
         Ok(gateway.instances.mark_read(tenant, id).await?)
     })
     .await

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
 use crate::http::idempotency::replayed;
 use crate::http::params::{Id, Params};
@@ -86,8 +86,8 @@ struct Wait {
     )
 )]
 pub async fn send(
+    Allowed { tenant, .. }: Allowed<scope::MessagesSend>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<InstanceId>,
     mut params: Params,
     command: Command<Send>,

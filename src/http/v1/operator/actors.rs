@@ -39,8 +39,8 @@ struct Filter {
     responses((status = 200, description = "A page", body = PageBody<ActorView>))
 )]
 pub async fn list(
-    State(http): State<Http>,
     _: Operator,
+    State(http): State<Http>,
     mut params: Params,
 ) -> Answer<Json<PageBody<ActorView>>> {
     let filter = ActorFilter {
@@ -73,8 +73,8 @@ pub async fn list(
     responses((status = 200, description = "As it is now", body = ActorView))
 )]
 pub async fn get(
-    State(http): State<Http>,
     _: Operator,
+    State(http): State<Http>,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
     _: NoParams,
 ) -> Answer<Json<ActorView>> {
@@ -110,8 +110,8 @@ enum Order {
     )
 )]
 pub async fn act(
-    State(http): State<Http>,
     _: Operator,
+    State(http): State<Http>,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
     _: NoParams,
     _: Command<Nothing>,

@@ -1,3 +1,5 @@
 //! `/v1/operator`: for whoever runs the nodes.
 
 pub mod actors;
+pub mod api_keys;
+pub mod tenants;

@@ -15,14 +15,15 @@ use roost_domain::webhook::{ApiVersion, CreatedWebhook, DeliveryMode, EventPatte
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{instances, secret_text, spec};
+use super::{secret_text, spec};
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
 use crate::http::problem::{Answer, Problem};
+use crate::http::v1::instances::exist;
 
 /// What makes a webhook.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -97,8 +98,8 @@ pub struct Create {
     extensions(("x-scope" = json!("webhooks:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
 )]
 pub async fn create(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     _: NoParams,
     command: Command<Create>,
 ) -> Answer<Response> {
@@ -108,7 +109,7 @@ pub async fn create(
         .repeatable
         .map(|repeatable| gateway.record(repeatable, status));
     let create = command.body.check(http.webhooks().concurrency_max)?;
-    instances::check(gateway, tenant, &create.filter.instances).await?;
+    exist::check(gateway, tenant, &create.filter.instances).await?;
     match gateway.webhooks.create(tenant, create, idempotency).await? {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
         Outcome::Done((webhook, secret)) => {

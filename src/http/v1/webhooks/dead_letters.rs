@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::deliveries;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::once;
@@ -47,8 +47,8 @@ pub struct Which {
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn list(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     params: Params,
 ) -> Answer<Json<PageBody<Delivery>>> {
@@ -69,8 +69,8 @@ pub async fn list(
     )
 )]
 pub async fn redrive(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Which>,

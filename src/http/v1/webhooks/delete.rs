@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use roost_domain::WebhookId;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -19,8 +19,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("webhooks:manage")))
 )]
 pub async fn delete(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
 ) -> Answer<StatusCode> {

@@ -10,7 +10,7 @@ use roost_domain::{InstanceId, TenantId, Timestamp, WebhookId};
 use utoipa::IntoParams;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
 use crate::http::params::{Id, Params, chat};
@@ -53,8 +53,8 @@ pub(super) struct Filter {
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn deliveries(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     mut params: Params,
 ) -> Answer<Json<PageBody<Delivery>>> {

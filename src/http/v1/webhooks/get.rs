@@ -7,7 +7,7 @@ use roost_domain::webhook::Webhook;
 
 use super::WebhookBody;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -21,8 +21,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn get(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
 ) -> Answer<WebhookBody> {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use roost_domain::webhook::Webhook;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::cursor::Scope;
 use crate::http::page::PageBody;
 use crate::http::params::Params;
@@ -22,8 +22,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn list(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     mut params: Params,
 ) -> Answer<Json<PageBody<Webhook>>> {
     let scope = Scope::of(&["webhooks"]);

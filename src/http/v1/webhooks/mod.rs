@@ -7,7 +7,6 @@ pub mod delete;
 pub mod deliveries;
 pub mod get;
 mod header;
-mod instances;
 pub mod list;
 pub mod patch;
 pub mod pause;

@@ -11,14 +11,15 @@ use roost_domain::webhook::{ApiVersion, DeliveryMode, EventPattern, Webhook};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{WebhookBody, instances, spec};
+use super::{WebhookBody, spec};
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::{Body, nullable};
 use crate::http::fault::Faults;
 use crate::http::openapi::param::{AddressText, ExtraHeaders};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
+use crate::http::v1::instances::exist;
 
 /// What can be changed; a field that is absent stays as it is. Null removes a description, a rate,
 /// every header, or a restriction to instances or chats.
@@ -95,8 +96,8 @@ pub struct Patch {
     extensions(("x-scope" = json!("webhooks:manage")))
 )]
 pub async fn patch(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     Body(patch): Body<Patch>,
@@ -107,7 +108,7 @@ pub async fn patch(
     if let Some(instances) = &patch.instances
         && *instances != now.filter.instances
     {
-        instances::check(gateway, tenant, instances).await?;
+        exist::check(gateway, tenant, instances).await?;
     }
     Ok(Json(gateway.webhooks.patch(tenant, id, patch).await?))
 }
@@ -115,30 +116,35 @@ pub async fn patch(
 impl Patch {
     fn check(self, concurrency_max: u16) -> Answer<WebhookPatch> {
         let mut faults = Faults::default();
-        let url = set(&mut faults, "/url", self.url);
+        let url = faults.set("/url", self.url);
         if let Some(url) = &url {
             spec::url(&mut faults, url);
         }
-        let events = set(&mut faults, "/events", self.events).map(|texts| spec::events(&mut faults, &texts));
+        let events = faults
+            .set("/events", self.events)
+            .map(|texts| spec::events(&mut faults, &texts));
         let instances = self
             .instances
             .map(|texts| spec::instances(&mut faults, &texts.unwrap_or_default()));
         let chats = self
             .chats
             .map(|texts| spec::chats(&mut faults, &texts.unwrap_or_default()));
-        let mode = set(&mut faults, "/mode", self.mode).and_then(|text| spec::mode(&mut faults, &text));
+        let mode = faults
+            .set("/mode", self.mode)
+            .and_then(|text| spec::mode(&mut faults, &text));
         let headers = self
             .headers
             .map(|headers| spec::headers(&mut faults, headers.unwrap_or_default()));
-        let max_concurrency = set(&mut faults, "/max_concurrency", self.max_concurrency);
+        let max_concurrency = faults.set("/max_concurrency", self.max_concurrency);
         if let Some(number) = max_concurrency {
             spec::max_concurrency(&mut faults, concurrency_max, number);
         }
         if let Some(Some(number)) = self.rate_per_second {
             spec::rate(&mut faults, number);
         }
-        let legacy_signature = set(&mut faults, "/legacy_signature", self.legacy_signature);
-        let api_version = set(&mut faults, "/api_version", self.api_version)
+        let legacy_signature = faults.set("/legacy_signature", self.legacy_signature);
+        let api_version = faults
+            .set("/api_version", self.api_version)
             .and_then(|text| spec::api_version(&mut faults, &text));
         if let Some(Some(text)) = &self.description {
             spec::description(&mut faults, "/description", text);
@@ -159,13 +165,4 @@ impl Patch {
             state: None,
         })
     }
-}
-
-/// The new value of a field that can be changed but not removed.
-fn set<T>(faults: &mut Faults, pointer: &str, field: Option<Option<T>>) -> Option<T> {
-    let given = field?;
-    if given.is_none() {
-        faults.add(pointer, "invalid", "this cannot be removed");
-    }
-    given
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::spec;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::{Command, Nothing};
 use crate::http::fault::Faults;
 use crate::http::idempotency::once;
@@ -47,8 +47,8 @@ pub struct Pause {
     )
 )]
 pub async fn pause(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Pause>,
@@ -80,8 +80,8 @@ pub async fn pause(
     )
 )]
 pub async fn resume(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Nothing>,

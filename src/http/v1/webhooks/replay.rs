@@ -12,7 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::once;
@@ -54,8 +54,8 @@ pub struct Replay {
     )
 )]
 pub async fn replay(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Replay>,

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::secret_text;
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::once_keeping;
@@ -67,8 +67,8 @@ pub struct Rotate {
     extensions(("x-scope" = json!("webhooks:manage")))
 )]
 pub async fn reveal(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
 ) -> Answer<Response> {
@@ -91,8 +91,8 @@ pub async fn reveal(
     )
 )]
 pub async fn rotate(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Rotate>,

@@ -6,7 +6,7 @@ use roost_actors::webhook::WebhookStats;
 use roost_domain::WebhookId;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
@@ -20,8 +20,8 @@ use crate::http::problem::Answer;
     extensions(("x-scope" = json!("webhooks:read")))
 )]
 pub async fn stats(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
 ) -> Answer<Json<WebhookStats>> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::Http;
-use crate::http::auth::Tenant;
+use crate::http::auth::{Unbound, scope};
 use crate::http::body::{Command, Nothing};
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
@@ -43,8 +43,8 @@ struct Tested {
     )
 )]
 pub async fn test(
+    Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
-    Tenant(tenant): Tenant,
     Id(id): Id<WebhookId>,
     _: NoParams,
     command: Command<Nothing>,

@@ -1,4 +1,4 @@
-//! Instances that a filter names must be the tenant's: a typing error would wait in silence.
+//! Instances that a body names in `instances` must be the tenant's: a typing error would wait in silence.
 
 use roost_actors::CallError;
 use roost_domain::{InstanceId, TenantId};
@@ -7,7 +7,11 @@ use crate::http::fault::Faults;
 use crate::http::problem::Answer;
 use crate::http::state::Gateway;
 
-pub(super) async fn check(gateway: &Gateway, tenant: TenantId, instances: &[InstanceId]) -> Answer<()> {
+pub(in crate::http::v1) async fn check(
+    gateway: &Gateway,
+    tenant: TenantId,
+    instances: &[InstanceId],
+) -> Answer<()> {
     let mut faults = Faults::default();
     for (at, &instance) in instances.iter().enumerate() {
         match gateway.instances.get(tenant, instance).await {

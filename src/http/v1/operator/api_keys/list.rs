@@ -1,0 +1,25 @@
+//! `GET /v1/operator/api-keys`
+
+use axum::Json;
+use axum::extract::State;
+use roost_domain::api_key::{ApiKey, Principal};
+
+use crate::http::Http;
+use crate::http::auth::Operator;
+use crate::http::cursor::Scope;
+use crate::http::page::PageBody;
+use crate::http::params::Params;
+use crate::http::problem::Answer;
+
+/// The operator's keys, oldest first, without their texts.
+pub async fn list(
+    _: Operator,
+    State(http): State<Http>,
+    mut params: Params,
+) -> Answer<Json<PageBody<ApiKey>>> {
+    let scope = Scope::of(&["operator-api-keys"]);
+    let page = params.page(&scope)?;
+    params.finish()?;
+    let page = http.gateway()?.store.keys(Principal::Operator, page).await?;
+    Ok(Json(PageBody::new(page, &scope)))
+}

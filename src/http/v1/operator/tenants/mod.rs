@@ -1,0 +1,32 @@
+//! `/v1/operator/tenants`: tenants, for whoever runs the nodes.
+
+pub mod api_keys;
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod list;
+pub mod patch;
+mod spec;
+
+use roost_domain::tenant::Tenant;
+use serde::Serialize;
+
+use crate::access::{Access, RemovalView};
+
+/// A tenant as the operator sees it.
+#[derive(Debug, Serialize)]
+pub struct TenantBody {
+    #[serde(flatten)]
+    tenant: Tenant,
+    /// How far its removal has come; null when this node does not work on it.
+    deletion: Option<RemovalView>,
+}
+
+impl TenantBody {
+    fn new(tenant: Tenant, access: &Access) -> Self {
+        Self {
+            deletion: access.removal(tenant.id),
+            tenant,
+        }
+    }
+}

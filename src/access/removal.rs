@@ -14,6 +14,7 @@ use roost_domain::store::StoreError;
 use roost_domain::tenant::TenantState;
 use roost_domain::{AuditEventId, TenantId, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Access;
 
@@ -27,7 +28,8 @@ const ACTION: &str = "remove_tenant";
 pub(super) struct Removals(Mutex<HashMap<TenantId, RemovalView>>);
 
 /// How far the removal of a tenant has come on this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Deletion)]
 pub struct RemovalView {
     /// What is being done.
     pub step: RemovalStep,
@@ -38,8 +40,9 @@ pub struct RemovalView {
 }
 
 /// A step of a removal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeletionStep)]
 pub enum RemovalStep {
     /// Sessions and webhooks are being stopped.
     StoppingActors,

@@ -55,14 +55,20 @@ fn operator_routes() -> OpenApiRouter<Http> {
     OpenApiRouter::default()
         .routes(routes!(operator::actors::list))
         .routes(routes!(operator::actors::get, operator::actors::act))
-        .routes(routes!(operator::tenants::list::list, operator::tenants::create::create))
+        .routes(routes!(
+            operator::tenants::list::list,
+            operator::tenants::create::create
+        ))
         .routes(routes!(
             operator::tenants::get::get,
             operator::tenants::patch::patch,
             operator::tenants::delete::delete
         ))
         .routes(routes!(operator::tenants::api_keys::create))
-        .routes(routes!(operator::api_keys::list::list, operator::api_keys::create::create))
+        .routes(routes!(
+            operator::api_keys::list::list,
+            operator::api_keys::create::create
+        ))
         .routes(routes!(operator::api_keys::delete::delete))
 }
 

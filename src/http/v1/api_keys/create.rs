@@ -3,10 +3,12 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use roost_domain::Timestamp;
+use roost_domain::ErrorCode;
 use roost_domain::api_key::{Principal, Scopes};
 use roost_domain::store::Outcome;
+use roost_domain::{InstanceId, Timestamp};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{MadeBody, spec};
 use crate::access::NewKey;
@@ -15,24 +17,52 @@ use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
+use crate::http::openapi::param::Repeatable;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
 use crate::http::v1::instances::exist;
 
 /// What makes a key.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateApiKey)]
 pub struct Create {
+    /// Name for humans.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+        example = "ci"
+    )]
     name: String,
+    /// What it may do; `*` is everything.
+    #[schema(value_type = Option<Scopes>)]
     scopes: Option<Vec<String>>,
+    /// The only instances that it reaches; all when absent or empty.
+    #[schema(value_type = Option<Vec<InstanceId>>, max_items = 100)]
     instances: Option<Vec<String>>,
+    /// The only networks from which it may be used, or addresses; everywhere when absent or empty.
+    #[schema(max_items = 50, example = json!(["203.0.113.0/24"]))]
     allowed_networks: Option<Vec<String>>,
+    /// Calls at most per minute.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     calls_per_minute: Option<u32>,
+    /// From when on it is refused; a time to come.
+    #[schema(value_type = Option<Timestamp>)]
     expires_at: Option<String>,
 }
 
+/// Create an API key.
+///
 /// Makes a key. Its text is shown in this answer and never again. It can have no scope that the calling
 /// key does not have.
+#[utoipa::path(
+    post, path = "/api-keys", operation_id = "create_api_key", tag = "api-keys",
+    params(Repeatable),
+    request_body(content = Create, description = "What makes it"),
+    responses((status = 201, description = "Made; its text is in this answer only", body = MadeBody, headers(("Location" = String, description = "Its path")))),
+    extensions(("x-scope" = json!("keys:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+)]
 pub async fn create(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

@@ -10,8 +10,16 @@ use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Revoke an API key.
+///
 /// Revokes a key: it opens nothing any more, and the streams that it holds open end. A key can revoke
 /// itself.
+#[utoipa::path(
+    delete, path = "/api-keys/{id}", operation_id = "delete_api_key", tag = "api-keys",
+    params(("id" = ApiKeyId, Path, description = "The key")),
+    responses((status = 204, description = "Revoked")),
+    extensions(("x-scope" = json!("keys:manage")))
+)]
 pub async fn delete(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

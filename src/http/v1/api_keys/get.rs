@@ -10,7 +10,15 @@ use crate::http::auth::{Unbound, scope};
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Get an API key.
+///
 /// One key as it is now, without its text.
+#[utoipa::path(
+    get, path = "/api-keys/{id}", operation_id = "get_api_key", tag = "api-keys",
+    params(("id" = ApiKeyId, Path, description = "The key")),
+    responses((status = 200, description = "As it is now", body = ApiKey)),
+    extensions(("x-scope" = json!("keys:manage")))
+)]
 pub async fn get(
     Unbound { tenant, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

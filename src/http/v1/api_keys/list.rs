@@ -7,11 +7,20 @@ use roost_domain::api_key::{ApiKey, Principal};
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
 use crate::http::cursor::Scope;
+use crate::http::openapi::param::Paging;
 use crate::http::page::PageBody;
 use crate::http::params::Params;
 use crate::http::problem::Answer;
 
+/// List API keys.
+///
 /// A tenant's keys, oldest first, without their texts.
+#[utoipa::path(
+    get, path = "/api-keys", operation_id = "list_api_keys", tag = "api-keys",
+    params(Paging),
+    responses((status = 200, description = "A page", body = PageBody<ApiKey>)),
+    extensions(("x-scope" = json!("keys:manage")))
+)]
 pub async fn list(
     Unbound { tenant, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

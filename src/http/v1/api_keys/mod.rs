@@ -12,6 +12,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roost_domain::api_key::{ApiKey, Principal};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::{KeyText, MadeKey};
 
@@ -20,10 +21,13 @@ pub(in crate::http::v1) const NO_STORE: [(HeaderName, &str); 1] = [(header::CACH
 
 /// A key that was made, with its text. The text is shown this once: the answer to a repetition has
 /// `null` in its place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedApiKey)]
 pub struct MadeBody {
     #[serde(flatten)]
     row: ApiKey,
+    /// Its text; null in an answer that is given again.
+    #[schema(example = "rst_jhgh3cwqh78y_6ehvapgm8ehgtcubyivbhkbecg7dtzfznteruyzs")]
     key: Option<String>,
 }
 

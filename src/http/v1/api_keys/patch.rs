@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use roost_domain::api_key::{ApiKey, KeyPatch, Principal};
-use roost_domain::{ApiKeyId, Timestamp};
+use roost_domain::api_key::{ApiKey, KeyPatch, Principal, Scopes};
+use roost_domain::{ApiKeyId, InstanceId, Timestamp};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::spec;
 use crate::http::Http;
@@ -16,25 +17,53 @@ use crate::http::problem::Answer;
 use crate::http::v1::instances::exist;
 
 /// What can be changed; a field that is absent stays as it is. Null removes a restriction.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = UpdateApiKey)]
 pub struct Patch {
+    /// Name for humans.
+    #[schema(
+        value_type = String,
+        required = false,
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    )]
     #[serde(default, deserialize_with = "nullable")]
     name: Option<Option<String>>,
+    /// What it may do; `*` is everything.
+    #[schema(value_type = Scopes, required = false)]
     #[serde(default, deserialize_with = "nullable")]
     scopes: Option<Option<Vec<String>>>,
+    /// The only instances that it reaches; null for all.
+    #[schema(value_type = Option<Vec<InstanceId>>, max_items = 100)]
     #[serde(default, deserialize_with = "nullable")]
     instances: Option<Option<Vec<String>>>,
+    /// The only networks from which it may be used, or addresses; null for everywhere.
+    #[schema(value_type = Option<Vec<String>>, max_items = 50, example = json!(["203.0.113.0/24"]))]
     #[serde(default, deserialize_with = "nullable")]
     allowed_networks: Option<Option<Vec<String>>>,
+    /// Calls at most per minute; null for no limit of its own.
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
     #[serde(default, deserialize_with = "nullable")]
     calls_per_minute: Option<Option<u32>>,
+    /// From when on it is refused, a time to come; null for never.
+    #[schema(value_type = Option<Timestamp>)]
     #[serde(default, deserialize_with = "nullable")]
     expires_at: Option<Option<String>>,
 }
 
+/// Change an API key.
+///
 /// Changes a key, from the next call on. Streams that it holds open end, and can be opened again if they
 /// still may, unless only the name or the rate changes.
+#[utoipa::path(
+    patch, path = "/api-keys/{id}", operation_id = "update_api_key", tag = "api-keys",
+    params(("id" = ApiKeyId, Path, description = "The key")),
+    request_body(content = Patch, description = "What changes"),
+    responses((status = 200, description = "Changed", body = ApiKey)),
+    extensions(("x-scope" = json!("keys:manage")))
+)]
 pub async fn patch(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

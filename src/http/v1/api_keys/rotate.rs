@@ -1,5 +1,6 @@
 //! `POST /v1/api-keys/{id}/rotate`
 
+use roost_domain::ErrorCode;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -8,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use roost_domain::ApiKeyId;
 use roost_domain::api_key::Principal;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{MadeBody, NO_STORE};
 use crate::http::Http;
@@ -15,18 +17,31 @@ use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::once_keeping;
+use crate::http::openapi::param::Repeatable;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
 /// How long the text before is still taken.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RotateApiKey)]
 pub struct Rotate {
+    /// For how long the text before is taken; a day when absent.
+    #[schema(example = 3600)]
     overlap_seconds: Option<u64>,
 }
 
+/// Rotate an API key.
+///
 /// Gives a key a new text, which is shown in this answer and never again. The one before is taken for the
 /// overlap, so that clients can move.
+#[utoipa::path(
+    post, path = "/api-keys/{id}/rotate", operation_id = "rotate_api_key", tag = "api-keys",
+    params(("id" = ApiKeyId, Path, description = "The key"), Repeatable),
+    request_body(content = Rotate, description = "How long the text before is taken"),
+    responses((status = 200, description = "The new text, in this answer only", body = MadeBody)),
+    extensions(("x-scope" = json!("keys:manage")), ("x-errors" = json!([ErrorCode::IdempotencyInProgress])))
+)]
 pub async fn rotate(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,

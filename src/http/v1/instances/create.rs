@@ -60,6 +60,8 @@ struct MadeBody {
     #[serde(flatten)]
     instance: Instance,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// The key that is bound to it, if one was asked for.
+    #[schema(nullable = false)]
     api_key: Option<api_keys::MadeBody>,
 }
 

@@ -1,13 +1,15 @@
 //! `POST /v1/stream-tokens`
 
+use roost_domain::ErrorCode;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use roost_domain::Timestamp;
 use roost_domain::webhook::EventPattern;
+use roost_domain::{InstanceId, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::http::Http;
 use crate::http::auth::stream_token::{Claims, INSTANCES_MAX, Narrowing, StreamToken, TYPES_MAX};
@@ -15,29 +17,50 @@ use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::once_keeping;
+use crate::http::openapi::param::Repeatable;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
 use crate::http::v1::api_keys::NO_STORE;
 use crate::http::v1::instances::exist;
 
 /// What a token opens, and for how long.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateStreamToken)]
 pub struct Create {
+    /// For how many seconds it opens streams; 300 when absent.
+    #[schema(minimum = 1, example = 300)]
     ttl_seconds: Option<u64>,
+    /// Only events of these types and families; what the key may see when absent.
+    #[schema(value_type = Option<Vec<EventPattern>>, max_items = 20)]
     types: Option<Vec<String>>,
+    /// Only events of these instances; what the key may see when absent.
+    #[schema(value_type = Option<Vec<InstanceId>>, max_items = 20)]
     instances: Option<Vec<String>>,
 }
 
 /// A token. It is shown this once: the answer to a repetition has `null` in its place.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StreamToken)]
 struct TokenBody {
+    /// It; null in an answer that is given again.
+    #[schema(example = "rst_stream_AWpoZ2gzY3dxaDc4…")]
     token: Option<String>,
+    /// Until when it opens streams.
     expires_at: Timestamp,
 }
 
+/// Create a stream token.
+///
 /// Makes a token that opens event streams, and nothing else, in the name of the calling key: for
 /// `GET /v1/events?token=…` and `GET /v1/events/ws?token=…`, where a browser cannot set a header.
+#[utoipa::path(
+    post, path = "/stream-tokens", operation_id = "create_stream_token", tag = "stream-tokens",
+    params(Repeatable),
+    request_body(content = Create, description = "What it opens, and for how long"),
+    responses((status = 201, description = "Made; it is in this answer only", body = TokenBody)),
+    extensions(("x-scope" = json!("events:read")), ("x-errors" = json!([ErrorCode::IdempotencyInProgress])))
+)]
 pub async fn create(
     Allowed { tenant, caller, .. }: Allowed<scope::EventsRead>,
     State(http): State<Http>,

@@ -10,7 +10,14 @@ use crate::http::auth::Operator;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
 
+/// Revoke an operator's key.
+///
 /// Revokes an operator's key. When it was the last one, the command line makes another.
+#[utoipa::path(
+    delete, path = "/operator/api-keys/{id}", operation_id = "delete_operator_api_key", tag = "operator",
+    params(("id" = ApiKeyId, Path, description = "The key")),
+    responses((status = 204, description = "Revoked"))
+)]
 pub async fn delete(
     _: Operator,
     State(http): State<Http>,

@@ -9,6 +9,7 @@ use roost_domain::limit::Limits;
 use roost_domain::store::Outcome;
 use roost_domain::tenant::Tenant;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::spec;
 use crate::access::{Access, NewKey, NewTenant};
@@ -17,6 +18,7 @@ use crate::http::auth::Operator;
 use crate::http::body::Command;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
+use crate::http::openapi::param::Repeatable;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
 use crate::http::v1::api_keys::{self, NO_STORE};
@@ -25,26 +27,51 @@ use crate::http::v1::api_keys::{self, NO_STORE};
 const FIRST_KEY: &str = "first key";
 
 /// What makes a tenant.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = CreateTenant)]
 pub struct Create {
+    /// Name for humans.
+    #[schema(
+        min_length = 1,
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
+        example = "acme"
+    )]
     name: String,
+    /// Name of a plan of the configuration.
+    #[schema(min_length = 1, max_length = 40, pattern = "^[a-z0-9_-]+$", example = "basic")]
     plan: Option<String>,
+    /// Limits of its own: each that is there replaces the plan's.
     limits: Option<Limits>,
+    /// For how many days its events and messages are kept; as configured when absent.
+    #[schema(minimum = 1, maximum = 3650, example = 30)]
     retention_days: Option<u32>,
+    /// Whether its first key comes with it.
     create_key: Option<bool>,
 }
 
 /// A tenant that was made, with its first key if one was asked for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedTenant)]
 struct MadeBody {
     #[serde(flatten)]
     tenant: Tenant,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// Its first key, if one was asked for.
+    #[schema(nullable = false)]
     api_key: Option<api_keys::MadeBody>,
 }
 
+/// Create a tenant.
+///
 /// Makes a tenant, and with `create_key` its first key, which may do everything in it.
+#[utoipa::path(
+    post, path = "/operator/tenants", operation_id = "create_tenant", tag = "operator",
+    params(Repeatable),
+    request_body(content = Create, description = "What makes it"),
+    responses((status = 201, description = "Made; the text of its key is in this answer only", body = MadeBody, headers(("Location" = String, description = "Its path"))))
+)]
 pub async fn create(
     _: Operator,
     State(http): State<Http>,
@@ -76,7 +103,7 @@ impl Create {
         let mut faults = Faults::default();
         api_keys::spec::name(&mut faults, &self.name);
         if let Some(plan) = &self.plan {
-            spec::plan(&mut faults, access, plan);
+            spec::plan(&mut faults, plan);
         }
         if let Some(days) = self.retention_days {
             spec::retention_days(&mut faults, access, days);

@@ -8,11 +8,19 @@ use super::TenantBody;
 use crate::http::Http;
 use crate::http::auth::Operator;
 use crate::http::cursor::Scope;
+use crate::http::openapi::param::Paging;
 use crate::http::page::PageBody;
 use crate::http::params::Params;
 use crate::http::problem::Answer;
 
+/// List tenants.
+///
 /// Tenants in every state, oldest first.
+#[utoipa::path(
+    get, path = "/operator/tenants", operation_id = "list_tenants", tag = "operator",
+    params(Paging),
+    responses((status = 200, description = "A page", body = PageBody<TenantBody>))
+)]
 pub async fn list(
     _: Operator,
     State(http): State<Http>,

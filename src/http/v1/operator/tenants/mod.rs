@@ -10,11 +10,13 @@ mod spec;
 
 use roost_domain::tenant::Tenant;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::{Access, RemovalView};
 
 /// A tenant as the operator sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TenantWithDeletion)]
 pub struct TenantBody {
     #[serde(flatten)]
     tenant: Tenant,

@@ -18,6 +18,7 @@ pub mod instance;
 pub mod limit;
 pub mod message;
 pub mod page;
+pub mod rotation;
 mod schema;
 pub mod slot;
 pub mod store;

@@ -17,6 +17,7 @@ use crate::event::{Event, EventFilter, NewEvent};
 use crate::instance::{HistoryEntry, Instance, InstancePatch, NewInstance, StateChange};
 use crate::message::{FailureReason, Inbound, Message, MessageFilter, NewMessage, StatusChange};
 use crate::page::{Page, PageRequest};
+pub use crate::rotation::MasterKeys;
 use crate::tenant::{Tenant, TenantPatch};
 use crate::usage::{Day, Usage, UsageDay};
 pub use crate::webhook::store::Webhooks;
@@ -493,6 +494,7 @@ pub trait Store:
     + Replies
     + LinkState
     + Webhooks
+    + MasterKeys
     + Node
     + Send
     + Sync
@@ -510,6 +512,7 @@ impl<T> Store for T where
         + Replies
         + LinkState
         + Webhooks
+        + MasterKeys
         + Node
         + Send
         + Sync

@@ -178,6 +178,10 @@ impl Listening {
         .await
         .context("the actors cannot start")?;
         let runtime = Arc::new(runtime);
+        if let Err(error) = store.resume_rotation().await {
+            // Every value is readable as it is.
+            tracing::error!(%error, "the rotation of the master key could not go on");
+        }
         let access = Access::start(
             store.clone(),
             Arc::clone(&runtime),

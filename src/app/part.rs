@@ -10,7 +10,9 @@ use roost_domain::store::CommitObserver;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, TenantId};
 use roost_engine::{WebEngine, WebEngineConfig};
-use roost_store::{MasterKey, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits};
+use roost_store::{
+    KeySource, MasterKey, MasterKeys, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits,
+};
 
 use crate::config::{self, Config};
 use crate::http::metrics;
@@ -36,7 +38,7 @@ pub async fn open_store(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> anyhow::Result<Arc<SqlStore>> {
-    let store_config = store_config(config, entropy.as_ref())?;
+    let store_config = store_config(config)?;
     SqlStore::open(store_config, clock, entropy, observer)
         .await
         .map(Arc::new)
@@ -52,8 +54,19 @@ pub fn open_error(error: OpenError) -> anyhow::Error {
         OpenError::WrongMasterKey => {
             Some("set store.master_key or store.master_key_file to the key that it was made with")
         }
+        OpenError::MissingMasterKey { .. } => Some(
+            "put it back as a further line of the key file, or into store.previous_master_keys, until a rotation is done",
+        ),
+        OpenError::NoMasterKey { .. } => Some(
+            "put the file back from where you keep it apart from the database, or set store.master_key or store.master_key_file",
+        ),
+        OpenError::MasterKey(_) => {
+            Some("set store.master_key, or store.master_key_file to a file that can be read and made")
+        }
         OpenError::Folder { .. } => Some("choose another folder with --data-dir, or change its permissions"),
         OpenError::Url(_)
+        | OpenError::Custody(_)
+        | OpenError::Unreadable { .. }
         | OpenError::NewerSchema { .. }
         | OpenError::Migration(_)
         | OpenError::Database(_)
@@ -68,25 +81,14 @@ pub fn open_error(error: OpenError) -> anyhow::Error {
 }
 
 /// How the database is opened.
-pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<StoreConfig> {
+pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
     let store = &config.store;
     let url = match &store.url {
         Some(url) => url.reveal().to_owned(),
         None => format!("sqlite:{}", config.data.path(DATABASE_FILE).display()),
     };
-    let master_key = match &store.master_key {
-        Some(secret) => MasterKey::from_text(secret.reveal()).context("store.master_key")?,
-        None => {
-            let file = store
-                .master_key_file
-                .clone()
-                .unwrap_or_else(|| config.data.path(MASTER_KEY_FILE));
-            MasterKey::load_or_create(&file, entropy).context(
-                "no master key; set store.master_key, or store.master_key_file to a file that can be read and made",
-            )?
-        }
-    };
     Ok(StoreConfig {
+        encrypt_messages: store.encrypt_messages,
         synchronous: match store.synchronous {
             config::Synchronous::Full => Synchronous::Full,
             config::Synchronous::Normal => Synchronous::Normal,
@@ -102,8 +104,28 @@ pub fn store_config(config: &Config, entropy: &dyn Entropy) -> anyhow::Result<St
         busy_timeout: store.busy_timeout,
         transaction_timeout: store.transaction_timeout,
         delivery_retention: store.delivery_retention,
-        ..StoreConfig::new(url, master_key)
+        ..StoreConfig::with_keys(url, key_source(config)?)
     })
+}
+
+/// Where the master keys come from.
+fn key_source(config: &Config) -> anyhow::Result<KeySource> {
+    let store = &config.store;
+    let Some(first) = &store.master_key else {
+        let file = store.master_key_file.clone();
+        return Ok(KeySource::File(
+            file.unwrap_or_else(|| config.data.path(MASTER_KEY_FILE)),
+        ));
+    };
+    let further: Result<Vec<_>, _> = store
+        .previous_master_keys
+        .iter()
+        .map(|key| MasterKey::from_text(key.reveal()))
+        .collect();
+    Ok(KeySource::Given(MasterKeys {
+        first: MasterKey::from_text(first.reveal()).context("store.master_key")?,
+        further: further.context("store.previous_master_keys")?,
+    }))
 }
 
 /// The engine. It trusts `trusted_pem` beside what the configuration names.

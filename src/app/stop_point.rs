@@ -3,7 +3,9 @@
 //! time.
 //!
 //! Points are `<step>.before` and `<step>.after`. The steps `publish`, `settle`, `park`, `redrive`,
-//! `replay` are commits and are passed in the store; `post` is one POST to a webhook and is passed here.
+//! `replay` are commits and are passed in the store, and so are those of a rotation of the master key:
+//! `rotate_file`, `rotate_begin`, `rotate_unit`, `rotate_finish`, `rotate_trim`. `post` is one POST to a
+//! webhook and is passed here.
 
 use std::sync::Arc;
 

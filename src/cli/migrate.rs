@@ -12,7 +12,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<()> {
     let config = common.load()?;
     start_logs(&config)?;
     app::prepare_data_dir(&config.data)?;
-    let store = app::store_config(&config, &OsEntropy)?;
+    let store = app::store_config(&config)?;
     let migrated = roost_store::migrate(&store, Arc::new(OsEntropy))
         .await
         .map_err(app::open_error)?;

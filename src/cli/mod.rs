@@ -1,8 +1,10 @@
 //! The command line: what to do, and in words a person can act on, why it could not be done.
 
 mod audit;
+mod backup;
 mod config;
 mod key;
+mod keys;
 mod migrate;
 mod node;
 mod openapi;
@@ -45,6 +47,13 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Change the master key, from which every key at rest is derived.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Write a copy of the SQLite database to a new file, also while a gateway runs.
+    Backup(backup::Backup),
+    /// Put a backup in the place of the SQLite database, while no gateway runs.
+    Restore(backup::Restore),
     /// Bring the database to this version's shape, and end.
     Migrate(Common),
     /// Look at the configuration.
@@ -138,6 +147,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Sandbox(sandbox) => sandbox.run().await,
         Command::Tenant(tenant) => tenant.run().await,
         Command::Key(key) => key.run().await,
+        Command::Keys(keys) => keys.run().await,
+        Command::Backup(backup) => backup.run().await,
+        Command::Restore(restore) => restore.run().await,
         Command::Migrate(common) => migrate::run(&common).await,
         Command::Config(config) => config.run(),
         Command::Openapi(common) => openapi::document(&common),

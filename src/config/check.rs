@@ -37,6 +37,11 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must exceed http.wait_max by at least 10s",
     );
     need(
+        store.master_key.is_some() || store.previous_master_keys.is_empty(),
+        "store.previous_master_keys",
+        "belongs to store.master_key; a key file has its earlier keys in it",
+    );
+    need(
         session.send_timeout < http.request_timeout,
         "session.send_timeout",
         "must be shorter than http.request_timeout",

@@ -94,9 +94,13 @@ pub struct Store {
     /// The master key; none is one from a file.
     #[serde(with = "optional")]
     pub master_key: Option<Secret>,
+    /// Earlier master keys, under which values may still be encrypted.
+    pub previous_master_keys: Vec<Secret>,
     /// The master key's file; none is one in the data folder.
     #[serde(with = "optional")]
     pub master_key_file: Option<PathBuf>,
+    /// Whether what messages say is encrypted in the database too.
+    pub encrypt_messages: bool,
     /// When SQLite counts a commit as durable.
     pub synchronous: Synchronous,
     /// Writes that may wait.

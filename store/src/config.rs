@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::MasterKey;
+use crate::{KeySource, MasterKey, MasterKeys};
 
 /// When SQLite counts a commit as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,8 +46,10 @@ impl Default for WriterLimits {
 pub struct StoreConfig {
     /// `sqlite:<path>` or `postgres://…`.
     pub url: String,
-    /// Key from which every other is derived.
-    pub master_key: MasterKey,
+    /// Keys from which every other is derived.
+    pub keys: KeySource,
+    /// Whether what messages say is encrypted too; secrets are in any case.
+    pub encrypt_messages: bool,
     /// When SQLite counts a commit as durable.
     pub synchronous: Synchronous,
     /// Size beyond which a SQLite database does not grow: writes are then `Unavailable` until a sweep
@@ -70,9 +72,15 @@ pub struct StoreConfig {
 impl StoreConfig {
     /// Defaults for a database.
     pub fn new(url: impl Into<String>, master_key: MasterKey) -> Self {
+        Self::with_keys(url, KeySource::Given(MasterKeys::one(master_key)))
+    }
+
+    /// Defaults for a database whose master keys come from somewhere.
+    pub fn with_keys(url: impl Into<String>, keys: KeySource) -> Self {
         Self {
             url: url.into(),
-            master_key,
+            keys,
+            encrypt_messages: false,
             synchronous: Synchronous::Full,
             sqlite_bytes_max: None,
             writer: WriterLimits::default(),

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use std::sync::Arc;
 
 use crate::SqlStore;
+use crate::crypto::{Place, TenantKey, sealed};
 use crate::database::{Column, Row, Rows, Statement};
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::Planned;
@@ -66,8 +67,28 @@ static FILTERED: Statement = Statement::with_rows(
     &[Column::Int("kind"), Column::Text("value")],
 );
 
-/// A row for [`INSERT`].
-pub(crate) fn insert_row(rows: &mut Rows, event: &Event) {
+/// Whether what events of a type say is sealed in any case: codes that pair a phone, and URLs of webhooks,
+/// which often are credentials.
+pub(crate) fn is_secret(kind: &str) -> bool {
+    [
+        EventType::InstanceQr.as_str(),
+        EventType::InstancePairingCode.as_str(),
+    ]
+    .contains(&kind)
+        || kind.starts_with("webhook.")
+}
+
+/// A row for [`INSERT`], sealed if there is a key. Returns the bytes of its payload.
+pub(crate) fn insert_row(
+    rows: &mut Rows,
+    event: &Event,
+    key: Option<&TenantKey>,
+) -> Result<usize, StoreError> {
+    let seq = event.seq;
+    let sealed = key
+        .map(|key| key.events(seq).seal_text(Place::Event { seq }, event.data.get()))
+        .transpose()?;
+    let payload = sealed.as_deref().unwrap_or(event.data.get());
     rows.id(event.tenant_id).int(event.seq).id(event.id);
     match event.instance_id {
         Some(instance) => rows.id(instance),
@@ -77,14 +98,18 @@ pub(crate) fn insert_row(rows: &mut Rows, event: &Event) {
         Some(chat) => rows.id(chat),
         None => rows.opt_text(None),
     };
-    rows.id(event.kind.as_str())
-        .text(event.data.get())
-        .int(event.timestamp.unix_ms())
-        .end();
+    rows.id(event.kind.as_str());
+    match &sealed {
+        // Nothing in it has to be escaped.
+        Some(sealed) => rows.id(sealed),
+        None => rows.text(payload),
+    };
+    rows.int(event.timestamp.unix_ms()).end();
+    Ok(payload.len())
 }
 
-pub(crate) fn from_row(row: &Row) -> Result<Arc<Event>, StoreError> {
-    let data = RawValue::from_string(row.text(6)?)
+fn from_row(row: &Row, payload: String) -> Result<Arc<Event>, StoreError> {
+    let data = RawValue::from_string(payload)
         .map_err(|_| StoreError::Corrupt("an event's payload is not JSON".to_owned()))?;
     Ok(Arc::new(Event {
         tenant_id: row.parse(0)?,
@@ -180,7 +205,10 @@ impl EventLog for SqlStore {
                 end,
             )
         };
-        let events: Vec<_> = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            events.push(self.event_from(row).await?);
+        }
         let full = events.len() == limit as usize;
         let scanned_to = events
             .last()
@@ -203,6 +231,18 @@ fn restricts(types: &[EventPattern]) -> bool {
 }
 
 impl SqlStore {
+    /// An event from its row, its payload opened if it is sealed.
+    pub(crate) async fn event_from(&self, row: &Row) -> Result<Arc<Event>, StoreError> {
+        let stored = row.str(6)?;
+        if !sealed::is_sealed(stored) {
+            return from_row(row, stored.to_owned());
+        }
+        let key = self.tenant_key(row.parse(0)?).await?;
+        let seq = row.int(1)?;
+        let payload = key.events(seq).open_text(Place::Event { seq }, stored)?;
+        from_row(row, payload.into_owned())
+    }
+
     fn filter_rows(&self, filter: &EventFilter) -> Rows {
         let mut rows = FILTERED.rows(self.reader().dialect());
         for pattern in &filter.types {

@@ -8,10 +8,13 @@
 //! After a crash everything that was answered is there, and nothing is half there.
 
 mod audit;
+mod backup;
 mod config;
 mod crypto;
+mod custody;
 mod database;
 mod event;
+mod inspect;
 mod instance;
 mod key;
 mod link_state;
@@ -22,6 +25,7 @@ mod open;
 #[cfg(test)]
 mod plan;
 mod reply;
+mod rotation;
 mod schema;
 #[cfg(feature = "stop-points")]
 pub mod stop_point;
@@ -35,7 +39,8 @@ mod usage;
 mod webhook;
 mod writer;
 
+pub use backup::{BackedUp, BackupError, Restored, backup, compact, restore};
 pub use config::{StoreConfig, Synchronous, WriterLimits};
-pub use master_key::{MasterKey, MasterKeyError};
+pub use master_key::{KeySource, MasterKey, MasterKeyError, MasterKeys};
 pub use open::{OpenError, SqlStore, migrate};
 pub use schema::{AppliedMigration, Migrated};

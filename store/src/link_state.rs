@@ -2,6 +2,7 @@
 //! and opened after they were read; keys are not secret and stay searchable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -196,10 +197,13 @@ enum Op {
 struct Apply {
     owner: Owner,
     ops: Vec<Op>,
+    /// Held until it is committed: a rotation of the master key waits for what is sealed under the earlier
+    /// one.
+    _key: Arc<TenantKey>,
 }
 
 impl Apply {
-    fn seal(owner: Owner, tenant_key: &TenantKey, ops: Vec<StateOp>) -> Result<Self, StoreError> {
+    fn seal(owner: Owner, tenant_key: Arc<TenantKey>, ops: Vec<StateOp>) -> Result<Self, StoreError> {
         let instance_key = tenant_key.instance(owner.instance);
         let ops: Result<Vec<_>, StoreError> = ops
             .into_iter()
@@ -229,7 +233,11 @@ impl Apply {
                 StateOp::Clear { collection, prefix } => Ok(Op::Clear(collection as i16, storable(prefix))),
             })
             .collect();
-        Ok(Self { owner, ops: ops? })
+        Ok(Self {
+            owner,
+            ops: ops?,
+            _key: tenant_key,
+        })
     }
 }
 
@@ -374,7 +382,7 @@ impl LinkState for SqlStore {
             return Ok(());
         }
         let tenant_key = self.tenant_key(owner.tenant).await?;
-        let apply = Apply::seal(owner, &tenant_key, ops)?;
+        let apply = Apply::seal(owner, tenant_key, ops)?;
         self.writer().planned(apply).await
     }
 }

@@ -1,4 +1,4 @@
-//! The master key: from configuration, or a file that is made on first use.
+//! Master keys: from configuration, or a file that is made on first use and rewritten by rotations.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,8 +11,10 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use roost_domain::time::Entropy;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Longest file that can hold a key: 64 hex digits and white space.
-const FILE_BYTES_MAX: u64 = 256;
+/// Longest file of keys.
+const FILE_BYTES_MAX: u64 = 4096;
+/// Keys that one file may hold: a rotation needs two.
+const FILE_KEYS_MAX: usize = 8;
 
 /// Why there is no master key.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,14 @@ pub enum MasterKeyError {
     /// The text is not 32 bytes in base64 or hex.
     #[error("the master key is not 32 bytes in base64 or hex")]
     Form,
+    /// The file holds no key, or too many.
+    #[error("the master key file {path} has {found} keys, one to a line; it must have 1 to {max}", max = FILE_KEYS_MAX)]
+    Count {
+        /// The file.
+        path: PathBuf,
+        /// Keys in it.
+        found: usize,
+    },
     /// Others can read the file.
     #[error("the master key file {path} has mode {mode:o}: make it readable by its owner only (chmod 600)")]
     Mode {
@@ -73,19 +83,37 @@ impl MasterKey {
         Err(MasterKeyError::Form)
     }
 
-    /// The key in a file, which is made with a new key when it is not there.
-    pub fn load_or_create(path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
-        match Self::load(path) {
-            Err(MasterKeyError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                Self::create(path, entropy).map_err(|source| file_error(path, source))?;
-                // Read back what is there: another process may have been first.
-                Self::load(path)
-            }
-            result => result,
+    /// A new key.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut key = Self([0; 32]);
+        entropy.fill(&mut key.0);
+        key
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// The master keys that are known: the first one seals, all of them open.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    /// Under which everything is written.
+    pub first: MasterKey,
+    /// Under which values may still be.
+    pub further: Vec<MasterKey>,
+}
+
+impl MasterKeys {
+    /// A single key.
+    pub fn one(first: MasterKey) -> Self {
+        Self {
+            first,
+            further: Vec::new(),
         }
     }
 
-    /// The key in a file.
+    /// The keys in a file, one to a line; empty lines and lines that begin with `#` are passed over.
     pub fn load(path: &Path) -> Result<Self, MasterKeyError> {
         let file = File::open(path).map_err(|source| file_error(path, source))?;
         let mode = file
@@ -104,41 +132,91 @@ impl MasterKey {
         file.take(FILE_BYTES_MAX)
             .read_to_string(&mut text)
             .map_err(|source| file_error(path, source))?;
-        Self::from_text(&text)
+        let lines = text.lines().map(str::trim);
+        let keys: Result<Vec<_>, _> = lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(MasterKey::from_text)
+            .collect();
+        let mut keys = keys?;
+        if keys.is_empty() || keys.len() > FILE_KEYS_MAX {
+            return Err(MasterKeyError::Count {
+                path: path.to_owned(),
+                found: keys.len(),
+            });
+        }
+        let first = keys.remove(0);
+        Ok(Self { first, further: keys })
     }
 
-    /// Writes a new key beside the file and links it into place: the file is there complete or not at
-    /// all, and never replaces one that is there.
-    fn create(path: &Path, entropy: &dyn Entropy) -> std::io::Result<()> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        entropy.fill(&mut *bytes);
+    /// Makes a file with a new key; one that is there is left and read.
+    pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Self, MasterKeyError> {
+        let keys = Self::one(MasterKey::generate(entropy));
+        // Linked into place: the file is there complete or not at all, and another process may have been
+        // first.
+        keys.write(path, entropy, |draft, path| {
+            match std::fs::hard_link(draft, path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                result => result?,
+            }
+            std::fs::remove_file(draft)
+        })?;
+        Self::load(path)
+    }
+
+    /// Puts these keys into a file that is there: before and after a crash it is complete.
+    pub fn replace(&self, path: &Path, entropy: &dyn Entropy) -> Result<(), MasterKeyError> {
+        // What a link leads to is replaced, not the link.
+        let path = path.canonicalize().map_err(|source| file_error(path, source))?;
+        self.write(&path, entropy, |draft, path| std::fs::rename(draft, path))
+    }
+
+    /// Writes a file beside `path`, readable by its owner only, and has it put into place.
+    fn write(
+        &self,
+        path: &Path,
+        entropy: &dyn Entropy,
+        put: impl FnOnce(&Path, &Path) -> std::io::Result<()>,
+    ) -> Result<(), MasterKeyError> {
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        let mut text = Zeroizing::new(String::with_capacity(64 * (1 + self.further.len())));
+        for key in std::iter::once(&self.first).chain(&self.further) {
+            STANDARD.encode_string(key.0, &mut text);
+            text.push('\n');
+        }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{:032x}", entropy.bits()));
         let draft = folder.join(name);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
-        let text = Zeroizing::new(format!("{}\n", STANDARD.encode(*bytes)));
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        let linked = written.and_then(|()| match std::fs::hard_link(&draft, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            result => result,
-        });
-        std::fs::remove_file(&draft)?;
-        linked?;
-        File::open(folder)?.sync_all()
+        let written = std::fs::create_dir_all(folder)
+            .and_then(|()| {
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&draft)?;
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            })
+            .and_then(|()| put(&draft, path))
+            .and_then(|()| File::open(folder)?.sync_all());
+        written.map_err(|source| {
+            // It may not be there, or be in place already.
+            let _ = std::fs::remove_file(&draft);
+            file_error(path, source)
+        })
     }
+}
 
-    pub(crate) fn bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
+/// Where master keys come from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// From the configuration, which Roost cannot change.
+    Given(MasterKeys),
+    /// A file that Roost keeps: made with a new key together with a new database, and rewritten by
+    /// rotations. Without it, a database that is there is not opened.
+    File(PathBuf),
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> MasterKeyError {

@@ -15,8 +15,10 @@ use roost_domain::store::{Messages, Outcome, Stamp, StoreError};
 use roost_domain::{Address, InstanceId, MessageId, Owner, PhoneNumber, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::SqlStore;
-use crate::database::{Column, Row, Rows, Statement};
+use crate::crypto::{Place, TenantKey, sealed};
+use crate::database::{Column, Failure, Row, Rows, Statement};
+use crate::writer::Transaction;
+use crate::{SqlStore, tenant};
 
 /// Columns of a message `m`, in the order in which [`from_row`] reads them.
 macro_rules! columns {
@@ -149,7 +151,8 @@ struct Body<'a> {
     reply_to: Option<Cow<'a, Quoted>>,
 }
 
-fn body(message: &Message) -> Result<String, StoreError> {
+/// A message's body as it is stored: sealed if there is a key.
+fn body(message: &Message, key: Option<&TenantKey>) -> Result<String, StoreError> {
     let body = Body {
         origin: message.origin,
         chat_phone_number: message.chat.phone_number.as_ref().map(Cow::Borrowed),
@@ -158,7 +161,15 @@ fn body(message: &Message) -> Result<String, StoreError> {
         content: Cow::Borrowed(&message.content),
         reply_to: message.reply_to.as_ref().map(Cow::Borrowed),
     };
-    serde_json::to_string(&body).map_err(unreadable)
+    let json = serde_json::to_string(&body).map_err(unreadable)?;
+    match key {
+        None => Ok(json),
+        Some(key) => {
+            let place = Place::Message { id: message.id };
+            key.messages(message.instance_id, message.id)
+                .seal_text(place, &json)
+        }
+    }
 }
 
 fn unreadable(error: serde_json::Error) -> StoreError {
@@ -170,15 +181,37 @@ fn unreadable(error: serde_json::Error) -> StoreError {
     ))
 }
 
-pub(crate) fn from_row(row: &Row) -> Result<Message, StoreError> {
-    let body: Body<'_> = serde_json::from_str(row.str(9)?).map_err(unreadable)?;
+/// Whose key a message's row takes, if it is sealed.
+fn sealed_for(row: &Row) -> Result<Option<TenantId>, StoreError> {
+    let is_sealed = sealed::is_sealed(row.str(9)?);
+    is_sealed.then(|| row.parse(1)).transpose()
+}
+
+/// A message from its row, opened if it is sealed.
+pub(crate) async fn read(transaction: &mut Transaction<'_>, row: &Row) -> Result<Message, Failure> {
+    let key = match sealed_for(row)? {
+        None => None,
+        Some(tenant) => Some(tenant::key(transaction, tenant).await?),
+    };
+    Ok(from_row(row, key.as_deref())?)
+}
+
+fn from_row(row: &Row, key: Option<&TenantKey>) -> Result<Message, StoreError> {
+    let id: MessageId = row.parse(0)?;
+    let stored = match key {
+        None => Cow::Borrowed(row.str(9)?),
+        Some(key) => key
+            .messages(row.parse(2)?, id)
+            .open_text(Place::Message { id }, row.str(9)?)?,
+    };
+    let body: Body<'_> = serde_json::from_str(&stored).map_err(unreadable)?;
     let failure = row
         .opt_str(8)?
         .map(serde_json::from_str::<FailureReason>)
         .transpose()
         .map_err(unreadable)?;
     Ok(Message {
-        id: row.parse(0)?,
+        id,
         tenant_id: row.parse(1)?,
         instance_id: row.parse(2)?,
         direction: row.name(3, Direction::from_name)?,
@@ -219,8 +252,12 @@ fn ms(time: Option<Timestamp>) -> Option<i64> {
 }
 
 /// A row for [`INSERT`]. Returns how many bytes are kept of its text.
-pub(crate) fn insert_row(rows: &mut Rows, message: &Message) -> Result<usize, StoreError> {
-    let body = body(message)?;
+pub(crate) fn insert_row(
+    rows: &mut Rows,
+    message: &Message,
+    key: Option<&TenantKey>,
+) -> Result<usize, StoreError> {
+    let body = body(message, key)?;
     rows.id(message.id)
         .id(message.tenant_id)
         .id(message.instance_id)
@@ -260,8 +297,13 @@ pub(crate) fn update_row(rows: &mut Rows, message: &Message) -> Result<(), Store
 }
 
 /// A row for [`UPDATE_BODY`], and one for [`BODY_GROWTH`].
-pub(crate) fn body_row(rows: &mut Rows, growth: &mut Rows, message: &Message) -> Result<(), StoreError> {
-    let body = body(message)?;
+pub(crate) fn body_row(
+    rows: &mut Rows,
+    growth: &mut Rows,
+    message: &Message,
+    key: Option<&TenantKey>,
+) -> Result<(), StoreError> {
+    let body = body(message, key)?;
     rows.id(message.id).text(&body).end();
     growth
         .id(message.id)
@@ -271,6 +313,23 @@ pub(crate) fn body_row(rows: &mut Rows, growth: &mut Rows, message: &Message) ->
 }
 
 impl SqlStore {
+    /// A message from its row, opened if it is sealed.
+    async fn message_from(&self, row: &Row) -> Result<Message, StoreError> {
+        let key = match sealed_for(row)? {
+            None => None,
+            Some(tenant) => Some(self.tenant_key(tenant).await?),
+        };
+        from_row(row, key.as_deref())
+    }
+
+    async fn messages_from(&self, rows: &[Row]) -> Result<Vec<Message>, StoreError> {
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in rows {
+            messages.push(self.message_from(row).await?);
+        }
+        Ok(messages)
+    }
+
     /// Fails every accepted message of an instance, in bounded transactions.
     pub(crate) async fn fail_all_pending(
         &self,
@@ -341,7 +400,7 @@ impl Messages for SqlStore {
             .fetch_one(&BY_ID, args)
             .await?
             .ok_or(StoreError::NotFound)?;
-        from_row(&row)
+        self.message_from(&row).await
     }
 
     async fn message_by_whatsapp_id(
@@ -351,12 +410,10 @@ impl Messages for SqlStore {
         whatsapp_id: &str,
     ) -> Result<Option<Message>, StoreError> {
         let args = self.reader().args().text(instance).text(whatsapp_id).text(tenant);
-        self.reader()
-            .fetch_one(&BY_WHATSAPP_ID, args)
-            .await?
-            .as_ref()
-            .map(from_row)
-            .transpose()
+        match self.reader().fetch_one(&BY_WHATSAPP_ID, args).await? {
+            None => Ok(None),
+            Some(row) => self.message_from(&row).await.map(Some),
+        }
     }
 
     async fn messages(
@@ -384,8 +441,8 @@ impl Messages for SqlStore {
         if rows.is_empty() {
             self.check_instance(tenant, instance).await?;
         }
-        let messages: Result<Vec<_>, _> = rows.iter().map(from_row).collect();
-        Ok(Page::from_rows(messages?, page.limit, |message| message.id))
+        let messages = self.messages_from(&rows).await?;
+        Ok(Page::from_rows(messages, page.limit, |message| message.id))
     }
 
     async fn pending(
@@ -403,12 +460,8 @@ impl Messages for SqlStore {
             .text(owner.tenant)
             .text(after)
             .int(limit);
-        self.reader()
-            .fetch(&PENDING, args)
-            .await?
-            .iter()
-            .map(from_row)
-            .collect()
+        let rows = self.reader().fetch(&PENDING, args).await?;
+        self.messages_from(&rows).await
     }
 
     async fn pending_count(&self, owner: Owner) -> Result<u64, StoreError> {

@@ -1,6 +1,5 @@
 //! Opening a store, step by step, touching nothing before everything was found in order.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,13 +14,13 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
 use crate::crypto::Keyring;
-use crate::database::{
-    Address, Args, Connection, Reader, STATEMENTS_MAX, SqliteFile, Statement, WriteConnection,
-};
+use crate::database::{Address, Connection, Reader, STATEMENTS_MAX, SqliteFile, WriteConnection};
+use crate::inspect::{Inspected, beside, inspect};
+use crate::rotation::Rotator;
 use crate::schema::{self, Migrated};
 use crate::sweep::Progress;
 use crate::writer::{Parts, Writer};
-use crate::{StoreConfig, Synchronous};
+use crate::{KeySource, MasterKeyError, MasterKeys, StoreConfig, Synchronous, custody};
 
 /// SQLite's page cache for the writer, in its own notation: 16 MiB, filled as it is needed.
 const CACHE: &str = "-16384";
@@ -34,12 +33,6 @@ const CHECKPOINT_PAGES: &str = "65536";
 /// How long to wait for a process that is just ending, and between looks.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-static MASTER_KEY_CHECK: Statement = Statement::new("SELECT value FROM meta WHERE name = 'master_key_check'");
-
-static KEEP_MASTER_KEY_CHECK: Statement = Statement::new(
-    "INSERT INTO meta (name, value) VALUES ('master_key_check', $1) ON CONFLICT (name) DO NOTHING",
-);
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +57,32 @@ pub enum OpenError {
     /// The database was written under another master key.
     #[error("the master key is not the one this database was written under")]
     WrongMasterKey,
+    /// Parts of the database are under an earlier master key.
+    #[error("the database is still partly encrypted under the earlier master key {id}, which is missing")]
+    MissingMasterKey {
+        /// Its id.
+        id: String,
+    },
+    /// There is a database, and no key file.
+    #[error("there is a database, and its master key file {path} is missing: no new key opens it")]
+    NoMasterKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file cannot be used.
+    #[error("no master key")]
+    MasterKey(#[from] MasterKeyError),
+    /// What the database keeps for itself cannot be read.
+    #[error("the database's own secrets cannot be read")]
+    Custody(#[source] StoreError),
+    /// The file cannot be read as a database.
+    #[error("{path} cannot be read as a database")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
     /// The database was migrated by a later release.
     #[error(
         "the database has schema version {found}, and this release knows versions up to {known}: use the release that migrated it, or a later one"
@@ -96,9 +115,10 @@ impl From<sqlx::Error> for OpenError {
 
 /// Every port of [`roost_domain::store`] on SQLite or PostgreSQL.
 pub struct SqlStore {
-    reader: Reader,
-    writer: Writer,
+    reader: Arc<Reader>,
+    writer: Arc<Writer>,
     keyring: Arc<Keyring>,
+    rotator: Arc<Rotator>,
     clock: Arc<dyn Clock>,
     delivery_retention: Duration,
     sweeps: Mutex<Progress>,
@@ -113,29 +133,37 @@ impl SqlStore {
         observer: Arc<dyn CommitObserver>,
     ) -> Result<Self, OpenError> {
         let address = address(&config)?;
+        let keyring = keyring(&config, &address, &entropy).await?;
         let lock = lock(&address).await?;
-        let keyring = Arc::new(Keyring::new(&config.master_key, entropy.clone()));
         let mut connection = address.connect().await?;
         prepare(&mut connection, &keyring).await?;
         connection.close().await?;
         let connection = WriteConnection::open(&address)
             .await
             .map_err(|failure| OpenError::Writer(failure.into_store_error()))?;
-        let reader = Reader::new(&address, &config);
+        let reader = Arc::new(Reader::new(&address, &config));
         let parts = Parts {
             address,
             connection,
             clock: clock.clone(),
-            entropy,
+            entropy: entropy.clone(),
             keyring: keyring.clone(),
             observer,
             lock,
         };
-        let writer = Writer::start(parts, &config).map_err(OpenError::Thread)?;
+        let writer = Arc::new(Writer::start(parts, &config).map_err(OpenError::Thread)?);
+        let rotator = Arc::new(Rotator::new(
+            reader.clone(),
+            writer.clone(),
+            keyring.clone(),
+            entropy,
+            config.keys,
+        ));
         Ok(Self {
             reader,
             writer,
             keyring,
+            rotator,
             clock,
             delivery_retention: config.delivery_retention,
             sweeps: Mutex::default(),
@@ -144,6 +172,7 @@ impl SqlStore {
 
     /// Commits what is queued, refuses what comes later, and lets go of the database.
     pub async fn close(&self) {
+        self.rotator.stop().await;
         self.reader.close().await;
         self.writer.close().await;
     }
@@ -158,6 +187,10 @@ impl SqlStore {
 
     pub(crate) fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    pub(crate) fn rotator(&self) -> &Arc<Rotator> {
+        &self.rotator
     }
 
     pub(crate) fn delivery_retention(&self) -> Duration {
@@ -176,8 +209,8 @@ impl SqlStore {
 /// Migrates a database and leaves it alone: what `roost migrate` does.
 pub async fn migrate(config: &StoreConfig, entropy: Arc<dyn Entropy>) -> Result<Migrated, OpenError> {
     let address = address(config)?;
+    let keyring = keyring(config, &address, &entropy).await?;
     let lock = lock(&address).await?;
-    let keyring = Keyring::new(&config.master_key, entropy);
     let mut connection = address.connect().await?;
     let migrated = prepare(&mut connection, &keyring).await?;
     connection.close().await?;
@@ -185,28 +218,57 @@ pub async fn migrate(config: &StoreConfig, entropy: Arc<dyn Entropy>) -> Result<
     Ok(migrated)
 }
 
-/// Checks schema and master key, then migrates.
+/// The keys for a database. Looks at it first, and refuses when it needs others; a key file is made only
+/// together with the database.
+async fn keyring(
+    config: &StoreConfig,
+    address: &Address,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Arc<Keyring>, OpenError> {
+    let found = inspect(address).await?;
+    let keys = match &config.keys {
+        KeySource::Given(keys) => keys.clone(),
+        KeySource::File(path) => match MasterKeys::load(path) {
+            Err(MasterKeyError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                if found.is_some() {
+                    return Err(OpenError::NoMasterKey { path: path.clone() });
+                }
+                MasterKeys::create(path, &**entropy)?
+            }
+            loaded => loaded?,
+        },
+    };
+    let keyring = Arc::new(Keyring::new(&keys, config.encrypt_messages, entropy.clone()));
+    if let Some(found) = found {
+        check(&found, &keyring)?;
+    }
+    Ok(keyring)
+}
+
+/// Whether this release and these keys can open what was found.
+pub(crate) fn check(found: &Inspected, keyring: &Keyring) -> Result<(), OpenError> {
+    check_version(found.version)?;
+    found.custody.check(keyring)
+}
+
+fn check_version(found: i64) -> Result<(), OpenError> {
+    let known = schema::latest();
+    if found > known {
+        return Err(OpenError::NewerSchema { found, known });
+    }
+    Ok(())
+}
+
+/// Checks schema and master keys, then migrates.
 async fn prepare(connection: &mut Connection, keyring: &Keyring) -> Result<Migrated, OpenError> {
     let before = schema::ledger(connection).await?;
-    let found = before
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
-    if found > schema::latest() {
-        return Err(OpenError::NewerSchema {
-            found,
-            known: schema::latest(),
-        });
-    }
-    if !before.is_empty() {
-        check_master_key(connection, keyring).await?;
+    let fresh = before.is_empty();
+    if let Some(last) = before.last() {
+        check_version(last.version)?;
+        custody::Custody::load(connection).await?.check(keyring)?;
     }
     schema::apply(connection).await.map_err(OpenError::Migration)?;
-    let args = Args::new(connection.dialect()).text(keyring.check_value());
-    connection.execute(&KEEP_MASTER_KEY_CHECK, args).await?;
-    // Another node may have been first with another key.
-    check_master_key(connection, keyring).await?;
+    custody::adopt(connection, keyring, fresh).await?;
     let ledger = schema::ledger(connection).await?;
     let applied = ledger
         .iter()
@@ -216,16 +278,7 @@ async fn prepare(connection: &mut Connection, keyring: &Keyring) -> Result<Migra
     Ok(Migrated { applied, ledger })
 }
 
-async fn check_master_key(connection: &mut Connection, keyring: &Keyring) -> Result<(), OpenError> {
-    let args = Args::new(connection.dialect());
-    let rows = connection.fetch(&MASTER_KEY_CHECK, args).await?;
-    match rows.first().map(|row| row.text(0)) {
-        Some(Ok(value)) if value != keyring.check_value() => Err(OpenError::WrongMasterKey),
-        _ => Ok(()),
-    }
-}
-
-fn address(config: &StoreConfig) -> Result<Address, OpenError> {
+pub(crate) fn address(config: &StoreConfig) -> Result<Address, OpenError> {
     let url = &config.url;
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         // The parser's own words may repeat the URL, and with it the password.
@@ -258,6 +311,8 @@ fn address(config: &StoreConfig) -> Result<Address, OpenError> {
         // What undoes a single statement must not go through a file.
         ("temp_store", "MEMORY".to_owned()),
         ("cache_size", CACHE.to_owned()),
+        // What is overwritten does not stay behind in the free space of pages that are written anyway.
+        ("secure_delete", "FAST".to_owned()),
         ("wal_autocheckpoint", CHECKPOINT_PAGES.to_owned()),
     ];
     if let Some(bytes) = config.sqlite_bytes_max {
@@ -272,16 +327,14 @@ fn address(config: &StoreConfig) -> Result<Address, OpenError> {
 }
 
 /// Takes a SQLite database for this process. PostgreSQL serves many nodes.
-async fn lock(address: &Address) -> Result<Option<File>, OpenError> {
+pub(crate) async fn lock(address: &Address) -> Result<Option<File>, OpenError> {
     let Address::Sqlite(SqliteFile { path, .. }) = address else {
         return Ok(None);
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|source| folder_error(folder, source))?;
     }
-    let mut name = OsString::from(path);
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = beside(path, ".lock");
     let file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -5,12 +5,13 @@ use roost_domain::TenantId;
 use roost_domain::store::{Idempotency, OPERATORS, Replay, Replies, Stamp, StoreError};
 
 use crate::SqlStore;
+use crate::crypto::Place;
 use crate::database::{Row, Statement};
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::Planned;
 
 static BY_KEY: Statement = Statement::new(
-    "SELECT fingerprint, status, body FROM idempotency WHERE tenant_id = $1 AND key = $2 AND expires_at > $3",
+    "SELECT fingerprint, status, body, expires_at FROM idempotency WHERE tenant_id = $1 AND key = $2 AND expires_at > $3",
 );
 
 pub(crate) fn fingerprint(row: &Row, at: usize) -> Result<[u8; 32], StoreError> {
@@ -65,9 +66,13 @@ impl Replies for SqlStore {
         if self::fingerprint(&row, 0)? != *fingerprint {
             return Err(StoreError::IdempotencyKeyReused);
         }
+        let of = self.tenant_key(tenant).await?;
+        let body = of
+            .replies(row.time(3)?)
+            .open_text(Place::Reply { key }, row.str(2)?)?;
         Ok(Some(Replay {
             status: status(&row, 1)?,
-            body: row.text(2)?,
+            body: body.into_owned(),
         }))
     }
 

@@ -6,6 +6,8 @@
     reason = "a test's client needs no limits, and a test may block"
 )]
 
+mod secrets;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

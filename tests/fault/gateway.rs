@@ -19,6 +19,7 @@ const SIGKILL: i32 = 9;
 pub struct Ready {
     pub api: String,
     pub api_key: String,
+    pub operator_key: String,
 }
 
 pub struct Gateway {
@@ -77,6 +78,16 @@ impl Gateway {
         self.launch.environment.retain(|(name, _)| name != STOP_POINT);
     }
 
+    /// Has further variables in its environment from the next start on.
+    pub fn set(&mut self, variables: &[(&str, &str)]) {
+        self.launch.set_all(variables);
+    }
+
+    /// Its output.
+    pub fn log(&self) -> PathBuf {
+        self.launch.log()
+    }
+
     /// Starts again on the same data folder.
     pub async fn restart(&mut self) {
         (self.child, self.ready) = self.launch.run().await;
@@ -117,7 +128,7 @@ impl Launch {
         self.environment.extend(owned);
     }
 
-    fn log(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.files.join("gateway.log")
     }
 
@@ -135,6 +146,7 @@ impl Launch {
                     Ready {
                         api: field("api"),
                         api_key: field("api_key"),
+                        operator_key: field("operator_key"),
                     },
                 );
             }

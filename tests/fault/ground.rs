@@ -39,7 +39,8 @@ impl Database {
         Self::Postgres(Mutex::new(server))
     }
 
-    fn url(&self) -> Option<String> {
+    /// Its URL, unless it is a file.
+    pub fn url(&self) -> Option<String> {
         match self {
             Self::Sqlite => None,
             Self::Postgres(server) => Some(server.lock().unwrap().url().to_owned()),

@@ -1,6 +1,7 @@
 //! Faults, on real processes: the gateway runs as its own process against a sandbox in the test's
 //! process, and is killed, starved and cut off. What must hold afterwards is what Roost promises:
-//! nothing acknowledged is lost, nothing is sent twice, every running instance comes back unscanned.
+//! nothing acknowledged is lost, nothing is sent twice, every running instance comes back unscanned, and
+//! no secret is anywhere in plain text.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,4 +21,5 @@ mod kill;
 mod ledger;
 mod outage;
 mod proxy;
+mod secrets;
 mod webhook;

@@ -70,6 +70,10 @@ fn operator_routes() -> OpenApiRouter<Http> {
             operator::api_keys::create::create
         ))
         .routes(routes!(operator::api_keys::delete::delete))
+        .routes(routes!(
+            operator::master_key::rotation,
+            operator::master_key::rotate
+        ))
 }
 
 fn webhook_routes() -> OpenApiRouter<Http> {

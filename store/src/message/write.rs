@@ -8,7 +8,7 @@ use roost_domain::message::{
 use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::{MessageId, Owner, Timestamp};
 
-use super::from_row;
+use super::read;
 use crate::database::{Failure, Statement};
 use crate::writer::Transaction;
 use crate::writer::draft::{Draft, Needs};
@@ -250,7 +250,8 @@ pub(crate) async fn fail_pending(
         .int(i64::from(PENDING_BATCH));
     let rows = transaction.fetch(&PENDING, args).await?;
     for row in &rows {
-        draft.loaded_message(from_row(row)?);
+        let message = read(transaction, row).await?;
+        draft.loaded_message(message);
     }
     for id in draft.message_ids() {
         step(&mut draft, id, MessageStatus::Failed, Some(reason), at);
@@ -273,7 +274,15 @@ impl Direct for ExpireDue {
         let limit = self.limit.min(PENDING_BATCH);
         let args = transaction.args().int(self.now.unix_ms()).int(i64::from(limit));
         let rows = transaction.fetch(&DUE, args).await?;
-        let messages: Vec<Message> = rows.iter().map(from_row).collect::<Result<_, _>>()?;
+        let mut messages = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read(transaction, row).await {
+                Ok(message) => messages.push(message),
+                // Its tenant's key is destroyed, and the row about to go.
+                Err(Failure::Stored(StoreError::NotFound)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         let mut needs = Needs::default();
         for message in &messages {
             needs.tenant(message.tenant_id);

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::store::{Outcome, Stamp, StoreError, Tenants};
+use roost_domain::store::{OPERATORS, Outcome, Stamp, StoreError, Tenants};
 use roost_domain::tenant::{Tenant, TenantPatch, TenantState};
 use roost_domain::{TenantId, Timestamp};
 
 use crate::SqlStore;
-use crate::crypto::TenantKey;
-use crate::database::{Failure, Row, Statement};
+use crate::crypto::{Keyring, TenantKey};
+use crate::database::{Failure, Reader, Row, Statement};
 use crate::writer::Transaction;
 
 /// Columns of a tenant `t`, in the order in which [`from_row`] reads them.
@@ -68,12 +68,15 @@ pub(crate) fn from_row(row: &Row, first: usize) -> Result<Tenant, StoreError> {
     })
 }
 
+/// In place of a salt, for the operator's own records.
+const OPERATORS_SALT: &[u8] = b"operators";
+
 /// A tenant's key, inside a transaction.
 pub(crate) async fn key(
     transaction: &mut Transaction<'_>,
     tenant: TenantId,
 ) -> Result<Arc<TenantKey>, Failure> {
-    if let Some(key) = transaction.keyring.cached(tenant) {
+    if let Some(key) = known_key(&transaction.keyring, tenant) {
         return Ok(key);
     }
     let args = transaction.args().text(tenant);
@@ -82,18 +85,29 @@ pub(crate) async fn key(
     Ok(transaction.keyring.tenant(tenant, &salt))
 }
 
+/// A tenant's key. Not found once it is destroyed.
+pub(crate) async fn key_for(
+    reader: &Reader,
+    keyring: &Keyring,
+    tenant: TenantId,
+) -> Result<Arc<TenantKey>, StoreError> {
+    if let Some(key) = known_key(keyring, tenant) {
+        return Ok(key);
+    }
+    let row = reader.fetch_one(&SALT, reader.args().text(tenant)).await?;
+    let salt = row.ok_or(StoreError::NotFound)?.bytes(0)?;
+    Ok(keyring.tenant(tenant, &salt))
+}
+
+fn known_key(keyring: &Keyring, tenant: TenantId) -> Option<Arc<TenantKey>> {
+    let cached = keyring.cached(tenant);
+    cached.or_else(|| (tenant == OPERATORS).then(|| keyring.tenant(tenant, OPERATORS_SALT)))
+}
+
 impl SqlStore {
     /// A tenant's key.
     pub(crate) async fn tenant_key(&self, tenant: TenantId) -> Result<Arc<TenantKey>, StoreError> {
-        if let Some(key) = self.keyring().cached(tenant) {
-            return Ok(key);
-        }
-        let row = self
-            .reader()
-            .fetch_one(&SALT, self.reader().args().text(tenant))
-            .await?;
-        let salt = row.ok_or(StoreError::NotFound)?.bytes(0)?;
-        Ok(self.keyring().tenant(tenant, &salt))
+        key_for(self.reader(), self.keyring(), tenant).await
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use roost_domain::Timestamp;
 use roost_domain::store::StoreError;
 use roost_domain::webhook::{Attempt, AttemptError};
+use roost_domain::{Timestamp, WebhookId};
 use serde::{Deserialize, Serialize};
+
+use crate::crypto::{Place, TenantKey};
 
 /// Attempts kept per delivery: the last ones.
 pub(super) const KEPT_MAX: u32 = 64;
@@ -52,6 +54,33 @@ pub(super) fn write(lines: &mut String, attempt: &Attempt) {
     let _ = writeln!(lines, "{json}");
 }
 
+/// Whether a line has words in it, an endpoint's or those of a failure, which may repeat what was sent.
+pub(crate) fn is_secret(line: &str) -> bool {
+    // In a JSON string a quotation mark has a backslash before it: these are names of fields.
+    line.contains("\"answer\":") || line.contains("\"detail\":")
+}
+
+/// Lines as they are stored: those with words sealed, and all of them where messages are.
+pub(super) fn seal(
+    lines: &str,
+    key: &TenantKey,
+    webhook: WebhookId,
+    seq: i64,
+    all: bool,
+) -> Result<String, StoreError> {
+    let key = key.deliveries(webhook, seq);
+    let mut stored = String::with_capacity(lines.len());
+    for line in lines.lines() {
+        if all || is_secret(line) {
+            stored.push_str(&key.seal_text(Place::Attempt { seq }, line)?);
+        } else {
+            stored.push_str(line);
+        }
+        stored.push('\n');
+    }
+    Ok(stored)
+}
+
 /// The last lines, as many as are kept.
 pub(super) fn last(lines: &str) -> &str {
     let mut ends = lines.rmatch_indices('\n').map(|(at, _)| at);
@@ -59,9 +88,16 @@ pub(super) fn last(lines: &str) -> &str {
     ends.nth(KEPT_MAX as usize).map_or(lines, |end| &lines[end + 1..])
 }
 
-/// Reads lines.
-pub(super) fn read(lines: &str) -> Result<Vec<Attempt>, StoreError> {
-    last(lines).lines().map(read_one).collect()
+/// Reads lines as they are stored.
+pub(super) fn read(
+    lines: &str,
+    key: &TenantKey,
+    webhook: WebhookId,
+    seq: i64,
+) -> Result<Vec<Attempt>, StoreError> {
+    let key = key.deliveries(webhook, seq);
+    let open = |line| key.open_text(Place::Attempt { seq }, line);
+    last(lines).lines().map(|line| read_one(&open(line)?)).collect()
 }
 
 fn read_one(line: &str) -> Result<Attempt, StoreError> {
@@ -87,7 +123,31 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use roost_domain::TenantId;
+    use roost_domain::time::Entropy;
+
     use super::*;
+    use crate::crypto::Keyring;
+    use crate::{MasterKey, MasterKeys};
+
+    struct Zeros;
+
+    impl Entropy for Zeros {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(0);
+        }
+    }
+
+    fn key() -> Arc<TenantKey> {
+        let keys = MasterKeys::one(MasterKey::from_bytes([1; 32]));
+        Keyring::new(&keys, false, Arc::new(Zeros)).tenant(TenantId::from_parts(1, 1), b"salt")
+    }
+
+    fn opened(lines: &str) -> Vec<Attempt> {
+        read(lines, &key(), WebhookId::from_parts(1, 1), 1).unwrap()
+    }
 
     fn attempt(number: u32) -> Attempt {
         Attempt {
@@ -114,8 +174,8 @@ mod tests {
         let mut lines = String::new();
         write(&mut lines, &attempt(1));
         write(&mut lines, &answered);
-        assert_eq!(read(&lines).unwrap(), [attempt(1), answered]);
-        assert!(read("").unwrap().is_empty());
+        assert_eq!(opened(&lines), [attempt(1), answered]);
+        assert!(opened("").is_empty());
     }
 
     #[test]
@@ -126,7 +186,7 @@ mod tests {
         }
         assert_eq!(last(&lines), lines);
         write(&mut lines, &attempt(KEPT_MAX + 1));
-        let kept = read(last(&lines)).unwrap();
+        let kept = opened(last(&lines));
         assert_eq!(kept.len(), KEPT_MAX as usize);
         assert_eq!((kept[0].number, kept[63].number), (2, 65));
     }
@@ -139,7 +199,37 @@ mod tests {
         };
         let mut lines = String::new();
         write(&mut lines, &long);
-        let kept = read(&lines).unwrap().remove(0).answer.unwrap();
+        let kept = opened(&lines).remove(0).answer.unwrap();
         assert_eq!(kept.len(), 4095);
+    }
+
+    #[test]
+    fn an_attempt_with_words_is_sealed_and_one_of_numbers_only_where_messages_are() {
+        let plain = Attempt {
+            status: Some(200),
+            error: None,
+            ..attempt(1)
+        };
+        let echo = Attempt {
+            status: Some(200),
+            error: None,
+            answer: Some("x-secret: \"detail\":".to_owned()),
+            ..attempt(2)
+        };
+        let mut lines = String::new();
+        for one in [&plain, &echo, &attempt(3)] {
+            write(&mut lines, one);
+        }
+        let hook = WebhookId::from_parts(1, 1);
+        let kinds = |all| {
+            let stored = seal(&lines, &key(), hook, 1, all).unwrap();
+            assert_eq!(opened(&stored), [plain.clone(), echo.clone(), attempt(3)]);
+            let sealed: Vec<_> = stored.lines().map(|line| line.starts_with("$1$")).collect();
+            sealed
+        };
+        assert_eq!(kinds(false), [false, true, true]);
+        assert_eq!(kinds(true), [true, true, true]);
+        let stored = seal(&lines, &key(), hook, 1, true).unwrap();
+        assert!(read(&stored, &key(), hook, 2).is_err());
     }
 }

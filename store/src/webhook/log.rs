@@ -50,7 +50,7 @@ impl SqlStore {
             }
             let args = self.reader().args().text(tenant).rows(rows);
             for row in self.reader().fetch(&EVENTS_AT, args).await? {
-                events.push(event::from_row(&row)?);
+                events.push(self.event_from(&row).await?);
             }
         }
         Ok(events)

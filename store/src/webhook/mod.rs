@@ -3,7 +3,8 @@
 //! `write` is what tenants do to webhooks, `settle` what deliverers report, `redrive` deliveries that
 //! begin anew, `publish` a tenant's own events, `read` every list, `log` events by place, id and time,
 //! `expire` the end of retention.
-//! Headers and secrets are sealed with the webhook's key.
+//! URL, headers and secrets are sealed with the webhook's key, and so are attempts that say more than
+//! numbers: an endpoint may answer with what it was sent.
 
 mod attempt;
 mod expire;
@@ -34,6 +35,7 @@ use crate::SqlStore;
 use crate::database::Statement;
 use crate::stop_point::{self, around};
 
+pub(crate) use attempt::is_secret as seals_attempt;
 pub(crate) use expire::{ExpireDeliveries, ExpireEvents, Expired};
 pub(crate) use settle::{HookDraft, HookNeeds};
 

@@ -336,9 +336,10 @@ impl SqlStore {
         let args = self.reader().args().text(id.webhook).int(id.seq).text(tenant);
         let row = self.reader().fetch_one(&DELIVERY, args).await?;
         let row = row.ok_or(StoreError::NotFound)?;
+        let key = self.tenant_key(tenant).await?;
         Ok(DeliveryDetail {
             delivery: delivery(&row)?,
-            attempts: attempt::read(row.str(12)?)?,
+            attempts: attempt::read(row.str(12)?, &key, id.webhook, id.seq)?,
             event: self.events_by_seq(tenant, &[id.seq]).await?.pop(),
         })
     }

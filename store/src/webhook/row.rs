@@ -10,7 +10,7 @@ use roost_domain::webhook::{
 use roost_domain::{Epoch, TenantId, Timestamp, WebhookId};
 
 use crate::crypto::{self, Keyring, Place, TenantKey};
-use crate::database::{Args, Row};
+use crate::database::{Args, Row, storable};
 
 /// Columns of a webhook `w` with its tenant `t`, in the order in which [`WebhookRow::read`] reads them.
 macro_rules! columns {
@@ -38,20 +38,27 @@ impl WebhookRow {
     pub(super) fn read(row: &Row, keyring: &Keyring) -> Result<Self, StoreError> {
         let id: WebhookId = row.parse(0)?;
         let tenant_id: TenantId = row.parse(1)?;
-        let headers = match row.opt_bytes(6)? {
-            None => BTreeMap::new(),
-            // What was sealed with a key that is destroyed is gone.
-            Some(_) if crypto::is_destroyed(&row.bytes(20)?) => BTreeMap::new(),
-            Some(sealed) => {
-                let key = keyring.tenant(tenant_id, &row.bytes(20)?);
-                let plain = key.webhook(id).open(Place::WebhookHeaders, sealed)?;
-                serde_json::from_slice(&plain).map_err(unreadable)?
-            }
+        let salt = row.bytes(20)?;
+        // What was sealed with a key that is destroyed is gone.
+        let (url, headers) = if crypto::is_destroyed(&salt) {
+            (String::new(), BTreeMap::new())
+        } else {
+            let key = keyring.tenant(tenant_id, &salt);
+            let key = key.webhook(id);
+            let url = key.open_text(Place::WebhookUrl, row.str(2)?)?.into_owned();
+            let headers = match row.opt_bytes(6)? {
+                None => BTreeMap::new(),
+                Some(sealed) => {
+                    let plain = key.open(Place::WebhookHeaders, sealed)?;
+                    serde_json::from_slice(&plain).map_err(unreadable)?
+                }
+            };
+            (url, headers)
         };
         let webhook = Webhook {
             id,
             tenant_id,
-            url: row.text(2)?,
+            url,
             description: row.opt_text(3)?,
             filter: filter(row, 4)?,
             mode: row.name(5, mode_from_name)?,
@@ -111,9 +118,12 @@ pub(super) fn tenants_part(args: Args, webhook: &Webhook, key: &TenantKey) -> Re
         Some(key.webhook(webhook.id).seal(Place::WebhookHeaders, &plain)?)
     };
     let filter = serde_json::to_string(&webhook.filter).map_err(unreadable)?;
+    let url = key
+        .webhook(webhook.id)
+        .seal_text(Place::WebhookUrl, &storable(webhook.url.clone()))?;
     let args = args
         .text(webhook.id)
-        .text(&webhook.url)
+        .text(url)
         .opt_text(webhook.description.as_ref())
         .text(filter);
     let args = args

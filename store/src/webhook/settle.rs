@@ -14,6 +14,7 @@ use roost_domain::{Epoch, TenantId, Timestamp, WebhookId};
 
 use super::{attempt, row, write};
 use crate::database::{Column, Failure, Statement};
+use crate::tenant;
 use crate::writer::Transaction;
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::{Direct, Planned};
@@ -222,7 +223,7 @@ impl HookDraft {
         }
     }
 
-    pub(crate) async fn flush(self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+    pub(crate) async fn flush(mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
         let moved: Vec<_> = self.hooks.iter().filter(|(_, slot)| slot.moved).collect();
         if !moved.is_empty() {
             let mut rows = transaction.rows(&MOVE);
@@ -240,7 +241,12 @@ impl HookDraft {
         let at = transaction.now.unix_ms();
         let mut rows = transaction.rows(&SETTLE);
         let day = Day::of(transaction.now);
-        for ((webhook, seq), settled) in &self.settled {
+        let seals = transaction.keyring.seals_messages();
+        for ((webhook, seq), settled) in &mut self.settled {
+            if seals || attempt::is_secret(&settled.attempts) {
+                let key = tenant::key(transaction, settled.event.tenant_id).await?;
+                settled.attempts = attempt::seal(&settled.attempts, &key, *webhook, *seq, seals)?;
+            }
             let event = &settled.event;
             if settled.status == DeliveryStatus::Delivered {
                 transaction.tally.of(event.tenant_id, day).usage.deliveries += 1;

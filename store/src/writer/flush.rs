@@ -6,8 +6,9 @@ use roost_domain::usage::Day;
 
 use super::draft::{Change, Draft};
 use super::transaction::Transaction;
+use crate::crypto::Place;
 use crate::database::{Column, Failure, Statement};
-use crate::{event, instance, message};
+use crate::{event, instance, message, tenant};
 
 static INSERT_HISTORY: Statement = Statement::with_rows(
     "INSERT {lite:OR ROLLBACK }INTO instance_history (instance_id, number, tenant_id, state, reason, at) \
@@ -127,16 +128,23 @@ impl Draft {
         let mut bodies = transaction.rows(&message::UPDATE_BODY);
         let mut growth = transaction.rows(&message::BODY_GROWTH);
         let (mut inserted, mut stepped, mut rewritten) = (false, false, false);
+        let seals = transaction.keyring.seals_messages();
         for slot in self.messages.values() {
+            let writes = slot.change == Change::Insert || (slot.change == Change::Update && slot.body);
+            let key = match seals && writes {
+                false => None,
+                true => Some(tenant::key(transaction, slot.message.tenant_id).await?),
+            };
+            let key = key.as_deref();
             if slot.change == Change::Insert {
-                let bytes = message::insert_row(&mut inserts, &slot.message)?;
+                let bytes = message::insert_row(&mut inserts, &slot.message, key)?;
                 count(transaction, &slot.message, bytes);
                 inserted = true;
             } else if slot.change == Change::Update {
                 message::update_row(&mut steps, &slot.message)?;
                 stepped = true;
                 if slot.body {
-                    message::body_row(&mut bodies, &mut growth, &slot.message)?;
+                    message::body_row(&mut bodies, &mut growth, &slot.message, key)?;
                     rewritten = true;
                 }
             }
@@ -185,9 +193,14 @@ impl Draft {
         let mut rows = transaction.rows(&INSERT_REPLIES);
         let mut fresh = false;
         for ((tenant, key), slot) in self.replies.iter().filter(|(_, slot)| slot.fresh) {
+            let expires_at = slot.idempotency.expires_at;
+            let of = tenant::key(transaction, *tenant).await?;
+            let sealed = of
+                .replies(expires_at)
+                .seal_text(Place::Reply { key }, &slot.body)?;
             rows.id(tenant).text(key).bytes(&slot.idempotency.fingerprint);
-            rows.int(i64::from(slot.idempotency.status)).text(&slot.body);
-            rows.int(slot.idempotency.expires_at.unix_ms()).end();
+            rows.int(i64::from(slot.idempotency.status)).id(sealed);
+            rows.int(expires_at.unix_ms()).end();
             fresh = true;
         }
         if fresh {
@@ -204,13 +217,15 @@ impl Draft {
             return Err(StoreError::NotFound.into());
         }
         let mut rows = transaction.rows(&event::INSERT);
+        let day = Day::of(transaction.now);
+        let seals = transaction.keyring.seals_messages();
         for event in &self.events {
-            event::insert_row(&mut rows, event);
-            let day = Day::of(transaction.now);
-            transaction
-                .tally
-                .of(event.tenant_id, day)
-                .came(event.data.get().len());
+            let key = match seals || event::is_secret(event.kind.as_str()) {
+                false => None,
+                true => Some(tenant::key(transaction, event.tenant_id).await?),
+            };
+            let bytes = event::insert_row(&mut rows, event, key.as_deref())?;
+            transaction.tally.of(event.tenant_id, day).came(bytes);
         }
         transaction.execute_rows(&event::INSERT, rows).await?;
         let mut rows = transaction.rows(&UPDATE_LOGS);

@@ -1,13 +1,14 @@
 //! Reads of a group: one statement per kind, each holding its rows against other nodes until the
 //! commit.
 
-use roost_domain::Epoch;
 use roost_domain::store::Idempotency;
+use roost_domain::{Epoch, TenantId};
 
 use super::draft::{Change, Draft, InboundKey, InstanceSlot, LogSlot, Needs, ReplySlot};
 use super::transaction::Transaction;
+use crate::crypto::Place;
 use crate::database::{Column, Failure, Rows, Statement};
-use crate::{instance, message};
+use crate::{instance, message, tenant};
 
 /// The row is held so that its epoch cannot rise before the commit.
 static OWNERS: Statement = Statement::with_rows(
@@ -158,7 +159,7 @@ impl Draft {
         }
         let args = transaction.args().rows(rows);
         for row in transaction.fetch(&REPLIES, args).await? {
-            let key = (row.parse(0)?, row.text(1)?);
+            let key: (TenantId, String) = (row.parse(0)?, row.text(1)?);
             let idempotency = Idempotency {
                 key: key.1.clone(),
                 fingerprint: crate::reply::fingerprint(&row, 2)?,
@@ -168,14 +169,16 @@ impl Draft {
             if idempotency.expires_at <= self.now {
                 self.expired_replies.insert(key);
             } else {
-                self.replies.insert(
-                    key,
-                    ReplySlot {
-                        idempotency,
-                        body: row.text(4)?,
-                        fresh: false,
-                    },
-                );
+                let of = tenant::key(transaction, key.0).await?;
+                let body = of
+                    .replies(idempotency.expires_at)
+                    .open_text(Place::Reply { key: &key.1 }, row.str(4)?)?;
+                let slot = ReplySlot {
+                    body: body.into_owned(),
+                    idempotency,
+                    fresh: false,
+                };
+                self.replies.insert(key, slot);
             }
         }
         Ok(())
@@ -192,7 +195,8 @@ impl Draft {
         let rows = whatsapp_ids(transaction.rows(&message::BY_WHATSAPP_IDS), &needs.messages);
         let args = transaction.args().rows(rows);
         for row in transaction.fetch(&message::BY_WHATSAPP_IDS, args).await? {
-            self.loaded_message(message::from_row(&row)?);
+            let message = message::read(transaction, &row).await?;
+            self.loaded_message(message);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod messages;
 mod model;
 mod open;
 mod retention;
+mod rotation;
 mod secrets;
 mod tenant_end;
 mod tenants;

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use roost_domain::store::Node;
-use roost_store::{MasterKey, MasterKeyError, OpenError, StoreConfig, migrate};
+use roost_store::{MasterKey, MasterKeyError, MasterKeys, OpenError, StoreConfig, migrate};
 
 use crate::fixture::{Fixture, master_key};
 
@@ -79,13 +79,13 @@ fn a_master_key_file_is_made_once_and_kept_private() {
     let f = runtime.block_on(Fixture::sqlite());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys/master.key");
-    MasterKey::load_or_create(&path, &*f.entropy).unwrap();
+    MasterKeys::create(&path, &*f.entropy).unwrap();
     assert_eq!(
         std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
     let text = std::fs::read_to_string(&path).unwrap();
-    MasterKey::load_or_create(&path, &*f.entropy).unwrap();
+    MasterKeys::create(&path, &*f.entropy).unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     assert_eq!(
         std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
@@ -93,7 +93,7 @@ fn a_master_key_file_is_made_once_and_kept_private() {
         "no draft is left behind"
     );
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let refused = MasterKey::load_or_create(&path, &*f.entropy);
+    let refused = MasterKeys::load(&path);
     assert!(matches!(refused, Err(MasterKeyError::Mode { mode: 0o640, .. })));
     drop(runtime);
 }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use roost_domain::instance::InstancePatch;
 use roost_domain::store::{Collection, Instances, LinkState, StateOp, StoreError};
-use roost_store::{MasterKey, OpenError};
+use roost_store::{KeySource, MasterKey, MasterKeys, OpenError};
 
 use crate::fixture::Fixture;
 
@@ -70,9 +70,10 @@ async fn another_master_key_is_refused(mut f: Fixture) {
     let owner = f.owner().await;
     f.store.apply(owner, vec![put("k", "v")]).await.unwrap();
     f.store.close().await;
-    let right = std::mem::replace(&mut f.config.master_key, MasterKey::from_bytes([8; 32]));
+    let wrong = KeySource::Given(MasterKeys::one(MasterKey::from_bytes([8; 32])));
+    let right = std::mem::replace(&mut f.config.keys, wrong);
     assert!(matches!(f.open_again().await, Err(OpenError::WrongMasterKey)));
-    f.config.master_key = right;
+    f.config.keys = right;
     f.reopen().await;
     assert!(
         f.store

@@ -2,4 +2,5 @@
 
 pub mod actors;
 pub mod api_keys;
+pub mod master_key;
 pub mod tenants;

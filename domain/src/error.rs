@@ -63,6 +63,9 @@ codes! {
     /// The body is longer than the limit.
     PayloadTooLarge => "payload_too_large",
         "Send less; the detail names the limit.";
+    /// The body arrived too slowly; the request was not taken.
+    BodyTimeout => "body_timeout",
+        "Send the request again, with its body in one go.";
     /// The resource is in a state in which this cannot be done.
     WrongState => "wrong_state",
         "Read the resource, bring it into a state that fits, and call again.";
@@ -112,7 +115,8 @@ impl ErrorCode {
     pub fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::RateLimited
+            Self::BodyTimeout
+                | Self::RateLimited
                 | Self::Overloaded
                 | Self::Unavailable
                 | Self::Timeout

@@ -21,7 +21,6 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         }
     };
     let Config {
-        http,
         store,
         whatsapp,
         session,
@@ -31,55 +30,11 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         ..
     } = config;
     let second = Duration::from_secs(1);
-    need(
-        http.wait_max + 10 * second <= http.request_timeout,
-        "http.request_timeout",
-        "must exceed http.wait_max by at least 10s",
-    );
+    super::http::relations(config, &mut need);
     need(
         store.master_key.is_some() || store.previous_master_keys.is_empty(),
         "store.previous_master_keys",
         "belongs to store.master_key; a key file has its earlier keys in it",
-    );
-    need(
-        session.send_timeout < http.request_timeout,
-        "session.send_timeout",
-        "must be shorter than http.request_timeout",
-    );
-    need(
-        session.query_timeout < http.request_timeout,
-        "session.query_timeout",
-        "must be shorter than http.request_timeout",
-    );
-    need(
-        session.control_timeout < http.request_timeout,
-        "session.control_timeout",
-        "must be shorter than http.request_timeout",
-    );
-    need(
-        http.connections_max >= 1 && http.requests_max >= 1,
-        "http.requests_max",
-        "this and http.connections_max must be at least 1",
-    );
-    need(
-        http.body_bytes_max >= 1024,
-        "http.body_bytes_max",
-        "must be at least 1KiB",
-    );
-    need(
-        http.header_bytes_max >= 8192,
-        "http.header_bytes_max",
-        "must be at least 8KiB",
-    );
-    need(
-        http.stream_keep_alive >= second,
-        "http.stream_keep_alive",
-        "must be at least 1s",
-    );
-    need(
-        http.stream_stall_timeout >= second,
-        "http.stream_stall_timeout",
-        "must be at least 1s",
     );
     need(
         store

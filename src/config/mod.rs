@@ -5,6 +5,7 @@
 
 mod buckets;
 mod check;
+mod http;
 mod keys;
 mod layer;
 mod section;
@@ -21,11 +22,12 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 pub use buckets::Buckets;
+pub use http::{ClientAddressHeader, Cors, Http, Origin};
 pub use keys::Keys;
 pub use layer::{ConfigError, Setting};
 pub use section::{
-    Backoff, ClientAddressHeader, ClientVersion, Data, Events, Http, Log, LogFormat, Sandbox, Session,
-    StartGate, Stop, Store, Synchronous, Whatsapp,
+    Backoff, ClientVersion, Data, Events, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
+    Synchronous, Whatsapp,
 };
 pub use webhook_client::{Ports, WebhookClient};
 pub use webhooks::Webhooks;

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::value::{Secret, SecretUrl, duration, networks, optional, size};
+use super::value::{Secret, SecretUrl, duration, optional, size};
 
 /// `[data]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,61 +16,6 @@ use super::value::{Secret, SecretUrl, duration, networks, optional, size};
 pub struct Data {
     /// Folder of everything on disk.
     pub dir: PathBuf,
-}
-
-/// `[http]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Http {
-    /// Address of the API.
-    pub listen: SocketAddr,
-    /// Networks of the proxies that are believed about the address of a client.
-    #[serde(with = "networks")]
-    pub trusted_proxies: Vec<IpNet>,
-    /// The header in which they tell it.
-    pub client_address_header: ClientAddressHeader,
-    /// Open connections.
-    pub connections_max: usize,
-    /// Requests being worked on.
-    pub requests_max: usize,
-    /// Time for the head of a request.
-    #[serde(with = "duration")]
-    pub header_timeout: Duration,
-    /// Largest head of a request.
-    #[serde(with = "size")]
-    pub header_bytes_max: usize,
-    /// Largest body of a request.
-    #[serde(with = "size")]
-    pub body_bytes_max: usize,
-    /// Time for a request in all.
-    #[serde(with = "duration")]
-    pub request_timeout: Duration,
-    /// Longest wait that a client may ask for.
-    #[serde(with = "duration")]
-    pub wait_max: Duration,
-    /// How long answers to idempotent requests are kept.
-    #[serde(with = "duration")]
-    pub idempotency_ttl: Duration,
-    /// Open streams of one tenant.
-    pub streams_per_tenant_max: usize,
-    /// How often a quiet stream says that it is alive.
-    #[serde(with = "duration")]
-    pub stream_keep_alive: Duration,
-    /// How long a stream may go unread.
-    #[serde(with = "duration")]
-    pub stream_stall_timeout: Duration,
-    /// Whether `/openapi.json` and `/docs` are served.
-    pub docs: bool,
-}
-
-/// The header in which a proxy tells the address of its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ClientAddressHeader {
-    /// `X-Forwarded-For`
-    XForwardedFor,
-    /// `Forwarded`, RFC 7239.
-    Forwarded,
 }
 
 /// When SQLite counts a commit as durable.

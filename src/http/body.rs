@@ -1,17 +1,24 @@
 //! Request bodies: JSON of a known shape, at most so long, every fault with its pointer.
 
+use std::pin::pin;
+use std::task::Poll;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use roost_domain::ErrorCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use super::idempotency::Repeatable;
+use super::place::Place;
 use super::problem::{Answer, Problem};
+use super::server::TooSlow;
 use super::state::Http;
+use super::strict::Strict;
 
 /// The body of a call that says nothing but its path. `{}` and an empty body are the same.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,7 +41,7 @@ impl<T: DeserializeOwned> FromRequest<Http> for Body<T> {
 
     async fn from_request(request: Request, http: &Http) -> Answer<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read(body, http.config().body_bytes_max).await?;
+        let bytes = read(&parts, body, http.config().body_bytes_max).await?;
         check_media_type(&parts.headers, &bytes)?;
         parse(&bytes).map(Self)
     }
@@ -46,7 +53,7 @@ impl<T: DeserializeOwned> FromRequest<Http> for Command<T> {
     async fn from_request(request: Request, http: &Http) -> Answer<Self> {
         let (parts, body) = request.into_parts();
         let key = Repeatable::key(&parts.headers)?;
-        let bytes = read(body, http.config().body_bytes_max).await?;
+        let bytes = read(&parts, body, http.config().body_bytes_max).await?;
         check_media_type(&parts.headers, &bytes)?;
         let repeatable = key.map(|key| Repeatable::new(key, &parts.method, parts.uri.path(), &bytes));
         Ok(Self {
@@ -56,17 +63,28 @@ impl<T: DeserializeOwned> FromRequest<Http> for Command<T> {
     }
 }
 
-async fn read(body: axum::body::Body, bytes_max: usize) -> Answer<Bytes> {
-    match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
-            ErrorCode::PayloadTooLarge,
-            format!("the body may have at most {bytes_max} bytes"),
-        )),
-        Err(error) => {
-            Err(Problem::new(ErrorCode::InvalidBody, "the body broke off").because(error.to_string()))
+async fn read(parts: &Parts, body: axum::body::Body, bytes_max: usize) -> Answer<Bytes> {
+    let mut arriving = pin!(Limited::new(body, bytes_max).collect());
+    let arrived = match (futures::poll!(arriving.as_mut()), parts.extensions.get::<Place>()) {
+        // Most bodies come together with their head.
+        (Poll::Ready(arrived), _) => arrived,
+        (Poll::Pending, Some(place)) => place.while_waiting(arriving).await?,
+        (Poll::Pending, None) => arriving.await,
+    };
+    arrived.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let detail = format!("the body may have at most {bytes_max} bytes");
+            Problem::new(ErrorCode::PayloadTooLarge, detail)
+        } else if is_too_slow(error.as_ref()) {
+            Problem::new(ErrorCode::BodyTimeout, "the body arrived too slowly")
+        } else {
+            Problem::new(ErrorCode::InvalidBody, "the body broke off").because(error.to_string())
         }
-    }
+    })
+}
+
+fn is_too_slow(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<TooSlow>())
 }
 
 fn check_media_type(headers: &HeaderMap, body: &[u8]) -> Answer<()> {
@@ -106,8 +124,13 @@ fn check_media_type(headers: &HeaderMap, body: &[u8]) -> Answer<()> {
 /// Reads JSON; an empty body is an empty object.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // Enums with a tag would take an array too, and nothing can hand them what is strict.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let detail = "invalid type: sequence, expected an object";
+        return Err(Problem::new(ErrorCode::InvalidBody, detail).at("", "invalid"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|error| {
         let pointer = pointer(error.path(), error.inner());
         fault(error.inner(), &pointer)
     })?;
@@ -205,6 +228,8 @@ mod tests {
                 "/inner/1/size",
             ),
             ("{\"name\":\"x\",\"inner\":[{}]}", "/inner/0/size"),
+            ("[\"x\", null]", ""),
+            ("{\"name\":\"x\",\"inner\":[[1]]}", "/inner/0"),
             (
                 "{\"name\":\"x\",\"inner\":[{\"size\":1,\"a/b\":2}]}",
                 "/inner/0/a~1b",

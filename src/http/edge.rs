@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use roost_domain::ErrorCode;
 
+use super::place::Place;
 use super::problem::{Pending, Problem};
 use super::request_id::{self, RequestId};
 use super::state::Http;
@@ -40,19 +41,16 @@ pub async fn edge(State(http): State<Http>, request: Request, next: Next) -> Res
     response
 }
 
-async fn answer(http: &Http, request: Request, next: Next, route: &str) -> Response {
+async fn answer(http: &Http, mut request: Request, next: Next, route: &str) -> Response {
     // Probes have to be answered most of all when there is no room.
-    let _permit = if matches!(route, "/healthz" | "/readyz" | "/metrics") {
-        None
-    } else {
-        match http.requests().try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                return Problem::new(ErrorCode::Overloaded, "too many requests are being worked on")
-                    .into_response();
-            }
-        }
-    };
+    if !matches!(route, "/healthz" | "/readyz" | "/metrics") {
+        match http.places().take() {
+            Ok(place) => request.extensions_mut().insert(place),
+            Err(problem) => return problem.into_response(),
+        };
+    }
+    // The request keeps a clone only as long as its handler needs it.
+    let _place = request.extensions().get::<Place>().cloned();
     let call = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(http.config().request_timeout, call).await {
         Ok(Ok(response)) => response,

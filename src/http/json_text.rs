@@ -1,13 +1,18 @@
 //! JSON that a client sends and Roost passes on as it is: what reads it later must not stumble.
 //!
-//! The raw text that serde keeps may nest without end, hold halves of surrogate pairs and break
-//! lines. All three would only hurt those who read the log: parsers of receivers, and event streams,
-//! where a line break ends the event.
+//! The raw text that serde keeps may nest without end, hold halves of surrogate pairs, name a field
+//! twice and break lines. All of it would only hurt those who read the log: parsers of receivers, of
+//! which one takes the first of two fields and another the last, and event streams, where a line break
+//! ends the event.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+/// Characters of a field's name that are shown.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// The same value on one line, when every reader can read it. The error is for humans.
 pub fn compact(raw: &RawValue) -> Result<Box<RawValue>, String> {
@@ -81,7 +86,14 @@ impl<'de> Visitor<'de> for Readable {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Self, Self>()?.is_some() {}
+        let mut names = HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            map.next_value::<Self>()?;
+            if let Some(twice) = names.replace(name) {
+                let shown: String = twice.chars().take(SHOWN_CHARS_MAX).collect();
+                return Err(A::Error::custom(format_args!("the field {shown:?} comes twice")));
+            }
+        }
         Ok(self)
     }
 }
@@ -116,6 +128,8 @@ mod tests {
             r#"{"a":"\ud800"}"#,
             r#"{"\udc00":1}"#,
             "[1e999]",
+            r#"{"a":1,"b":2,"a":1}"#,
+            r#"[{"a":{"b":1,"\u0062":2}}]"#,
         ] {
             assert!(compact(&raw(text)).is_err(), "{text:.40}");
         }

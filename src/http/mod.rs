@@ -7,7 +7,9 @@
 mod accept;
 mod auth;
 mod body;
+mod browser;
 pub mod client_address;
+mod compression;
 mod cursor;
 mod edge;
 mod fault;
@@ -18,16 +20,19 @@ pub mod metrics;
 pub mod openapi;
 mod page;
 mod params;
+mod place;
 pub mod problem;
 mod qr_image;
 mod request_id;
 pub mod server;
 mod state;
 mod stream;
+mod strict;
 mod v1;
 
 use axum::Router;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use roost_domain::ErrorCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -38,12 +43,22 @@ use problem::Problem;
 
 /// Every route, with the edge around it.
 pub fn router(http: Http) -> Router {
-    Router::from(node_routes())
+    let router = Router::from(node_routes())
         .nest("/v1", v1_with_callers(&http))
         .merge(openapi::serve_routes(&http))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
-        .layer(axum::middleware::from_fn_with_state(http.clone(), edge::edge))
+        .layer(axum::middleware::from_fn_with_state(http.clone(), edge::edge));
+    let router = match compression::layer(http.config()) {
+        Some(compression) => router.layer(compression),
+        None => router,
+    };
+    let router = match browser::cors(&http.config().cors) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
+        .layer(axum::middleware::from_fn(browser::protect))
         .with_state(http)
 }
 
@@ -70,9 +85,14 @@ async fn no_such_route(uri: Uri) -> Problem {
     Problem::new(ErrorCode::NotFound, format!("there is no route {shown}"))
 }
 
-async fn no_such_method(method: Method) -> Problem {
+/// `Allow` is added by the router.
+async fn no_such_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     Problem::new(
         ErrorCode::MethodNotAllowed,
         format!("{method} is not possible here; see Allow"),
     )
+    .into_response()
 }

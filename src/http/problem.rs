@@ -95,6 +95,7 @@ fn shape(code: ErrorCode) -> (StatusCode, &'static str) {
             "The body must be application/json",
         ),
         ErrorCode::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too long"),
+        ErrorCode::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "The body arrived too slowly"),
         ErrorCode::WrongState => (StatusCode::CONFLICT, "Not possible in this state"),
         ErrorCode::NotConnected => (StatusCode::CONFLICT, "The instance is not connected"),
         ErrorCode::UnsupportedRecipient => (

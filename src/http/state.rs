@@ -15,11 +15,11 @@ use roost_actors::{Runtime, Streams};
 use roost_domain::store::{Idempotency, Stamp, Store};
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, ErrorCode};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::idempotency::{InProgress, Repeatable};
+use super::place::Places;
 use super::problem::{Answer, Problem};
 use super::stream::StreamSlots;
 use crate::access::Access;
@@ -35,7 +35,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: PrometheusHandle,
-    requests: Semaphore,
+    places: Places,
     gateway: OnceLock<Gateway>,
     draining: AtomicBool,
     closing: CancellationToken,
@@ -78,7 +78,7 @@ impl Http {
         metrics: PrometheusHandle,
     ) -> Self {
         Self(Arc::new(Inner {
-            requests: Semaphore::new(config.requests_max),
+            places: Places::new(config.requests_max, config.uploads_max),
             config,
             webhooks,
             clock,
@@ -159,9 +159,9 @@ impl Http {
         &self.0.webhooks
     }
 
-    /// Permits for requests at work.
-    pub fn requests(&self) -> &Semaphore {
-        &self.0.requests
+    /// Places for requests at work.
+    pub fn places(&self) -> &Places {
+        &self.0.places
     }
 
     /// Wall clock.

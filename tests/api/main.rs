@@ -6,9 +6,13 @@
 
 mod bad_input;
 mod bound_key;
+mod browser;
+mod connection;
 mod delivery;
 mod event;
+mod flood;
 mod health;
+mod hostile;
 mod idempotency;
 mod instance;
 mod isolation;
@@ -16,6 +20,7 @@ mod key;
 mod message;
 mod operator;
 mod publish;
+mod raw;
 mod receiver;
 mod restart;
 mod revocation;

@@ -328,6 +328,12 @@ impl Client {
         }
     }
 
+    /// The same for an answer that need not be text.
+    pub async fn send_for_bytes(request: reqwest::RequestBuilder) -> (HeaderMap, Vec<u8>) {
+        let reply = request.send().await.unwrap();
+        (reply.headers().clone(), reply.bytes().await.unwrap().to_vec())
+    }
+
     pub async fn get(&self, path: &str) -> Reply {
         Self::send(self.request(Method::GET, path)).await
     }

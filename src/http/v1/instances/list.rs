@@ -26,7 +26,7 @@ pub async fn list(
     State(http): State<Http>,
     mut params: Params,
 ) -> Answer<Json<PageBody<Instance>>> {
-    let scope = Scope::of(&["instances"]);
+    let scope = Scope::of(&["instances", &tenant.to_string()]);
     let page = params.page(&scope)?;
     params.finish()?;
     let among = caller.instances();

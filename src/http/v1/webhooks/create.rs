@@ -2,7 +2,6 @@
 
 use crate::http::openapi::param::Repeatable;
 use roost_domain::ErrorCode;
-use std::collections::BTreeMap;
 
 use crate::http::openapi::param::{AddressText, ExtraHeaders};
 use axum::extract::State;
@@ -15,6 +14,7 @@ use roost_domain::webhook::{ApiVersion, CreatedWebhook, DeliveryMode, EventPatte
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::header::Headers;
 use super::{secret_text, spec};
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
@@ -55,7 +55,7 @@ pub struct Create {
     mode: Option<String>,
     /// Further headers of each POST, at most 20.
     #[schema(value_type = Option<ExtraHeaders>)]
-    headers: Option<BTreeMap<String, String>>,
+    headers: Option<Headers>,
     /// POSTs at most at the same time; in mode `ordered` also chats.
     #[schema(minimum = 1)]
     max_concurrency: Option<u16>,
@@ -134,7 +134,7 @@ impl Create {
             chats: spec::chats(&mut faults, &self.chats.unwrap_or_default()),
         };
         let mode = self.mode.and_then(|text| spec::mode(&mut faults, &text));
-        let headers = spec::headers(&mut faults, self.headers.unwrap_or_default());
+        let headers = spec::headers(&mut faults, self.headers.unwrap_or_default().0);
         if let Some(number) = self.max_concurrency {
             spec::max_concurrency(&mut faults, concurrency_max, number);
         }

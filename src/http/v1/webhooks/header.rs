@@ -1,5 +1,41 @@
 //! Which headers a tenant may add to the POSTs of its webhook.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+
+/// Headers as a body has them: a name that comes twice is refused, rather than one of the two taken.
+#[derive(Debug, Default)]
+pub struct Headers(pub BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of names and texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut headers = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry()? {
+                    if headers.insert(name, value).is_some() {
+                        return Err(A::Error::custom("a header is given more than once"));
+                    }
+                }
+                Ok(Headers(headers))
+            }
+        }
+
+        deserializer.deserialize_map(Names)
+    }
+}
+
 /// Headers of one webhook.
 pub(super) const COUNT_MAX: usize = 20;
 const NAME_BYTES_MAX: usize = 64;

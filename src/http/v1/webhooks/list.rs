@@ -26,7 +26,7 @@ pub async fn list(
     State(http): State<Http>,
     mut params: Params,
 ) -> Answer<Json<PageBody<Webhook>>> {
-    let scope = Scope::of(&["webhooks"]);
+    let scope = Scope::of(&["webhooks", &tenant.to_string()]);
     let page = params.page(&scope)?;
     params.finish()?;
     let page = http.gateway()?.webhooks.list(tenant, page).await?;

@@ -1,7 +1,5 @@
 //! `PATCH /v1/webhooks/{id}`
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use roost_domain::InstanceId;
@@ -11,6 +9,7 @@ use roost_domain::webhook::{ApiVersion, DeliveryMode, EventPattern, Webhook};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::header::Headers;
 use super::{WebhookBody, spec};
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
@@ -57,7 +56,7 @@ pub struct Patch {
     /// Further headers of each POST, at most 20.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ExtraHeaders>)]
-    headers: Option<Option<BTreeMap<String, String>>>,
+    headers: Option<Option<Headers>>,
     /// POSTs at most at the same time; in mode `ordered` also chats.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = u16, required = false, minimum = 1)]
@@ -134,7 +133,7 @@ impl Patch {
             .and_then(|text| spec::mode(&mut faults, &text));
         let headers = self
             .headers
-            .map(|headers| spec::headers(&mut faults, headers.unwrap_or_default()));
+            .map(|headers| spec::headers(&mut faults, headers.unwrap_or_default().0));
         let max_concurrency = faults.set("/max_concurrency", self.max_concurrency);
         if let Some(number) = max_concurrency {
             spec::max_concurrency(&mut faults, concurrency_max, number);

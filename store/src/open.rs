@@ -102,8 +102,8 @@ pub enum OpenError {
     /// The database refuses its writer.
     #[error("the database could not be opened for writing")]
     Writer(#[source] StoreError),
-    /// The system gives no thread for the writer.
-    #[error("the writer's thread could not be started")]
+    /// The system gives no thread for the writer or for a reader.
+    #[error("a thread of the database could not be started")]
     Thread(#[source] std::io::Error),
 }
 
@@ -141,7 +141,7 @@ impl SqlStore {
         let connection = WriteConnection::open(&address)
             .await
             .map_err(|failure| OpenError::Writer(failure.into_store_error()))?;
-        let reader = Arc::new(Reader::new(&address, &config));
+        let reader = Arc::new(Reader::new(&address, &config).map_err(OpenError::Thread)?);
         let parts = Parts {
             address,
             connection,

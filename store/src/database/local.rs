@@ -1,4 +1,4 @@
-//! SQLite on the calling thread: the writer's, which has one of its own.
+//! SQLite on the calling thread: the writer's and the readers', which have threads of their own.
 //!
 //! `sqlx` runs SQLite on a thread beside its caller and hands over every statement, every row and every
 //! end. For the handful of short statements of a commit that costs more than the statements do.
@@ -7,6 +7,10 @@ use rusqlite::types::{ToSqlOutput, Value as Stored};
 use rusqlite::{CachedStatement, OpenFlags};
 
 use super::{Args, Dialect, Row, STATEMENTS_MAX, SqliteFile, Statement, Value};
+
+/// SQLite's page cache of a connection for reading, in its own notation: 2 MiB. What is read is seldom
+/// read again through the same connection, and the system keeps the file's pages anyway.
+const READING_CACHE: &str = "-2048";
 
 /// A connection whose calls block.
 pub(crate) struct Local {
@@ -22,6 +26,17 @@ impl Local {
         for (name, value) in &file.pragmas {
             connection.pragma_update(None, name, value)?;
         }
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(Self { connection })
+    }
+
+    /// Opens a database that is there, for reading alone.
+    pub(super) fn open_for_reading(file: &SqliteFile) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(&file.path, flags)?;
+        connection.busy_timeout(file.busy_timeout)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.pragma_update(None, "cache_size", READING_CACHE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         Ok(Self { connection })
     }

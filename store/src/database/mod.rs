@@ -4,6 +4,7 @@
 //! statements work on many rows at a time: a [`Rows`] argument is a table of values that becomes one
 //! JSON parameter on SQLite and one array per column on PostgreSQL.
 
+mod crew;
 mod failure;
 mod local;
 mod reader;

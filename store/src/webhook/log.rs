@@ -99,7 +99,7 @@ impl SqlStore {
     /// `key` from a place on.
     pub(super) async fn first_from(
         &self,
-        probe: &Statement,
+        probe: &'static Statement,
         key: &impl ToString,
         time: Timestamp,
         mut low: i64,

@@ -72,7 +72,9 @@ pub enum Scenario {
     Sandbox(SandboxArgs),
     /// Events through POST /v1/events until they are at the receivers of webhooks.
     Webhooks(WebhooksArgs),
-    /// Everything but `sandbox` and `webhooks`, each with its own flags' defaults.
+    /// Reads through the API as fast as answers come, and what each costs the gateway.
+    Api(ApiArgs),
+    /// Everything but `sandbox`, `webhooks` and `api`, each with its own flags' defaults.
     All(AllArgs),
 }
 
@@ -272,6 +274,22 @@ pub struct WebhooksArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct ApiArgs {
+    /// Where the gateway keeps its data; everything given is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
+    pub database: Vec<Database>,
+    /// Connections, each with one call under way.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub connections: u16,
+    /// How long each kind of read is measured.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// Messages that are there to be read.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub messages: u32,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct AllArgs {
     /// Instances of the scenarios idle and restart.
     #[arg(long, default_value_t = 1_000, value_parser = instances())]
@@ -325,6 +343,7 @@ impl Defaults for SendArgs {}
 impl Defaults for ReceiveArgs {}
 impl Defaults for SandboxArgs {}
 impl Defaults for WebhooksArgs {}
+impl Defaults for ApiArgs {}
 
 #[cfg(test)]
 mod tests {
@@ -348,6 +367,7 @@ mod tests {
         assert_eq!(ReceiveArgs::defaults().window, 512);
         assert_eq!(SandboxArgs::defaults().devices, 10_000);
         assert_eq!(WebhooksArgs::defaults().backlog, 1_000_000);
+        assert_eq!(ApiArgs::defaults().connections, 64);
     }
 
     #[test]

@@ -87,6 +87,16 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The same without a credential.
+    pub fn without_key(&self) -> Self {
+        Self {
+            authorization: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// One keep-alive connection; it is opened when needed.
 #[derive(Debug)]
 pub struct Connection {

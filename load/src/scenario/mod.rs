@@ -1,5 +1,6 @@
 //! The scenarios. Each takes running processes and returns one [`Section`] of the report.
 
+pub mod api;
 pub mod idle;
 pub mod receive;
 pub mod restart;
@@ -45,6 +46,11 @@ pub async fn run(setup: &Setup, scenario: Scenario, each: &mut impl FnMut(Sectio
         Scenario::Webhooks(webhooks) => {
             for &database in &webhooks.database {
                 webhooks::measure(setup, &webhooks, database, each).await?;
+            }
+        }
+        Scenario::Api(args) => {
+            for &database in &args.database {
+                each(api::measure(setup, &args, database).await?);
             }
         }
         Scenario::All(all) => run_all(setup, &all, each).await?,

@@ -11,8 +11,8 @@ sandbox:
 test:
     cargo test --workspace --features sandbox
 
-# What was written elsewhere: a client against the sandbox, libraries against webhooks. Needs Node 20 or
-# later, and Python 3 with venv.
+# What was written elsewhere: a client against the sandbox, libraries against webhooks, tools that test the
+# API by its description. Needs Node 20 or later, and Python 3 with venv.
 interop:
     npm ci --prefix tests/interop
     python3 -m venv tests/interop/.venv

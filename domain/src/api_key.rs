@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-use utoipa::openapi::schema::ArrayBuilder;
+use utoipa::openapi::schema::{ArrayBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
-use crate::schema::{self, schema};
+use crate::schema;
 use crate::tenant::Tenant;
 use crate::{ApiKeyId, InstanceId, TenantId, Timestamp};
 
@@ -162,19 +163,28 @@ impl Scopes {
     }
 }
 
-schema!(
-    Scopes,
-    ArrayBuilder::new()
-        .description(Some(
-            "What a key may do; `*` is everything, what later releases add too."
-        ))
-        .items(schema::any_of([
-            Scope::schema(),
-            schema::text("Every scope.", r"^\*$", "*"),
-        ]))
-        .examples([serde_json::json!(["messages:send", "events:read"])])
-        .into()
-);
+impl PartialSchema for Scopes {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new()
+            .description(Some(
+                "What a key may do; `*` is everything, what later releases add too.",
+            ))
+            .items(schema::any_of([
+                Ref::from_schema_name(Scope::name()).into(),
+                schema::text("Every scope.", r"^\*$", "*"),
+            ]))
+            .min_items(Some(1))
+            .max_items(Some(Scope::ALL.len() + 1))
+            .examples([serde_json::json!(["messages:send", "events:read"])])
+            .into()
+    }
+}
+
+impl ToSchema for Scopes {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Scope::name().into_owned(), Scope::schema()));
+    }
+}
 
 /// A credential as it is kept: its secrets are rows of their own, see [`KeySecret`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

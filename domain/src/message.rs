@@ -151,7 +151,7 @@ pub struct Quoted {
     pub message_id: Option<MessageId>,
     /// Its id on WhatsApp.
     pub whatsapp_id: String,
-    /// Who wrote it; `None` when the instance itself did.
+    /// Who wrote it; null when the instance itself did.
     pub sender: Option<Address>,
     /// Its text, when it had one.
     pub text: Option<String>,

@@ -1,5 +1,8 @@
 //! What a test works with: a gateway, a sandbox with phones, clients, and waiting for facts.
 
+#[path = "contract.rs"]
+pub mod contract;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -318,13 +321,31 @@ impl Client {
         }
     }
 
+    /// Sends a request, and holds what comes back against the API's description.
     pub async fn send(request: reqwest::RequestBuilder) -> Reply {
-        let reply = request.send().await.unwrap();
+        let (client, request) = request.build_split();
+        let request = request.unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let sent = request
+            .body()
+            .and_then(reqwest::Body::as_bytes)
+            .map(<[u8]>::to_vec);
+        let reply = client.execute(request).await.unwrap();
         let (status, headers) = (reply.status(), reply.headers().clone());
+        // Pictures are not text; their types are told by the headers.
+        let text = String::from_utf8_lossy(&reply.bytes().await.unwrap()).into_owned();
+        contract::check(&contract::Exchange {
+            method: &method,
+            path: &path,
+            sent: sent.as_deref(),
+            status,
+            headers: &headers,
+            text: &text,
+        });
         Reply {
             status,
             headers,
-            text: reply.text().await.unwrap(),
+            text,
         }
     }
 

@@ -1,5 +1,5 @@
 //! What was written elsewhere: Baileys against the sandbox and against instances of Roost, and the public
-//! libraries of Standard Webhooks against what Roost posts.
+//! libraries of Standard Webhooks against what Roost posts; and tools that test the API by its description.
 //!
 //! Each Baileys is a Node process (`client/main.js`) that does what it is told. What came of it is judged
 //! by Roost's API and by the sandbox, which verifies every signature itself: this client's own checks of
@@ -12,6 +12,7 @@ mod account;
 mod amend;
 mod baileys;
 mod chat;
+mod contract;
 mod device;
 mod fault;
 mod ground;

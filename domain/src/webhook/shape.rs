@@ -27,7 +27,7 @@ struct WebhookData<'a> {
 struct ShownWebhook<'a> {
     id: WebhookId,
     /// Where events are posted.
-    #[schema(format = "uri", example = "https://example.org/hook")]
+    #[schema(format = "uri", example = "https://hooks.example/roost")]
     url: &'a str,
     /// What the tenant says of it.
     description: Option<&'a str>,
@@ -222,7 +222,7 @@ mod tests {
         let webhook = Webhook {
             id: WebhookId::from_parts(1, 1),
             tenant_id: TenantId::from_parts(1, 1),
-            url: "https://example.org/hook".into(),
+            url: "https://hooks.example/roost".into(),
             description: None,
             filter: WebhookFilter {
                 events: vec!["message.*".parse().unwrap()],

@@ -230,6 +230,12 @@ fn security_schemes() -> Value {
             "scheme": "bearer",
             "description": "A key of whoever runs the nodes: `Authorization: Bearer rst_…`. It reaches `/v1/operator` and nothing else.",
         },
+        "stream_token": {
+            "type": "apiKey",
+            "in": "query",
+            "name": "token",
+            "description": "A token that opens event streams for a short time, where a browser cannot set a header: see `POST /v1/stream-tokens`.",
+        },
     })
 }
 

@@ -38,8 +38,8 @@ pub fn document(http: &config::Http, webhooks: &config::Webhooks) -> Value {
     // Structs with text keys: JSON can always write them.
     let mut document = serde_json::to_value(written()).unwrap_or_default();
     document["info"] = info();
-    document["tags"] = tags();
     complete::complete(&mut document);
+    document["tags"] = tags(&document);
     bounds::apply(&mut document, http, webhooks);
     sorted(document)
 }
@@ -81,7 +81,8 @@ fn info() -> Value {
     })
 }
 
-fn tags() -> Value {
+/// Those that an operation has.
+fn tags(document: &Value) -> Value {
     let tags = [
         (
             "instances",
@@ -91,11 +92,25 @@ fn tags() -> Value {
         ("events", "The tenant's log: everything that happens, in order."),
         ("webhooks", "Endpoints of the tenant to which events are posted."),
         ("deliveries", "One event for one webhook."),
+        ("api-keys", "Keys of the tenant: who may do what."),
+        (
+            "stream-tokens",
+            "Short-lived tokens for event streams in browsers.",
+        ),
+        ("audit-events", "Who did what, from where, and what came of it."),
+        ("usage", "How much the tenant has used, by day."),
         ("operator", "For whoever runs the nodes; needs an operator's key."),
         ("node", "How this node does. Needs no key."),
     ];
-    tags.map(|(name, description)| json!({"name": name, "description": description}))
-        .into()
+    let used = |name: &str| {
+        let items = document["paths"].as_object().into_iter().flatten();
+        let mut operations = items.flat_map(|(_, item)| item.as_object().into_iter().flatten());
+        operations.any(|(_, operation)| operation["tags"][0] == name)
+    };
+    tags.into_iter()
+        .filter(|(name, _)| used(name))
+        .map(|(name, description)| json!({"name": name, "description": description}))
+        .collect()
 }
 
 /// The same with the keys of every object in order, whatever the map behind it keeps.

@@ -57,9 +57,10 @@ struct Read {
 #[into_params(parameter_in = Header)]
 #[allow(dead_code, reason = "only described")]
 struct Resume {
-    /// Of a stream: the `seq` of the last event that was seen. It wins over `after`.
-    #[param(rename = "Last-Event-ID", minimum = 0)]
-    last_event_id: Option<i64>,
+    /// Of a stream: the `seq` of the last event that was seen; empty when there is none. It wins over
+    /// `after`.
+    #[param(rename = "Last-Event-ID", pattern = "^([0-9]{1,19})?$", example = "9")]
+    last_event_id: Option<String>,
 }
 
 /// Server-sent events: `id` is the `seq`, `event` the type, `data` the event.
@@ -96,9 +97,12 @@ pub async fn read(
         instances: params.list("instance_id", FILTER_MAX, str::parse::<InstanceId>),
     };
     let filter = caller.narrow(filter)?;
-    match accept::choose(&headers, &[SSE, JSON])? {
+    let media = accept::choose(&headers, &[SSE, JSON])?;
+    // A page has no use for it, and takes no nonsense either.
+    let seen = sse::last_event_id(&headers)?;
+    match media {
         JSON => page::page(&http, (tenant, &caller), filter, params).await,
-        _ => sse::sse(&http, (tenant, &caller), filter, &headers, params).await,
+        _ => sse::sse(&http, (tenant, &caller), filter, seen, params).await,
     }
 }
 

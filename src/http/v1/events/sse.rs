@@ -35,14 +35,14 @@ pub(super) async fn sse(
     http: &Http,
     (tenant, caller): (TenantId, &Caller),
     filter: EventFilter,
-    headers: &HeaderMap,
+    seen: Option<i64>,
     mut params: Params,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let after = params.number("after", 0..=i64::MAX);
     params.finish()?;
     // What the client saw last is newer than the URL it was opened with.
-    let place = match last_event_id(headers)? {
+    let place = match seen {
         Some(seen) => Some((seen, "/header/last-event-id")),
         None => after.map(|after| (after, "/query/after")),
     };
@@ -65,7 +65,8 @@ pub(super) async fn sse(
     Ok((headers, Body::from_stream(body)).into_response())
 }
 
-fn last_event_id(headers: &HeaderMap) -> Answer<Option<i64>> {
+/// The place that the client saw last.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Answer<Option<i64>> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };

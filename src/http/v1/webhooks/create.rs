@@ -30,7 +30,7 @@ use crate::http::v1::instances::exist;
 #[serde(deny_unknown_fields)]
 #[schema(
     as = CreateWebhook,
-    example = json!({"url": "https://example.org/hook", "events": ["message.*"]})
+    example = json!({"url": "https://hooks.example/roost", "events": ["message.*"]})
 )]
 pub struct Create {
     /// Where events are posted.
@@ -38,7 +38,7 @@ pub struct Create {
         min_length = 1,
         max_length = 2048,
         format = "uri",
-        example = "https://example.org/hook"
+        example = "https://hooks.example/roost"
     )]
     url: String,
     /// Which types of events it gets.

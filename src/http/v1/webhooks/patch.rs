@@ -34,7 +34,7 @@ pub struct Patch {
         min_length = 1,
         max_length = 2048,
         format = "uri",
-        example = "https://example.org/hook"
+        example = "https://hooks.example/roost"
     )]
     url: Option<Option<String>>,
     /// Which types of events it gets.

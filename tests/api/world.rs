@@ -173,7 +173,8 @@ impl World {
             ..Layers::default()
         });
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-        let opened = roost::app::open_store(&config.unwrap(), Arc::new(Nobody), clock, entropy);
+        let config = config.unwrap();
+        let opened = roost::app::open_store(&config, Arc::new(Nobody), clock, entropy);
         let store = opened.await.unwrap();
         act(&store).await;
         store.close().await;

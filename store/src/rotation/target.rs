@@ -353,7 +353,7 @@ pub(super) static TARGETS: [Target; 9] = [
 impl Target {
     /// The rows behind a place.
     pub(super) async fn page(
-        &self,
+        &'static self,
         reader: &Reader,
         keyring: &Keyring,
         after: &[Cell],

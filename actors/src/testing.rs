@@ -358,6 +358,7 @@ impl TestNode {
         let create = CreateInstance {
             name: "a number".into(),
             proxy: None,
+            instances_max: None,
         };
         match self
             .instances()

@@ -9,7 +9,7 @@ use roost_domain::instance::{
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::slot::Slot;
-use roost_domain::store::{Outcome, Stamp};
+use roost_domain::store::{Idempotency, Outcome, Stamp};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
@@ -69,10 +69,17 @@ impl Instances {
         check_name(&create.name)?;
         create.proxy.as_deref().map_or(Ok(()), check_proxy)?;
         let (node, now) = (self.node(), self.node().clock.now());
-        let max = node.settings.instances_per_tenant_max;
+        let max = create.instances_max.map_or(u64::MAX, u64::from);
+        let max = max.min(node.settings.instances_per_tenant_max);
         if node.store.instance_count(tenant).await? >= max {
+            // Making the last one again is no new one.
+            if let Some(Idempotency { key, fingerprint, .. }) = &stamp.idempotency
+                && let Some(replay) = node.store.reply(tenant, key, fingerprint).await?
+            {
+                return Ok(Outcome::Replayed(replay));
+            }
             return Err(CallError::LimitReached {
-                detail: format!("a tenant has at most {max} instances"),
+                detail: format!("the limit instances is reached: this tenant may have at most {max}"),
             });
         }
         let unix_ms = u64::try_from(now.unix_ms()).unwrap_or(0);

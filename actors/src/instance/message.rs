@@ -213,4 +213,6 @@ pub struct CreateInstance {
     pub name: String,
     /// Proxy through which it connects.
     pub proxy: Option<String>,
+    /// How many the tenant may have, where that is less than the node's own limit.
+    pub instances_max: Option<u32>,
 }

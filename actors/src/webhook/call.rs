@@ -32,6 +32,8 @@ pub struct CreateWebhook {
     pub legacy_signature: bool,
     /// The signing key, if the client brings its own: 24 to 64 bytes.
     pub secret: Option<Vec<u8>>,
+    /// How many the tenant may have, where that is less than the node's own limit.
+    pub webhooks_max: Option<u32>,
 }
 
 /// A tenant's own fact.

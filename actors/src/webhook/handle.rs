@@ -106,7 +106,8 @@ impl Webhooks {
             detail: format!("a webhook cannot be written as JSON: {error}"),
         })?;
         let idempotency = idempotency.map(|idempotency| (idempotency, kept));
-        let max = settings.per_tenant_max;
+        let max = create.webhooks_max.map_or(u64::MAX, u64::from);
+        let max = max.min(settings.per_tenant_max);
         let made = self
             .node()
             .store
@@ -120,7 +121,7 @@ impl Webhooks {
             }
             Ok(Outcome::Replayed(replay)) => Ok(Outcome::Replayed(replay)),
             Err(StoreError::Conflict(_)) => Err(CallError::LimitReached {
-                detail: format!("a tenant has at most {max} webhooks"),
+                detail: format!("the limit webhooks is reached: this tenant may have at most {max}"),
             }),
             Err(error) => Err(error.into()),
         }

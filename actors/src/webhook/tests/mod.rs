@@ -52,6 +52,7 @@ fn request(url: &str, mode: DeliveryMode) -> CreateWebhook {
         api_version: None,
         legacy_signature: false,
         secret: None,
+        webhooks_max: None,
     }
 }
 

@@ -120,6 +120,7 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must be longer than zero",
     );
     super::keys::relations(config, &mut need);
+    super::limits::relations(config, &mut need);
     need(
         stop.session_timeout <= stop.sessions_timeout,
         "stop.session_timeout",

@@ -1,7 +1,7 @@
 //! Layers of settings and how they are laid over each other.
 //!
-//! Every key stands in the embedded reference file, so a key that is not there is unknown. Each
-//! setting is tried alone on top of the reference: so all that is wrong is reported at once, each
+//! Every key stands in the embedded reference file, so a key that is not there is unknown; only plans
+//! may have names of their own, with the keys that the reference's plans have. Each setting is tried alone on top of the reference: so all that is wrong is reported at once, each
 //! with the place it came from.
 
 use std::fmt;
@@ -119,8 +119,23 @@ pub fn merge<T: DeserializeOwned>(reference: &Table, settings: Vec<Setting>) -> 
     })
 }
 
+/// Section whose subsections may have any name.
+const NAMED: &str = "plans.";
+
+/// Whether the reference has the key, or has it under another name of the same section.
+fn is_known(known: &[String], key: &str) -> bool {
+    let field = |key: &str| {
+        let (_, field) = key.strip_prefix(NAMED)?.split_once('.')?;
+        (!field.contains('.')).then(|| field.to_owned())
+    };
+    let wanted = field(key);
+    known
+        .iter()
+        .any(|other| other == key || (wanted.is_some() && field(other) == wanted))
+}
+
 fn check<T: DeserializeOwned>(reference: &Table, known: &[String], setting: &Setting) -> Result<(), String> {
-    if !known.contains(&setting.key) {
+    if !is_known(known, &setting.key) {
         return Err(unknown(known, &setting.key));
     }
     let mut alone = reference.clone();

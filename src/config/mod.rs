@@ -8,6 +8,7 @@ mod check;
 mod http;
 mod keys;
 mod layer;
+mod limits;
 mod section;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ pub use buckets::Buckets;
 pub use http::{ClientAddressHeader, Cors, Http, Origin};
 pub use keys::Keys;
 pub use layer::{ConfigError, Setting};
+pub use limits::{AddressCounts, Audit, Limit, Limits, Plan, Plans, Size, Usage};
 pub use section::{
     Backoff, ClientVersion, Data, Events, Log, LogFormat, Sandbox, Session, StartGate, Stop, Store,
     Synchronous, Whatsapp,
@@ -63,6 +65,14 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// What rate limits count in.
     pub buckets: Buckets,
+    /// What may happen how often.
+    pub limits: Limits,
+    /// Limits of tenants, by the name of the plan.
+    pub plans: Plans,
+    /// The audit log.
+    pub audit: Audit,
+    /// What is counted for bills.
+    pub usage: Usage,
     /// What happens on SIGTERM.
     pub stop: Stop,
     /// Logs.

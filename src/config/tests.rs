@@ -202,3 +202,65 @@ fn limits_of_webhooks_that_do_not_fit_are_refused() {
     let problems = problems(&layers);
     assert_eq!(problems.len(), 9, "{problems:#?}");
 }
+
+#[test]
+fn plans_ship_and_can_be_added_and_changed() {
+    let (_folder, mut layers) = with_file(
+        "[limits]\ndefault_plan = \"gold\"\n[plans.gold]\nstorage = \"2GiB\"\ninstances = 3\n\
+         [plans.pro]\nmessages_per_hour = \"unlimited\"",
+    );
+    layers.environment = vec![
+        ("ROOST__PLANS__BASIC__CALLS_PER_HOUR".into(), "7".into()),
+        (
+            "ROOST__PLANS__BASIC__MESSAGES_PER_HOUR".into(),
+            "unlimited".into(),
+        ),
+        ("ROOST__PLANS__TINY__CALLS_PER_HOUR".into(), "5".into()),
+    ];
+    let plans = load(&layers).unwrap().plans;
+    let limits = |name: &str| plans[name].limits();
+    assert_eq!(limits("gold").storage_bytes, Some(2 << 30));
+    assert_eq!(limits("gold").instances, Some(3));
+    assert_eq!(limits("gold").calls_per_hour, None);
+    assert_eq!(limits("pro").messages_per_hour, None);
+    assert_eq!(limits("pro").calls_per_hour.unwrap().get(), 10_000);
+    assert_eq!(limits("basic").calls_per_hour.unwrap().get(), 7);
+    assert_eq!(limits("basic").messages_per_hour, None);
+    assert_eq!(limits("tiny").calls_per_hour.unwrap().get(), 5);
+    assert_eq!(limits("max").messages_per_hour.unwrap().get(), 10_000);
+}
+
+#[test]
+fn a_wrong_plan_is_told() {
+    let (_folder, layers) = with_file(
+        "[plans.pro]\nmessages_per_hour = 0\n[plans.max]\nstorage = \"much\"\ncalls_per_our = 5\n[plans]\nx = 1",
+    );
+    let problems = problems(&layers);
+    let told = |parts: &[&str]| {
+        assert!(
+            problems
+                .iter()
+                .any(|problem| parts.iter().all(|part| problem.contains(part))),
+            "{parts:?} in {problems:#?}"
+        );
+    };
+    told(&["plans.pro.messages_per_hour", "from 1 on", "unlimited"]);
+    told(&["plans.max.storage", "10GiB"]);
+    told(&[
+        "plans.max.calls_per_our",
+        "did you mean plans.max.calls_per_hour?",
+    ]);
+    told(&["plans.x", "unknown key"]);
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+}
+
+#[test]
+fn limits_that_do_not_fit_are_refused() {
+    let (_folder, layers) = with_file(
+        "[limits]\ndefault_plan = \"gold\"\naddress_window = \"1ms\"\n\
+         storage_tenants_max = 0\n[plans.Gold]\ncalls_per_hour = 1\n[audit]\nfold_for = \"0s\"\nfolded_max = 0\n\
+         [usage]\nflush_every = \"0s\"",
+    );
+    let problems = problems(&layers);
+    assert_eq!(problems.len(), 7, "{problems:#?}");
+}

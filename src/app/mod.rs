@@ -189,7 +189,7 @@ impl Listening {
             entropy,
             AccessSettings::new(&config),
         );
-        http.open(store.clone(), Arc::clone(&runtime), access.clone());
+        http.open(&config, store.clone(), Arc::clone(&runtime), access.clone());
         Ok(App {
             config,
             address,
@@ -277,6 +277,7 @@ impl App {
                 "sessions did not close in time"
             );
         }
+        self.http.write_all().await;
         self.store.close().await;
         tracing::info!(data.dir = %self.config.data.dir.display(), "stopped");
     }

@@ -19,9 +19,10 @@ use super::request_id::{self, RequestId};
 use super::state::Http;
 
 /// The layer.
-pub async fn edge(State(http): State<Http>, request: Request, next: Next) -> Response {
+pub async fn edge(State(http): State<Http>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = RequestId::of(request.headers(), http.clock(), http.entropy());
+    request.extensions_mut().insert(request_id.clone());
     let method = request.method().clone();
     // Only routes become labels: paths would be unbounded.
     let route = request

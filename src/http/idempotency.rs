@@ -20,7 +20,8 @@ use super::problem::{Answer, Problem};
 use super::state::Gateway;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Says that an answer was given before.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 1..=255;
 
 /// What makes a request repeatable: the client's key, and what the request was.

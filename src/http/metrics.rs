@@ -70,6 +70,10 @@ fn describe() {
     );
     metrics::describe_counter!(EVENTS, "Events committed to the log, by type.");
     metrics::describe_counter!(WEBHOOK_ATTEMPTS, "POSTs to webhooks by what came of them.");
+    metrics::describe_counter!(
+        super::audit::LOST,
+        "Calls that could not be written into the audit log."
+    );
     metrics::describe_counter!(WEBHOOK_DEAD, "Deliveries to webhooks that were given up.");
     metrics::describe_gauge!(WEBHOOK_PENDING, "Deliveries that wait for another attempt.");
     metrics::describe_gauge!(WEBHOOK_IN_FLIGHT, "POSTs to webhooks under way.");

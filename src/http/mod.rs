@@ -5,9 +5,12 @@
 //! nodes nor SQL.
 
 mod accept;
+mod admission;
+mod audit;
 mod auth;
 mod body;
 mod browser;
+mod call;
 pub mod client_address;
 mod compression;
 mod cursor;
@@ -16,6 +19,7 @@ mod fault;
 mod health;
 mod idempotency;
 mod json_text;
+mod limit;
 pub mod metrics;
 pub mod openapi;
 mod page;
@@ -28,6 +32,7 @@ pub mod server;
 mod state;
 mod stream;
 mod strict;
+mod usage;
 mod v1;
 
 use axum::Router;
@@ -76,7 +81,7 @@ fn node_routes() -> OpenApiRouter<Http> {
 
 /// The routes of `/v1`, with authentication around them.
 fn v1_with_callers(http: &Http) -> Router<Http> {
-    let layer = axum::middleware::from_fn_with_state(http.clone(), auth::layer);
+    let layer = axum::middleware::from_fn_with_state(http.clone(), admission::layer);
     Router::from(v1::routes()).route_layer(layer)
 }
 

@@ -4,7 +4,7 @@
 //! and never leaves the process.
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roost_actors::{CallError, StreamError};
 use roost_domain::ErrorCode;
@@ -266,6 +266,21 @@ impl Problem {
 }
 
 impl Pending {
+    /// The problem.
+    pub fn problem(&self) -> &Problem {
+        &self.0
+    }
+
+    /// Adds, or replaces, headers of the answer.
+    pub fn add_headers(&mut self, headers: HeaderMap) {
+        for (name, value) in headers {
+            if let Some(name) = name {
+                self.0.headers.retain(|(other, _)| *other != name);
+                self.0.headers.push((name, value));
+            }
+        }
+    }
+
     /// The problem itself.
     pub fn into_problem(self) -> Problem {
         *self.0

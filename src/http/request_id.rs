@@ -11,7 +11,7 @@ const BYTES_MAX: usize = 128;
 
 /// Id of one request.
 #[derive(Debug, Clone)]
-pub struct RequestId(String);
+pub struct RequestId(std::sync::Arc<str>);
 
 impl RequestId {
     /// The client's id, or a new one.
@@ -20,7 +20,7 @@ impl RequestId {
             .get(HEADER)
             .and_then(|value| value.to_str().ok())
             .filter(|text| is_sane(text));
-        Self(given.map_or_else(|| make(clock, entropy), str::to_owned))
+        Self(given.map_or_else(|| make(clock, entropy).into(), Into::into))
     }
 
     /// The text.

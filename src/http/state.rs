@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use roost_actors::instance::Instances;
 use roost_actors::webhook::Webhooks;
@@ -15,15 +17,19 @@ use roost_actors::{Runtime, Streams};
 use roost_domain::store::{Idempotency, Stamp, Store};
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, ErrorCode};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit::Audit;
 use super::idempotency::{InProgress, Repeatable};
+use super::limit::Limiter;
 use super::place::Places;
 use super::problem::{Answer, Problem};
 use super::stream::StreamSlots;
+use super::usage::CallCounter;
 use crate::access::Access;
-use crate::config;
+use crate::config::{self, Config};
 
 /// State of the router.
 #[derive(Clone)]
@@ -40,6 +46,8 @@ struct Inner {
     draining: AtomicBool,
     closing: CancellationToken,
     streams: TaskTracker,
+    /// Tasks that write the audit log and counted calls.
+    writers: TaskTracker,
 }
 
 /// The parts of the running node that handlers call.
@@ -60,6 +68,14 @@ pub struct Gateway {
     pub idempotency_ttl: Duration,
     /// Keys and tenants, and every change of them.
     pub access: Access,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Holds calls against their limits.
+    pub limiter: Limiter,
+    /// Writes the audit log.
+    pub audit: Audit,
+    /// Counts calls for bills.
+    pub calls: CallCounter,
     /// Idempotent requests at work.
     pub in_progress: InProgress,
     /// When the database was last proven to be writable, or what was wrong then.
@@ -88,12 +104,22 @@ impl Http {
             draining: AtomicBool::new(false),
             closing: CancellationToken::new(),
             streams: TaskTracker::new(),
+            writers: TaskTracker::new(),
         }))
     }
 
     /// The node has started: calls are taken from now on.
-    pub fn open(&self, store: Arc<dyn Store>, runtime: Arc<Runtime>, access: Access) {
+    pub fn open(&self, config: &Config, store: Arc<dyn Store>, runtime: Arc<Runtime>, access: Access) {
         let gateway = Gateway {
+            limiter: Limiter::new(
+                &config.limits,
+                &config.plans,
+                runtime.buckets(),
+                Arc::clone(&store),
+            ),
+            audit: Audit::new(&config.audit, Arc::clone(&store)),
+            calls: CallCounter::new(Arc::clone(&store)),
+            entropy: Arc::clone(&self.0.entropy),
             store,
             instances: runtime.instances(),
             webhooks: runtime.webhooks(),
@@ -107,7 +133,46 @@ impl Http {
             stream_slots: StreamSlots::new(self.0.config.streams_per_tenant_max),
         };
         // A second call would be a second node in this process; the first one stays.
-        let _ = self.0.gateway.set(gateway);
+        if self.0.gateway.set(gateway).is_ok() {
+            self.write_every(config.audit.fold_for, |gateway| gateway.audit.write().boxed());
+            self.write_every(config.usage.flush_every, |gateway| gateway.calls.write().boxed());
+            let http = self.clone();
+            self.0.writers.spawn(async move {
+                let Some(gateway) = http.started() else { return };
+                tokio::select! {
+                    () = http.closing().cancelled() => {}
+                    () = gateway.limiter.plans().tell_missing(gateway.store.as_ref()) => {}
+                }
+            });
+        }
+    }
+
+    /// Writes what is held in memory, time and again until the node is about to stop.
+    fn write_every(&self, every: Duration, write: fn(&Gateway) -> BoxFuture<'_, ()>) {
+        let http = self.clone();
+        self.0.writers.spawn(async move {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = http.closing().cancelled() => return,
+                    _ = ticks.tick() => {}
+                }
+                if let Some(gateway) = http.started() {
+                    write(gateway).await;
+                }
+            }
+        });
+    }
+
+    /// Writes what is held in memory and waits until it is durable; for a node that takes no more calls.
+    pub async fn write_all(&self) {
+        self.0.writers.close();
+        self.0.writers.wait().await;
+        if let Some(gateway) = self.started() {
+            gateway.audit.write().await;
+            gateway.calls.write().await;
+        }
     }
 
     /// The node is about to stop: it is not ready any more, and open streams end.

@@ -5,19 +5,14 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use roost_domain::ErrorCode;
 use roost_domain::tenant::TenantState;
 
 use super::caller::Caller;
 use super::credential::Shown;
 use crate::access::{Found, Lapse};
-use crate::http::Http;
-use crate::http::client_address::ClientAddress;
-use crate::http::problem::{Answer, Problem};
+use crate::http::problem::Problem;
 use crate::http::state::Gateway;
 
 /// Why a call has no caller.
@@ -36,33 +31,6 @@ impl From<Problem> for Refused {
             caller: None,
         }
     }
-}
-
-/// The layer around `/v1`.
-pub async fn layer(State(http): State<Http>, mut request: Request, next: Next) -> Response {
-    let extensions = request.extensions();
-    let address = extensions.get::<ClientAddress>().map(|address| address.0);
-    let shown = Shown::of(request.method(), request.uri(), request.headers(), extensions);
-    match admit(&http, shown, address).await {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller.clone());
-            let mut response = next.run(request).await;
-            response.extensions_mut().insert(caller);
-            response
-        }
-        Err(refused) => {
-            let mut response = refused.problem.into_response();
-            if let Some(caller) = refused.caller {
-                response.extensions_mut().insert(caller);
-            }
-            response
-        }
-    }
-}
-
-async fn admit(http: &Http, shown: Answer<Shown>, address: Option<IpAddr>) -> Result<Caller, Box<Refused>> {
-    let gateway = http.gateway().map_err(boxed)?;
-    authenticate(gateway, &shown.map_err(boxed)?, address).await
 }
 
 fn boxed(problem: Problem) -> Box<Refused> {

@@ -12,8 +12,7 @@ use super::stream_token::Narrowing;
 use crate::access::Found;
 use crate::http::problem::{Answer, Problem};
 
-/// The caller of one request. It is in the extensions of the request, for handlers and the layers
-/// inside of authentication, and in those of the answer, for the layers outside of it. Cheap to clone.
+/// The caller of one request, in whose extensions it is. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
     found: Found,

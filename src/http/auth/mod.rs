@@ -16,7 +16,7 @@ pub mod scope;
 pub mod stream_token;
 
 pub use allowed::{Allowed, Operator, Unbound};
-pub use authenticate::{Refused, authenticate, is_known, layer};
+pub use authenticate::{authenticate, is_known};
 pub use caller::Caller;
 pub use credential::{Shown, TOKEN};
 pub use held::{held, hold, withdrawn};

@@ -11,6 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::http::problem::{self, Problem};
 
 const REQUEST_ID: &str = "#/components/headers/X-Request-Id";
+const RATE_LIMIT: [&str; 4] = [
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "RateLimit-Policy",
+];
 const RETRY_AFTER: &str = "#/components/headers/Retry-After";
 const REPLAYED: &str = "#/components/headers/Idempotency-Replayed";
 const CHALLENGE: &str = "#/components/headers/WWW-Authenticate";
@@ -77,6 +83,9 @@ fn operate(path: &str, operation: &mut Value, schemas: &Value, refusals: &mut BT
         answer["headers"]["X-Request-Id"] = json!({"$ref": REQUEST_ID});
         if repeatable {
             answer["headers"]["Idempotency-Replayed"] = json!({"$ref": REPLAYED});
+        }
+        if path.starts_with("/v1/") {
+            add_rate_limit(&mut answer["headers"]);
         }
     }
     for (status, codes) in codes {
@@ -169,6 +178,13 @@ fn has_parameter(operation: &Value, place: &str, name: &str) -> bool {
     parameters.any(|parameter| parameter["in"] == place && parameter["name"] == name)
 }
 
+/// Where the limits stand that the call was held against.
+fn add_rate_limit(headers: &mut Value) {
+    for name in RATE_LIMIT {
+        headers[name] = json!({"$ref": format!("#/components/headers/{name}")});
+    }
+}
+
 /// The answer with one of these codes, all of the same status.
 fn refusal(codes: &BTreeSet<ErrorCode>) -> Value {
     let lines: Vec<String> = codes
@@ -176,6 +192,7 @@ fn refusal(codes: &BTreeSet<ErrorCode>) -> Value {
         .map(|code| format!("`{}`: {}", code.as_str(), code.meaning()))
         .collect();
     let mut headers = json!({"X-Request-Id": {"$ref": REQUEST_ID}});
+    add_rate_limit(&mut headers);
     if codes.iter().any(|code| code.is_retryable()) {
         headers["Retry-After"] = json!({"$ref": RETRY_AFTER});
     }
@@ -249,6 +266,22 @@ fn headers() -> Value {
         "Retry-After": {
             "description": "Seconds to wait before the next try. There for every code that is retryable.",
             "schema": {"type": "integer", "minimum": 0},
+        },
+        "RateLimit-Limit": {
+            "description": "How many calls at once the tightest limit lets through that this call was held against. This and the other `RateLimit-*` headers are there when there is such a limit.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        "RateLimit-Remaining": {
+            "description": "How many of them are left.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        "RateLimit-Reset": {
+            "description": "Seconds until all of them are there again, if no more calls are made.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        "RateLimit-Policy": {
+            "description": "The limit, its window in seconds and its name, for example `1000;w=3600;name=\"calls_per_hour\"`.",
+            "schema": {"type": "string"},
         },
         "Idempotency-Replayed": {
             "description": "There when this is the answer to an earlier request with the same `Idempotency-Key`.",

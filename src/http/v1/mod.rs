@@ -1,12 +1,14 @@
 //! `/v1`: the folder is the URL word, the file the verb.
 
 mod api_keys;
+mod audit_events;
 mod deliveries;
 mod events;
 mod instances;
 mod messages;
 mod operator;
 mod stream_tokens;
+mod usage;
 mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -49,6 +51,8 @@ fn key_routes() -> OpenApiRouter<Http> {
         ))
         .routes(routes!(api_keys::rotate::rotate))
         .routes(routes!(stream_tokens::create::create))
+        .routes(routes!(audit_events::list::list))
+        .routes(routes!(usage::get::get))
 }
 
 fn operator_routes() -> OpenApiRouter<Http> {
@@ -65,6 +69,8 @@ fn operator_routes() -> OpenApiRouter<Http> {
             operator::tenants::delete::delete
         ))
         .routes(routes!(operator::tenants::api_keys::create))
+        .routes(routes!(operator::usage::get))
+        .routes(routes!(operator::audit_events::list))
         .routes(routes!(
             operator::api_keys::list::list,
             operator::api_keys::create::create

@@ -15,6 +15,7 @@ use crate::access::NewKey;
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
 use crate::http::openapi::param::Repeatable;
@@ -66,11 +67,12 @@ pub struct Create {
 pub async fn create(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,
     State(http): State<Http>,
+    call: Call,
     _: NoParams,
     command: Command<Create>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
-    let stamp = gateway.stamp(command.repeatable, StatusCode::CREATED);
+    let stamp = call.stamp(gateway, command.repeatable, StatusCode::CREATED);
     let new = command
         .body
         .check(Principal::Tenant(tenant), None, gateway.clock.now())?;

@@ -10,13 +10,14 @@ use roost_actors::webhook::PublishEvent;
 use roost_domain::event::Event;
 use roost_domain::event::{CUSTOM_TYPE_CHARS_MAX, CustomType};
 use roost_domain::store::Outcome;
-use roost_domain::{Address, InstanceId};
+use roost_domain::{Address, ErrorCode, InstanceId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
@@ -54,22 +55,24 @@ pub struct Publish {
     params(Repeatable),
     request_body(content = Publish, description = "The event"),
     responses((status = 201, description = "In the log", body = Event)),
-    extensions(("x-scope" = json!("events:write")))
+    extensions(("x-scope" = json!("events:write")), ("x-errors" = json!([ErrorCode::LimitReached])))
 )]
 pub async fn publish(
     Allowed { tenant, caller, .. }: Allowed<scope::EventsWrite>,
     State(http): State<Http>,
+    call: Call,
     _: NoParams,
     command: Command<Publish>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let status = StatusCode::CREATED;
-    let stamp = gateway.stamp(command.repeatable, status);
+    let stamp = call.stamp(gateway, command.repeatable, status);
     let event = command.body.check(http.webhooks().event_data_bytes_max)?;
     match event.instance_id {
         Some(instance) => caller.reaches(instance)?,
         None => caller.unbound()?,
     }
+    gateway.limiter.storage(&call).await?;
     let published = gateway.webhooks.publish(tenant, event, stamp).await;
     let published = published.map_err(|error| match error {
         // Nothing else is looked up for it.

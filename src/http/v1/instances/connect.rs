@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::http::Http;
 use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::{Answer, Problem};
@@ -58,6 +59,7 @@ enum Method {
 pub async fn connect(
     Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
+    call: Call,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Connect>,
@@ -72,6 +74,7 @@ pub async fn connect(
                 "no phone is paired yet: pass qr or code",
             ));
         }
+        call.take_session_operation(gateway).await?;
         Ok(gateway.instances.connect(tenant, id, pairing).await?)
     })
     .await

@@ -19,6 +19,7 @@ use crate::access::NewKey;
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
@@ -85,11 +86,12 @@ struct MadeBody {
 pub async fn create(
     Unbound { tenant, caller, .. }: Unbound<scope::InstancesManage>,
     State(http): State<Http>,
+    call: Call,
     _: NoParams,
     command: Command<Create>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
-    let stamp = gateway.stamp(command.repeatable, StatusCode::CREATED);
+    let stamp = call.stamp(gateway, command.repeatable, StatusCode::CREATED);
     let Create {
         name,
         proxy,
@@ -106,7 +108,12 @@ pub async fn create(
     } else {
         None
     };
-    let create = CreateInstance { name, proxy };
+    gateway.limiter.storage(&call).await?;
+    let create = CreateInstance {
+        name,
+        proxy,
+        instances_max: gateway.limiter.instances_max(&call),
+    };
     let (instance, key) = match key {
         Some(key) => {
             let made = gateway

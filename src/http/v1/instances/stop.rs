@@ -11,6 +11,7 @@ use roost_domain::instance::Instance;
 use crate::http::Http;
 use crate::http::auth::{Allowed, scope};
 use crate::http::body::{Command, Nothing};
+use crate::http::call::Call;
 use crate::http::idempotency::once;
 use crate::http::params::{Id, NoParams};
 use crate::http::problem::Answer;
@@ -31,12 +32,14 @@ use crate::http::problem::Answer;
 pub async fn disconnect(
     Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
+    call: Call,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Nothing>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        call.take_session_operation(gateway).await?;
         Ok(gateway.instances.disconnect(tenant, id).await?)
     })
     .await
@@ -58,12 +61,14 @@ pub async fn disconnect(
 pub async fn logout(
     Allowed { tenant, .. }: Allowed<scope::InstancesManage>,
     State(http): State<Http>,
+    call: Call,
     Id(id): Id<InstanceId>,
     _: NoParams,
     command: Command<Nothing>,
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     once(gateway, tenant, command.repeatable, StatusCode::OK, async {
+        call.take_session_operation(gateway).await?;
         Ok(gateway.instances.logout(tenant, id).await?)
     })
     .await

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use roost_actors::CallError;
 use roost_actors::instance::{ReplyTo, SendRequest};
 use roost_domain::message::{Content, TEXT_BYTES_MAX, TextBody};
 use roost_domain::store::Outcome;
@@ -19,6 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::http::Http;
 use crate::http::auth::{Allowed, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::idempotency::replayed;
 use crate::http::params::{Id, Params};
 use crate::http::problem::{Answer, FieldError, Problem};
@@ -82,12 +84,13 @@ struct Wait {
     ),
     extensions(
         ("x-scope" = json!("messages:send")),
-        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::UnsupportedRecipient])),
+        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::UnsupportedRecipient, ErrorCode::LimitReached])),
     )
 )]
 pub async fn send(
     Allowed { tenant, .. }: Allowed<scope::MessagesSend>,
     State(http): State<Http>,
+    call: Call,
     Id(id): Id<InstanceId>,
     mut params: Params,
     command: Command<Send>,
@@ -96,14 +99,20 @@ pub async fn send(
     let wait = wait(&mut params, http.config().wait_max)?;
     let (to, content, reply_to) = command.body.check()?;
     let status = StatusCode::ACCEPTED;
-    let stamp = gateway.stamp(command.repeatable, status);
+    let stamp = call.stamp(gateway, command.repeatable, status);
+    let taken = call.take_message(gateway).await?;
     let request = SendRequest {
         to,
         content,
         reply_to,
         wait,
     };
-    match gateway.instances.send(tenant, id, request, stamp).await? {
+    let sent = gateway.instances.send(tenant, id, request, stamp).await;
+    // What was not accepted now does not count; after a time-out nobody knows.
+    if !matches!(sent, Ok(Outcome::Done(_)) | Err(CallError::Timeout)) {
+        gateway.limiter.return_message(taken);
+    }
+    match sent? {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
         Outcome::Done(message) => {
             let location = format!("/v1/messages/{}", message.id);

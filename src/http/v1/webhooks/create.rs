@@ -19,6 +19,7 @@ use super::{secret_text, spec};
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
+use crate::http::call::Call;
 use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
@@ -100,6 +101,7 @@ pub struct Create {
 pub async fn create(
     Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
     State(http): State<Http>,
+    call: Call,
     _: NoParams,
     command: Command<Create>,
 ) -> Answer<Response> {
@@ -108,7 +110,8 @@ pub async fn create(
     let idempotency = command
         .repeatable
         .map(|repeatable| gateway.record(repeatable, status));
-    let create = command.body.check(http.webhooks().concurrency_max)?;
+    let mut create = command.body.check(http.webhooks().concurrency_max)?;
+    create.webhooks_max = gateway.limiter.webhooks_max(&call);
     exist::check(gateway, tenant, &create.filter.instances).await?;
     match gateway.webhooks.create(tenant, create, idempotency).await? {
         Outcome::Replayed(replay) => Ok(replayed(replay)),
@@ -162,6 +165,7 @@ impl Create {
             api_version,
             legacy_signature: self.legacy_signature.unwrap_or(false),
             secret,
+            webhooks_max: None,
         })
     }
 }

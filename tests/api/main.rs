@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "clients of a test need no limits")]
 
+mod audit;
 mod bad_input;
 mod bound_key;
 mod browser;
@@ -17,6 +18,7 @@ mod idempotency;
 mod instance;
 mod isolation;
 mod key;
+mod limit;
 mod message;
 mod operator;
 mod publish;
@@ -28,6 +30,7 @@ mod slow;
 mod stream_token;
 mod suspension;
 mod tenant;
+mod usage;
 mod webhook;
 mod websocket;
 mod world;

@@ -16,6 +16,7 @@ use roost::system::{OsEntropy, SystemClock};
 use roost_domain::TenantId;
 use roost_domain::api_key::Principal;
 use roost_domain::event::Event;
+use roost_domain::limit::Limits;
 use roost_domain::store::{CommitObserver, Stamp, Tenants};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::{Clock, Entropy};
@@ -105,7 +106,12 @@ impl World {
 
     /// The same, with the tenant's client and the id of an instance that Alice's phone is paired with.
     pub async fn start_paired() -> (Self, Client, String) {
-        let world = Self::start().await;
+        Self::start_paired_with(&[]).await
+    }
+
+    /// The same with some keys of the configuration set.
+    pub async fn start_paired_with(options: &[(&'static str, &str)]) -> (Self, Client, String) {
+        let world = Self::start_with(options).await;
         let (api, id) = (world.api(), world.paired(ALICE).await);
         (world, api, id)
     }
@@ -171,9 +177,9 @@ impl World {
         let config = config::load(&Layers {
             options: vec![("data.dir", dir, "test")],
             ..Layers::default()
-        });
+        })
+        .unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-        let config = config.unwrap();
         let opened = roost::app::open_store(&config, Arc::new(Nobody), clock, entropy);
         let store = opened.await.unwrap();
         act(&store).await;
@@ -206,6 +212,23 @@ impl World {
         self.client(Some(
             self.make_key(Principal::Tenant(self.make_tenant().await)).await,
         ))
+    }
+
+    /// A client of a new tenant with a plan and limits of its own.
+    pub async fn client_of(&self, plan: Option<&str>, limits: Limits) -> Client {
+        let created_at = SystemClock.now();
+        let id = TenantId::from_parts(created_at.unix_ms().unsigned_abs(), OsEntropy.bits());
+        let tenant = Tenant {
+            plan: plan.map(str::to_owned),
+            limits,
+            ..Tenant::new(id, "limited".into(), created_at)
+        };
+        let store = self.app().store();
+        store
+            .create_tenant(&tenant, None, Stamp::default())
+            .await
+            .unwrap();
+        self.client(Some(self.make_key(Principal::Tenant(id)).await))
     }
 
     pub async fn operator(&self) -> Client {

@@ -17,6 +17,7 @@ mod hostile;
 mod idempotency;
 mod instance;
 mod isolation;
+mod matrix;
 mod key;
 mod limit;
 mod message;

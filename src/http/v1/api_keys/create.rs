@@ -26,7 +26,7 @@ use crate::http::v1::instances::exist;
 /// What makes a key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CreateApiKey)]
+#[schema(as = CreateApiKey, example = json!({"name": "ci", "scopes": ["messages:send"]}))]
 pub struct Create {
     /// Name for humans.
     #[schema(
@@ -61,8 +61,17 @@ pub struct Create {
     post, path = "/api-keys", operation_id = "create_api_key", tag = "api-keys",
     params(Repeatable),
     request_body(content = Create, description = "What makes it"),
-    responses((status = 201, description = "Made; its text is in this answer only", body = MadeBody, headers(("Location" = String, description = "Its path")))),
-    extensions(("x-scope" = json!("keys:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+    responses(
+        (
+            status = 201, description = "Made; its text is in this answer only", body = MadeBody,
+            headers(("Location" = String, description = "Its path")),
+        ),
+    ),
+    extensions(
+        ("x-scope" = json!("keys:manage")),
+        ("x-unbound" = json!(true)),
+        ("x-errors" = json!([ErrorCode::LimitReached])),
+    )
 )]
 pub async fn create(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,

@@ -18,7 +18,7 @@ use crate::http::problem::Answer;
     delete, path = "/api-keys/{id}", operation_id = "delete_api_key", tag = "api-keys",
     params(("id" = ApiKeyId, Path, description = "The key")),
     responses((status = 204, description = "Revoked")),
-    extensions(("x-scope" = json!("keys:manage")))
+    extensions(("x-scope" = json!("keys:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn delete(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,

@@ -17,7 +17,7 @@ use crate::http::problem::Answer;
     get, path = "/api-keys/{id}", operation_id = "get_api_key", tag = "api-keys",
     params(("id" = ApiKeyId, Path, description = "The key")),
     responses((status = 200, description = "As it is now", body = ApiKey)),
-    extensions(("x-scope" = json!("keys:manage")))
+    extensions(("x-scope" = json!("keys:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn get(
     Unbound { tenant, .. }: Unbound<scope::KeysManage>,

@@ -19,7 +19,7 @@ use crate::http::problem::Answer;
     get, path = "/api-keys", operation_id = "list_api_keys", tag = "api-keys",
     params(Paging),
     responses((status = 200, description = "A page", body = PageBody<ApiKey>)),
-    extensions(("x-scope" = json!("keys:manage")))
+    extensions(("x-scope" = json!("keys:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn list(
     Unbound { tenant, .. }: Unbound<scope::KeysManage>,

@@ -62,7 +62,7 @@ pub struct Patch {
     params(("id" = ApiKeyId, Path, description = "The key")),
     request_body(content = Patch, description = "What changes"),
     responses((status = 200, description = "Changed", body = ApiKey)),
-    extensions(("x-scope" = json!("keys:manage")))
+    extensions(("x-scope" = json!("keys:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn patch(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,

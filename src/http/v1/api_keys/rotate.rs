@@ -40,7 +40,11 @@ pub struct Rotate {
     params(("id" = ApiKeyId, Path, description = "The key"), Repeatable),
     request_body(content = Rotate, description = "How long the text before is taken"),
     responses((status = 200, description = "The new text, in this answer only", body = MadeBody)),
-    extensions(("x-scope" = json!("keys:manage")), ("x-errors" = json!([ErrorCode::IdempotencyInProgress])))
+    extensions(
+        ("x-scope" = json!("keys:manage")),
+        ("x-unbound" = json!(true)),
+        ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
+    )
 )]
 pub async fn rotate(
     Unbound { tenant, caller, .. }: Unbound<scope::KeysManage>,

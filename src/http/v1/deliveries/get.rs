@@ -52,7 +52,7 @@ impl Serialize for DetailBody {
     get, path = "/deliveries/{id}", operation_id = "get_delivery", tag = "deliveries",
     params(("id" = DeliveryId, Path, description = "The delivery")),
     responses((status = 200, description = "As it is now", body = Shown<'_>)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn get(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,

@@ -24,7 +24,7 @@ use crate::http::problem::Answer;
     request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
     responses((status = 202, description = "Due now", body = Delivery)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
     )
 )]

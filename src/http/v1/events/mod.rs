@@ -82,7 +82,11 @@ struct EventStream(#[allow(dead_code, reason = "only described")] String);
             content((EventStream = "text/event-stream"), (page::EventsPage<'_> = "application/json")),
         ),
     ),
-    extensions(("x-scope" = json!("events:read")), ("x-errors" = json!([ErrorCode::NotAcceptable])))
+    extensions(
+        ("x-scope" = json!("events:read")),
+        ("x-stream-token" = json!(true)),
+        ("x-errors" = json!([ErrorCode::NotAcceptable])),
+    )
 )]
 pub async fn read(
     Allowed { tenant, caller, .. }: Allowed<scope::EventsRead>,

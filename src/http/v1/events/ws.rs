@@ -105,7 +105,7 @@ struct Connection {
 #[utoipa::path(
     get, path = "/events/ws", operation_id = "open_event_socket", tag = "events",
     responses((status = 101, description = "The WebSocket is open")),
-    extensions(("x-scope" = json!("events:read")))
+    extensions(("x-scope" = json!("events:read")), ("x-stream-token" = json!(true)))
 )]
 pub async fn ws(
     Allowed { tenant, caller, .. }: Allowed<scope::EventsRead>,

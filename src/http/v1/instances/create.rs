@@ -38,7 +38,7 @@ const KEY_SCOPES: &[Scope] = &[
 /// What makes an instance.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CreateInstance)]
+#[schema(as = CreateInstance, example = json!({"name": "demo"}))]
 pub struct Create {
     /// Name for humans.
     #[schema(
@@ -81,7 +81,11 @@ struct MadeBody {
             headers(("Location" = String, description = "Its path")),
         ),
     ),
-    extensions(("x-scope" = json!("instances:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+    extensions(
+        ("x-scope" = json!("instances:manage")),
+        ("x-unbound" = json!(true)),
+        ("x-errors" = json!([ErrorCode::LimitReached])),
+    )
 )]
 pub async fn create(
     Unbound { tenant, caller, .. }: Unbound<scope::InstancesManage>,

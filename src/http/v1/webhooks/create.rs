@@ -96,7 +96,11 @@ pub struct Create {
             headers(("Location" = String, description = "Its path")),
         ),
     ),
-    extensions(("x-scope" = json!("webhooks:manage")), ("x-errors" = json!([ErrorCode::LimitReached])))
+    extensions(
+        ("x-scope" = json!("webhooks:manage")),
+        ("x-unbound" = json!(true)),
+        ("x-errors" = json!([ErrorCode::LimitReached])),
+    )
 )]
 pub async fn create(
     Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,

@@ -44,7 +44,7 @@ pub struct Which {
     get, path = "/webhooks/{id}/dead-letters", operation_id = "list_webhook_dead_letters", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook"), deliveries::Filter, Paging),
     responses((status = 200, description = "A page", body = PageBody<Delivery>)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn list(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,
@@ -64,7 +64,7 @@ pub async fn list(
     request_body(content = Which, description = "These, or all"),
     responses((status = 202, description = "Begun", body = ReplayStarted)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::LimitReached, ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
     )
 )]

@@ -16,7 +16,7 @@ use crate::http::problem::Answer;
     delete, path = "/webhooks/{id}", operation_id = "delete_webhook", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook")),
     responses((status = 204, description = "It is gone")),
-    extensions(("x-scope" = json!("webhooks:manage")))
+    extensions(("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn delete(
     Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,

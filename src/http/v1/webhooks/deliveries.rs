@@ -50,7 +50,7 @@ pub(super) struct Filter {
     get, path = "/webhooks/{id}/deliveries", operation_id = "list_webhook_deliveries", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook"), Status, Filter, Paging),
     responses((status = 200, description = "A page", body = PageBody<Delivery>)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn deliveries(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,

@@ -18,7 +18,7 @@ use crate::http::problem::Answer;
     get, path = "/webhooks/{id}", operation_id = "get_webhook", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook")),
     responses((status = 200, description = "As it is now", body = Webhook)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn get(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,

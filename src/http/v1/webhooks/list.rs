@@ -19,7 +19,7 @@ use crate::http::problem::Answer;
     get, path = "/webhooks", operation_id = "list_webhooks", tag = "webhooks",
     params(Paging),
     responses((status = 200, description = "A page", body = PageBody<Webhook>)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn list(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,

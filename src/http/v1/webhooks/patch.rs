@@ -92,7 +92,7 @@ pub struct Patch {
     params(("id" = WebhookId, Path, description = "The webhook")),
     request_body(content = Patch, description = "What changes"),
     responses((status = 200, description = "As it is from now on", body = Webhook)),
-    extensions(("x-scope" = json!("webhooks:manage")))
+    extensions(("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn patch(
     Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,

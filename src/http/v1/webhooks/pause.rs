@@ -42,7 +42,7 @@ pub struct Pause {
     request_body(content = Pause, description = "Why, or nothing"),
     responses((status = 200, description = "Paused", body = Webhook)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
     )
 )]
@@ -75,7 +75,7 @@ pub async fn pause(
     request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
     responses((status = 200, description = "Enabled", body = Webhook)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
     )
 )]

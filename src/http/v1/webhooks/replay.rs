@@ -49,7 +49,7 @@ pub struct Replay {
     request_body(content = Replay, description = "Which events: say it in one of three ways"),
     responses((status = 202, description = "Begun", body = ReplayStarted)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::LimitReached, ErrorCode::WrongState, ErrorCode::IdempotencyInProgress])),
     )
 )]

@@ -64,7 +64,7 @@ pub struct Rotate {
     get, path = "/webhooks/{id}/secret", operation_id = "get_webhook_secret", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook")),
     responses((status = 200, description = "The secrets that sign now", body = Secrets)),
-    extensions(("x-scope" = json!("webhooks:manage")))
+    extensions(("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)))
 )]
 pub async fn reveal(
     Unbound { tenant, .. }: Unbound<scope::WebhooksManage>,
@@ -86,7 +86,7 @@ pub async fn reveal(
     request_body(content = Rotate, description = "The new secret, or nothing for one that is made"),
     responses((status = 200, description = "The secrets that sign from now on", body = Secrets)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
     )
 )]

@@ -17,7 +17,7 @@ use crate::http::problem::Answer;
     get, path = "/webhooks/{id}/stats", operation_id = "get_webhook_stats", tag = "webhooks",
     params(("id" = WebhookId, Path, description = "The webhook")),
     responses((status = 200, description = "As it is now", body = WebhookStats)),
-    extensions(("x-scope" = json!("webhooks:read")))
+    extensions(("x-scope" = json!("webhooks:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn stats(
     Unbound { tenant, .. }: Unbound<scope::WebhooksRead>,

@@ -38,7 +38,7 @@ struct Tested {
     request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
     responses((status = 200, description = "What came of it", body = Tested)),
     extensions(
-        ("x-scope" = json!("webhooks:manage")),
+        ("x-scope" = json!("webhooks:manage")), ("x-unbound" = json!(true)),
         ("x-errors" = json!([ErrorCode::IdempotencyInProgress])),
     )
 )]

@@ -24,7 +24,7 @@ use crate::http::v1::api_keys::{MadeBody, spec};
 /// What makes an operator's key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CreateOperatorApiKey)]
+#[schema(as = CreateOperatorApiKey, example = json!({"name": "on call"}))]
 pub struct Create {
     /// Name for humans.
     #[schema(
@@ -52,7 +52,12 @@ pub struct Create {
     post, path = "/operator/api-keys", operation_id = "create_operator_api_key", tag = "operator",
     params(Repeatable),
     request_body(content = Create, description = "What makes it"),
-    responses((status = 201, description = "Made; its text is in this answer only", body = MadeBody, headers(("Location" = String, description = "Its path")))),
+    responses(
+        (
+            status = 201, description = "Made; its text is in this answer only", body = MadeBody,
+            headers(("Location" = String, description = "Its path")),
+        ),
+    ),
     extensions(("x-errors" = json!([ErrorCode::LimitReached])))
 )]
 pub async fn create(

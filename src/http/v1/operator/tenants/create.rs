@@ -29,7 +29,7 @@ const FIRST_KEY: &str = "first key";
 /// What makes a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CreateTenant)]
+#[schema(as = CreateTenant, example = json!({"name": "acme", "create_key": true}))]
 pub struct Create {
     /// Name for humans.
     #[schema(
@@ -70,7 +70,12 @@ struct MadeBody {
     post, path = "/operator/tenants", operation_id = "create_tenant", tag = "operator",
     params(Repeatable),
     request_body(content = Create, description = "What makes it"),
-    responses((status = 201, description = "Made; the text of its key is in this answer only", body = MadeBody, headers(("Location" = String, description = "Its path"))))
+    responses(
+        (
+            status = 201, description = "Made; the text of its key is in this answer only", body = MadeBody,
+            headers(("Location" = String, description = "Its path")),
+        ),
+    )
 )]
 pub async fn create(
     _: Operator,

@@ -58,6 +58,14 @@ pub enum CallError {
         /// What kind, for humans.
         detail: String,
     },
+    /// The policy of the instance forbids it.
+    #[error("{detail}")]
+    PolicyViolation {
+        /// JSON name of the field that is against it.
+        field: &'static str,
+        /// What the policy says, for humans.
+        detail: String,
+    },
     /// A field's value cannot be accepted.
     #[error("{detail}")]
     Invalid {
@@ -109,6 +117,7 @@ impl CallError {
             Self::Timeout => ErrorCode::Timeout,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::UnsupportedRecipient { .. } => ErrorCode::UnsupportedRecipient,
+            Self::PolicyViolation { .. } => ErrorCode::PolicyViolation,
             Self::Invalid { .. } => ErrorCode::ValidationFailed,
             Self::LimitReached { .. } => ErrorCode::LimitReached,
             Self::UpstreamFailed { .. } => ErrorCode::UpstreamFailed,
@@ -146,6 +155,11 @@ impl From<StoreError> for CallError {
             StoreError::Fenced => Self::Moved,
             StoreError::IdempotencyKeyReused => Self::IdempotencyKeyReused,
             StoreError::Conflict(detail) => Self::Conflict { detail },
+            StoreError::NeverWritten => Self::PolicyViolation {
+                field: "to",
+                detail: "the instance is reply_only: it may write to this chat once somebody has written to it there"
+                    .to_owned(),
+            },
             StoreError::Overloaded => Self::overloaded(),
             StoreError::Unavailable(detail) => Self::unavailable(detail),
             StoreError::Corrupt(detail) => Self::Internal { detail },

@@ -48,6 +48,15 @@ pub struct PermitView {
     pub max: usize,
 }
 
+/// The pace of a session that has one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PaceView {
+    /// Accepted messages that are not sent yet.
+    pub waiting: u64,
+    /// When the next of them may be sent at the earliest, once the instance is connected.
+    pub next_send_at: Option<Timestamp>,
+}
+
 /// One actor as operators see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ActorView {
@@ -84,6 +93,8 @@ pub struct ActorView {
     pub mailbox: MailboxView,
     /// Its permits.
     pub permits: Vec<PermitView>,
+    /// Its pace, if it is a session that has one.
+    pub pacing: Option<PaceView>,
     /// Messages handled in this life.
     pub handled: u64,
     /// When it last handled one.
@@ -124,6 +135,7 @@ struct Inner {
     last_message: Option<&'static str>,
     permits: Option<Arc<Permits>>,
     bucket: Option<Arc<BucketCell>>,
+    pacing: Option<Box<PaceView>>,
 }
 
 /// The book kept on one actor, over all its lives.
@@ -167,6 +179,7 @@ impl ActorMeta {
         inner.cell = None;
         inner.permits = None;
         inner.bucket = None;
+        inner.pacing = None;
         inner.queued = VecDeque::new();
     }
 
@@ -188,6 +201,14 @@ impl ActorMeta {
 
     pub fn enter(&self, state: &'static str) {
         self.inner().state = state;
+    }
+
+    pub fn paced(&self, pace: Option<PaceView>) {
+        let mut inner = self.inner();
+        match (pace, &mut inner.pacing) {
+            (Some(pace), Some(shown)) => **shown = pace,
+            (pace, shown) => *shown = pace.map(Box::new),
+        }
     }
 
     pub fn queued(&self) {
@@ -254,6 +275,7 @@ impl ActorMeta {
                 oldest_ms: oldest.map_or(0, millis),
             },
             permits,
+            pacing: inner.pacing.as_deref().cloned(),
             handled: inner.handled,
             last_activity_at: inner.last_activity_at,
             last_message: inner.last_message,

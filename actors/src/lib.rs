@@ -24,6 +24,7 @@ mod index;
 pub mod instance;
 mod line;
 mod node;
+mod pace;
 mod permit;
 mod persist;
 mod placement;
@@ -41,7 +42,9 @@ pub mod webhook;
 pub use bucket::{BucketSettings, Buckets};
 pub use error::CallError;
 pub use gate::GateView;
-pub use index::{ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, LastError, MailboxView, PermitView};
+pub use index::{
+    ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, LastError, MailboxView, PaceView, PermitView,
+};
 pub use instance::Instances;
 pub use placement::LocalPlacement;
 pub use rest::Rest;

@@ -54,9 +54,10 @@ impl Fatal {
             StoreError::Unavailable(_) | StoreError::Overloaded => None,
             StoreError::Fenced => Some(Self::Fenced),
             StoreError::NotFound => Some(Self::Vanished),
-            StoreError::IdempotencyKeyReused | StoreError::Conflict(_) | StoreError::Corrupt(_) => {
-                Some(Self::Broken(error.to_string()))
-            }
+            StoreError::IdempotencyKeyReused
+            | StoreError::Conflict(_)
+            | StoreError::NeverWritten
+            | StoreError::Corrupt(_) => Some(Self::Broken(error.to_string())),
         }
     }
 }

@@ -55,6 +55,13 @@ pub struct Settings {
     pub send_attempt_timeout: Duration,
     /// How long a message on the wire waits for the server's ack before it is sent again. Default 20 s.
     pub ack_timeout: Duration,
+    /// How long a chat is shown typing before it gets a text from an instance that is to show it, for each
+    /// character. Default 30 ms.
+    pub typing_per_char: Duration,
+    /// Shortest typing. Default 500 ms.
+    pub typing_min: Duration,
+    /// Longest typing. Default 6 s.
+    pub typing_max: Duration,
     /// How long after its acceptance an unsent message is given up. Default 24 h.
     pub message_ttl: Duration,
     /// Facts of one link that wait to be handled at most; more are dropped and counted. Default 65,536.
@@ -133,6 +140,9 @@ impl Default for Settings {
             chats_in_parallel: 8,
             send_attempt_timeout: seconds(30),
             ack_timeout: seconds(20),
+            typing_per_char: Duration::from_millis(30),
+            typing_min: Duration::from_millis(500),
+            typing_max: seconds(6),
             message_ttl: seconds(24 * 3600),
             facts_max: 65_536,
             status_batch_max: 512,

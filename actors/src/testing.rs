@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use roost_domain::engine::{
     Engine, Link, LinkEnd, LinkFact, LinkObserver, LinkSpec, LinkStats, OpenError, Outgoing, ReadReceipt,
-    SendError,
+    SendError, Typing,
 };
 use roost_domain::instance::{Account, Instance, InstanceState};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, Sender};
@@ -177,6 +177,7 @@ impl Engine for ScriptedEngine {
             observer,
             script: Mutex::new(self.script.lock().unwrap().clone()),
             sent: Mutex::default(),
+            typed: Mutex::default(),
             closed: Mutex::new(false),
             live: Arc::clone(&self.live),
             reads: Arc::clone(&self.reads),
@@ -204,6 +205,8 @@ pub struct ScriptedLink {
     pub observer: Arc<dyn LinkObserver>,
     pub script: Mutex<Script>,
     pub sent: Mutex<Vec<Outgoing>>,
+    /// What chats were shown, and how many messages were sent before.
+    pub typed: Mutex<Vec<(Address, Typing, usize)>>,
     closed: Mutex<bool>,
     live: Arc<AtomicUsize>,
     reads: Arc<Semaphore>,
@@ -249,6 +252,12 @@ impl Link for ScriptedLink {
         if acks {
             self.acks(&message.whatsapp_id);
         }
+        Ok(())
+    }
+
+    async fn typing(&self, chat: &Address, typing: Typing) -> Result<(), SendError> {
+        let sent = self.sent.lock().unwrap().len();
+        self.typed.lock().unwrap().push((chat.clone(), typing, sent));
         Ok(())
     }
 
@@ -357,8 +366,7 @@ impl TestNode {
     pub async fn create(&self) -> InstanceId {
         let create = CreateInstance {
             name: "a number".into(),
-            proxy: None,
-            instances_max: None,
+            ..CreateInstance::default()
         };
         match self
             .instances()

@@ -59,6 +59,9 @@ pub trait Link: Send + Sync {
     /// it is [`LinkFact::ServerAck`]. The same `whatsapp_id` may be sent again.
     async fn send(&self, message: &Outgoing) -> Result<(), SendError>;
 
+    /// Shows a chat whether somebody types in it. Best effort: nobody acknowledges it.
+    async fn typing(&self, chat: &Address, typing: Typing) -> Result<(), SendError>;
+
     /// Tells the sender that messages were read. All are of one chat and one sender.
     async fn mark_read(&self, read: &ReadReceipt) -> Result<(), SendError>;
 
@@ -93,6 +96,15 @@ pub struct Outgoing {
     pub content: Content,
     /// The message it answers.
     pub reply_to: Option<Quoted>,
+}
+
+/// What a chat is shown of its other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typing {
+    /// Somebody types. Phones show it for some seconds, or until the message is there.
+    Composing,
+    /// Nobody types any more.
+    Paused,
 }
 
 /// Messages that were read.

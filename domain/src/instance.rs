@@ -3,6 +3,9 @@
 //! `created → connecting → pairing → connected ⇄ reconnecting → disconnected | logged_out |
 //! restricted | failed`. An instance is made once and connected as often as its owner likes.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,6 +14,11 @@ use crate::{Epoch, InstanceId, Slot, TenantId, Timestamp};
 
 /// Longest name, in characters.
 pub const NAME_CHARS_MAX: usize = 100;
+
+/// Fastest pace that can be set, in messages per minute.
+pub const MESSAGES_PER_MINUTE_MAX: u32 = 6_000;
+/// Most that a pause may be longer at random, in percent.
+pub const JITTER_PERCENT_MAX: u8 = 100;
 
 /// Where a session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -111,6 +119,88 @@ pub enum PairingMethod {
     },
 }
 
+/// How fast an instance sends. Messages are never refused for it: they wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct Pacing {
+    /// Messages at most in a minute, one after the other with even pauses.
+    #[schema(value_type = u32, minimum = 1, maximum = 6000, example = 20)]
+    pub messages_per_minute: NonZeroU32,
+    /// By how much a pause may be longer at random, in percent.
+    #[schema(maximum = 100, example = 30)]
+    pub jitter_percent: u8,
+    /// Whether the chat is shown that somebody types before it gets a message.
+    pub typing: bool,
+}
+
+impl Pacing {
+    /// The shortest pause between two messages.
+    pub fn pause(&self) -> Duration {
+        Duration::from_secs(60) / self.messages_per_minute.get()
+    }
+
+    /// The field of the instance that is beyond its limit, and the limit in words; `None` when it can be
+    /// accepted.
+    pub fn fault(&self) -> Option<(&'static str, String)> {
+        if self.messages_per_minute.get() > MESSAGES_PER_MINUTE_MAX {
+            let detail = format!("at most {MESSAGES_PER_MINUTE_MAX} messages per minute");
+            Some(("pacing/messages_per_minute", detail))
+        } else if self.jitter_percent > JITTER_PERCENT_MAX {
+            Some((
+                "pacing/jitter_percent",
+                format!("at most {JITTER_PERCENT_MAX} percent"),
+            ))
+        } else {
+            None
+        }
+    }
+}
+
+/// Changes to a pace; `None` leaves a field as it is, or at its default when there was no pace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PacingPatch {
+    /// See [`Pacing::messages_per_minute`]. Needed when there was no pace.
+    pub messages_per_minute: Option<NonZeroU32>,
+    /// See [`Pacing::jitter_percent`].
+    pub jitter_percent: Option<u8>,
+    /// See [`Pacing::typing`].
+    pub typing: Option<bool>,
+}
+
+impl PacingPatch {
+    /// The pace that follows from another, or from none; `None` when it would have no speed.
+    pub fn of(self, before: Option<Pacing>) -> Option<Pacing> {
+        let messages_per_minute = before.map(|pacing| pacing.messages_per_minute);
+        Some(Pacing {
+            messages_per_minute: self.messages_per_minute.or(messages_per_minute)?,
+            jitter_percent: self
+                .jitter_percent
+                .or(before.map(|pacing| pacing.jitter_percent))
+                .unwrap_or(0),
+            typing: self
+                .typing
+                .or(before.map(|pacing| pacing.typing))
+                .unwrap_or(false),
+        })
+    }
+}
+
+impl From<Pacing> for PacingPatch {
+    fn from(pacing: Pacing) -> Self {
+        Self {
+            messages_per_minute: Some(pacing.messages_per_minute),
+            jitter_percent: Some(pacing.jitter_percent),
+            typing: Some(pacing.typing),
+        }
+    }
+}
+
+/// What an instance's owner does not let it do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct Policy {
+    /// Whether it may only write to chats in which somebody else has written to it.
+    pub reply_only: bool,
+}
+
 /// One WhatsApp number: the durable resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Instance {
@@ -136,6 +226,10 @@ pub struct Instance {
     /// Proxy through which it connects: `socks5://` or `http://`. Credentials in it are not shown.
     #[serde(serialize_with = "without_credentials")]
     pub proxy: Option<String>,
+    /// How fast it sends; as fast as it can when absent.
+    pub pacing: Option<Pacing>,
+    /// What it may not do.
+    pub policy: Policy,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its row last changed.
@@ -179,6 +273,10 @@ pub struct NewInstance {
     pub name: String,
     /// Proxy through which it connects.
     pub proxy: Option<String>,
+    /// How fast it sends.
+    pub pacing: Option<Pacing>,
+    /// What it may not do.
+    pub policy: Policy,
     /// When it is made.
     pub created_at: Timestamp,
 }
@@ -190,6 +288,10 @@ pub struct InstancePatch {
     pub name: Option<String>,
     /// New proxy; `Some(None)` removes it. It is used from the next connection on.
     pub proxy: Option<Option<String>>,
+    /// New pace; `Some(None)` removes it. It holds for what is not on its way yet.
+    pub pacing: Option<Option<PacingPatch>>,
+    /// New policy. It holds for what is accepted from now on.
+    pub policy: Option<Policy>,
 }
 
 /// A step of an instance's session, written as one row of its history and one event.
@@ -253,6 +355,26 @@ mod tests {
             assert_eq!(InstanceState::from_name(state.as_str()), Some(state));
         }
         assert_eq!(InstanceState::from_name("open"), None);
+    }
+
+    #[test]
+    fn a_pace_has_limits_and_a_pause() {
+        let pacing = |messages_per_minute, jitter_percent| Pacing {
+            messages_per_minute: NonZeroU32::new(messages_per_minute).unwrap(),
+            jitter_percent,
+            typing: false,
+        };
+        assert_eq!(pacing(20, 0).pause(), Duration::from_secs(3));
+        assert_eq!(pacing(6_000, 100).fault(), None);
+        assert_eq!(pacing(6_001, 0).fault().unwrap().0, "pacing/messages_per_minute");
+        let slower = PacingPatch {
+            messages_per_minute: NonZeroU32::new(1),
+            ..PacingPatch::default()
+        };
+        assert_eq!(slower.of(Some(pacing(9, 7))), Some(pacing(1, 7)));
+        assert_eq!(slower.of(None), Some(pacing(1, 0)));
+        assert_eq!(PacingPatch::default().of(None), None);
+        assert_eq!(pacing(1, 101).fault().unwrap().0, "pacing/jitter_percent");
     }
 
     #[test]

@@ -35,9 +35,12 @@ pub enum StoreError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// A unique name or a limit stands against it.
+    /// A unique name or a limit stands against it, or a part of it is missing.
     #[error("{0}")]
     Conflict(String),
+    /// The instance may only answer, and nobody has written to it in this chat.
+    #[error("the instance may only answer, and nobody has written to it in this chat")]
+    NeverWritten,
     /// The write queue is full: nothing was written.
     #[error("the write queue is full")]
     Overloaded,

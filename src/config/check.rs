@@ -70,6 +70,16 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "this and session.outbox_memory_max must be at least 1",
     );
     need(
+        session.typing_min <= session.typing_max,
+        "session.typing_min",
+        "must not be longer than session.typing_max",
+    );
+    need(
+        session.typing_max <= 60 * second,
+        "session.typing_max",
+        "must be at most 1m",
+    );
+    need(
         session.ack_timeout < session.message_ttl,
         "session.ack_timeout",
         "must be shorter than session.message_ttl",

@@ -156,6 +156,15 @@ pub struct Session {
     /// Time for its acknowledgement.
     #[serde(with = "duration")]
     pub ack_timeout: Duration,
+    /// Typing shown before a text, for each of its characters.
+    #[serde(with = "duration")]
+    pub typing_per_char: Duration,
+    /// Shortest typing.
+    #[serde(with = "duration")]
+    pub typing_min: Duration,
+    /// Longest typing.
+    #[serde(with = "duration")]
+    pub typing_max: Duration,
     /// When an unsent message is given up.
     #[serde(with = "duration")]
     pub message_ttl: Duration,

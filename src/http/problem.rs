@@ -305,6 +305,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::IdempotencyKeyReused => idempotency_key_reused(),
             StoreError::Conflict(detail) => Self::new(ErrorCode::WrongState, detail),
+            StoreError::NeverWritten => CallError::from(StoreError::NeverWritten).into(),
             StoreError::Overloaded => Self::new(ErrorCode::Overloaded, "the write queue is full"),
             StoreError::Unavailable(source) => {
                 Self::new(ErrorCode::Unavailable, "the database does not answer").because(source)
@@ -340,6 +341,9 @@ impl From<CallError> for Problem {
             }
             CallError::IdempotencyKeyReused => idempotency_key_reused(),
             CallError::UnsupportedRecipient { detail } => Self::new(code, detail).at("/to", "unsupported"),
+            CallError::PolicyViolation { field, detail } => {
+                Self::new(code, detail).at(format!("/{field}"), "policy")
+            }
             CallError::Invalid { field, detail } => Self::field(format!("/{field}"), "invalid", detail),
             CallError::Internal { detail } => Self::internal(detail),
             CallError::WrongState { .. }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::instance::DesiredState;
 use roost_domain::instance::{
-    HistoryEntry, Instance, InstancePatch, InstanceState, NewInstance, StateChange,
+    HistoryEntry, Instance, InstancePatch, InstanceState, NewInstance, Pacing, Policy, StateChange,
 };
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::store::{Instances, Outcome, Stamp, StoreError};
@@ -20,7 +20,8 @@ use crate::database::{Column, Row, Rows, Statement};
 macro_rules! columns {
     () => {
         "i.id, i.tenant_id, i.name, i.state, i.state_reason, i.desired_state, i.phone_number, i.lid, \
-         i.push_name, i.proxy, i.created_at, i.updated_at, i.connected_at, i.epoch, t.key_salt, i.history_count"
+         i.push_name, i.proxy, i.created_at, i.updated_at, i.connected_at, i.epoch, t.key_salt, i.history_count, \
+         i.pacing, i.reply_only"
     };
 }
 
@@ -80,9 +81,9 @@ static HISTORY: Statement = Statement::new(
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
     "INSERT {lite:OR ROLLBACK }INTO instance (id, tenant_id, name, state, state_reason, desired_state, created_at, updated_at, \
-     epoch, history_count) \
+     epoch, history_count, pacing, reply_only) \
      SELECT r.id, r.tenant_id, r.name, r.state, r.state_reason, r.desired_state, r.created_at, r.updated_at, \
-     r.epoch, r.history_count FROM {rows} AS r",
+     r.epoch, r.history_count, r.pacing, r.reply_only FROM {rows} AS r",
     &[
         Column::Text("id"),
         Column::Text("tenant_id"),
@@ -94,10 +95,12 @@ pub(crate) static INSERT: Statement = Statement::with_rows(
         Column::Int("updated_at"),
         Column::Int("epoch"),
         Column::Int("history_count"),
+        Column::Text("pacing"),
+        Column::Int("reply_only"),
     ],
 );
 
-/// Everything that a session changes; name and proxy are the tenant's to change.
+/// Everything that a session changes; name, proxy, pace and policy are the tenant's to change.
 pub(crate) static UPDATE: Statement = Statement::with_rows(
     "UPDATE {lite:OR ROLLBACK }instance SET state = r.state, state_reason = r.state_reason, desired_state = r.desired_state, \
      phone_number = r.phone_number, lid = r.lid, push_name = r.push_name, updated_at = r.updated_at, \
@@ -147,11 +150,31 @@ pub(crate) fn from_row(row: &Row, keyring: &Keyring) -> Result<Instance, StoreEr
         lid: row.opt_parse(7)?,
         push_name: row.opt_text(8)?,
         proxy,
+        pacing: pacing(row)?,
+        policy: Policy {
+            reply_only: row.int(17)? != 0,
+        },
         created_at: row.time(10)?,
         updated_at: row.time(11)?,
         connected_at: row.opt_time(12)?,
         epoch: Epoch(row.int(13)?),
     })
+}
+
+fn pacing(row: &Row) -> Result<Option<Pacing>, StoreError> {
+    let Some(json) = row.opt_text(16)? else {
+        return Ok(None);
+    };
+    let pacing = serde_json::from_str(&json);
+    pacing
+        .map(Some)
+        .map_err(|error| StoreError::Corrupt(format!("the pace of an instance cannot be read: {error}")))
+}
+
+/// A pace as it is stored.
+fn pacing_json(pacing: Option<Pacing>) -> Option<String> {
+    // A struct of numbers can always be written.
+    pacing.map(|pacing| serde_json::to_string(&pacing).unwrap_or_default())
 }
 
 /// A row for [`INSERT`]. The proxy is sealed and written apart.
@@ -164,7 +187,10 @@ pub(crate) fn insert_row(rows: &mut Rows, instance: &Instance, history_count: i6
         .id(instance.desired_state.as_str());
     rows.int(instance.created_at.unix_ms())
         .int(instance.updated_at.unix_ms());
-    rows.int(instance.epoch.0).int(history_count).end();
+    rows.int(instance.epoch.0).int(history_count);
+    rows.opt_text(pacing_json(instance.pacing).as_deref())
+        .int(i64::from(instance.policy.reply_only))
+        .end();
 }
 
 /// A row for [`UPDATE`].

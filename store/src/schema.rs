@@ -25,6 +25,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0003_access.sql"),
         include_str!("../../migrations/postgres/0003_access.sql"),
     ),
+    (
+        5,
+        "pacing",
+        include_str!("../../migrations/sqlite/0005_pacing.sql"),
+        include_str!("../../migrations/postgres/0005_pacing.sql"),
+    ),
 ];
 
 /// A migration in the ledger.

@@ -22,6 +22,7 @@ mod key;
 mod limit;
 mod message;
 mod operator;
+mod pacing;
 mod publish;
 mod raw;
 mod receiver;

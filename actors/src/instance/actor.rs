@@ -60,6 +60,7 @@ impl Actor for SessionActor {
             SessionMessage::Send(call) => session.send(call),
             SessionMessage::MarkRead(call) => session.mark_read(*call),
             SessionMessage::AwaitCode(call) => session.await_code(call),
+            SessionMessage::Changed(call) => session.changed(call),
             SessionMessage::Shutdown { succeeded } => session.shut_down(succeeded),
             SessionMessage::FactsDue => {
                 let (facts, dropped) = session.reporter.collect();

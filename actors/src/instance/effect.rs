@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{CodeKind, Effect, Generation, Input, Step, Ticket};
-use super::message::{Fact, SessionMessage, ShownCode, Written};
+use super::message::{ChangedCall, Fact, SessionMessage, ShownCode, Written};
 use super::observer::SessionObserver;
 use super::outbox::FETCH_MAX;
 use super::session::{LiveLink, Opening, Session};
@@ -42,6 +42,8 @@ enum Entry {
     },
     Event(NewEvent),
     FailPending,
+    /// Reads the row again. In here so that it is never overtaken by what was read before.
+    Reread(ChangedCall),
 }
 
 impl Journal {
@@ -173,9 +175,19 @@ impl Session {
                     })
                     .await
                     .map(|_| Fact::Written(None, Written::PendingFailed)),
+                Entry::Reread(call) => persist
+                    .until_done(
+                        |store, owner| async move { store.instance(owner.tenant, owner.instance).await },
+                    )
+                    .await
+                    .map(|row| Fact::Written(None, Written::Reread(Box::new(row), call))),
             };
             reporter.report(written.unwrap_or_else(Fact::from));
         });
+    }
+
+    pub(super) fn reread(&mut self, call: ChangedCall) {
+        self.journal.entries.push_back(Entry::Reread(call));
     }
 
     fn show_code(&mut self, kind: CodeKind, code: String, valid_for: Duration) {

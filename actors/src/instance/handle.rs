@@ -1,24 +1,27 @@
 //! What callers hold: instances of every tenant, wherever they live.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::instance::{
-    DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, PairingMethod,
+    DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, Pacing, PacingPatch,
+    PairingMethod,
 };
 use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::slot::Slot;
-use roost_domain::store::{Idempotency, Outcome, Stamp};
+use roost_domain::store::{Idempotency, Outcome, Stamp, StoreError};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::kind::{InstanceKind, SessionHandle};
 use super::machine::{CodeKind, Order};
 use super::message::{
-    CodeCall, CreateInstance, OrderCall, ReadCall, ReplyTo, Ride, SendCall, SendRequest, SessionMessage,
-    ShownCode,
+    ChangedCall, CodeCall, CreateInstance, OrderCall, ReadCall, ReplyTo, Ride, SendCall, SendRequest,
+    SessionMessage, ShownCode,
 };
 use crate::CallError;
 use crate::line::restarting;
@@ -30,6 +33,8 @@ use crate::registry::{Children, Kind, here};
 const PROXY_BYTES_MAX: usize = 2048;
 /// Longest id on WhatsApp, in bytes.
 const WHATSAPP_ID_BYTES_MAX: usize = 128;
+/// Longest wait for a session to apply a change that is durable.
+const APPLY_WAIT: Duration = Duration::from_secs(5);
 /// How often a call looks for a successor of a session that ended under it.
 const TRIES: usize = 3;
 
@@ -68,6 +73,7 @@ impl Instances {
     ) -> Result<Outcome<Instance>, CallError> {
         check_name(&create.name)?;
         create.proxy.as_deref().map_or(Ok(()), check_proxy)?;
+        check_pacing(create.pacing)?;
         let (node, now) = (self.node(), self.node().clock.now());
         let max = create.instances_max.map_or(u64::MAX, u64::from);
         let max = max.min(node.settings.instances_per_tenant_max);
@@ -88,6 +94,8 @@ impl Instances {
             id,
             name: create.name,
             proxy: create.proxy,
+            pacing: create.pacing,
+            policy: create.policy,
             created_at: now,
         };
         if let Some((key, _)) = &mut key {
@@ -112,7 +120,8 @@ impl Instances {
         Ok(self.node().store.instances(tenant, among, page).await?)
     }
 
-    /// Changes its name or its proxy; a proxy is used from the next connection on.
+    /// Changes what a tenant may change. A proxy is used from the next connection on; a pace and a policy
+    /// hold when this returns.
     pub async fn patch(
         &self,
         tenant: TenantId,
@@ -125,11 +134,45 @@ impl Instances {
             .as_ref()
             .and_then(Option::as_deref)
             .map_or(Ok(()), check_proxy)?;
-        Ok(self
-            .node()
+        // Limits of one field do not depend on the others.
+        let change = patch.pacing.flatten().map(|change| PacingPatch {
+            messages_per_minute: change.messages_per_minute.or(Some(NonZeroU32::MIN)),
+            ..change
+        });
+        check_pacing(change.and_then(|change| change.of(None)))?;
+        let (node, paces) = (self.node(), patch.pacing.is_some());
+        let row = node
             .store
-            .patch_instance(tenant, id, patch, self.node().clock.now())
-            .await?)
+            .patch_instance(tenant, id, patch, node.clock.now())
+            .await
+            .map_err(|error| match error {
+                StoreError::Conflict(detail) => CallError::Invalid {
+                    field: "pacing/messages_per_minute",
+                    detail,
+                },
+                error => error.into(),
+            })?;
+        if paces {
+            self.tell_of_change(tenant, id).await;
+        }
+        Ok(row)
+    }
+
+    /// Lets the session that runs now, if any, read its row again. One that starts or is started again
+    /// reads it anyway.
+    async fn tell_of_change(&self, tenant: TenantId, id: InstanceId) {
+        let Ok(Some(session)) = self.live(tenant, id) else {
+            return;
+        };
+        let (applied, heard) = oneshot::channel();
+        if session
+            .line
+            .tell(SessionMessage::Changed(ChangedCall { applied }))
+            .is_ok()
+        {
+            // What is durable is applied sooner or later, also without the caller.
+            let _ = timeout(APPLY_WAIT, heard).await;
+        }
     }
 
     /// Removes an instance: logs it out where it is connected, ends its session and fails what it has
@@ -430,6 +473,13 @@ fn check_name(name: &str) -> Result<(), CallError> {
         field: "name",
         detail,
     })
+}
+
+fn check_pacing(pacing: Option<Pacing>) -> Result<(), CallError> {
+    match pacing.and_then(|pacing| pacing.fault()) {
+        None => Ok(()),
+        Some((field, detail)) => Err(CallError::Invalid { field, detail }),
+    }
 }
 
 /// Whether a link can go through it is the engine's to say; what it can never be is refused here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ractor::Message as ActorMessage;
 use roost_domain::engine::{Link, LinkFact, OpenError, SendError};
-use roost_domain::instance::Instance;
+use roost_domain::instance::{Instance, Pacing, Policy};
 use roost_domain::message::{Content, Message, Quoted};
 use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{Address, Timestamp};
@@ -73,6 +73,13 @@ pub(crate) struct CodeCall {
     pub reply: Reply<ShownCode>,
 }
 
+/// The row was changed by its tenant.
+#[derive(Debug)]
+pub(crate) struct ChangedCall {
+    /// Is told once the change is applied; dropped when the session ends before.
+    pub applied: oneshot::Sender<()>,
+}
+
 /// Messages of a session actor.
 #[derive(Debug)]
 pub(crate) enum SessionMessage {
@@ -81,6 +88,7 @@ pub(crate) enum SessionMessage {
     Send(Box<SendCall>),
     MarkRead(Box<ReadCall>),
     AwaitCode(CodeCall),
+    Changed(ChangedCall),
     Shutdown { succeeded: bool },
     // Facts: they lie in the inbox.
     FactsDue,
@@ -121,6 +129,7 @@ impl SessionMessage {
             Self::Send(_) => "send",
             Self::MarkRead(_) => "mark_read",
             Self::AwaitCode(_) => "await_code",
+            Self::Changed(_) => "changed",
             Self::Shutdown { .. } => "shutdown",
             Self::FactsDue => "facts_due",
             Self::LifeDue(_) => "life_due",
@@ -172,6 +181,8 @@ pub(crate) enum Written {
     NotNow(String),
     Event,
     PendingFailed,
+    /// Read again; whoever changed it waits.
+    Reread(Box<Instance>, ChangedCall),
 }
 
 /// What came of accepting a message.
@@ -207,12 +218,16 @@ pub enum ReplyTo {
 }
 
 /// What a client asks for as a new instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreateInstance {
     /// Name for humans.
     pub name: String,
     /// Proxy through which it connects.
     pub proxy: Option<String>,
+    /// How fast it sends.
+    pub pacing: Option<Pacing>,
+    /// What it may not do.
+    pub policy: Policy,
     /// How many the tenant may have, where that is less than the node's own limit.
     pub instances_max: Option<u32>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Messages of a chat leave in the order of their acceptance: a chat has at most one message under
 //! way, from the first attempt until WhatsApp's server has acknowledged or refused it, or until its
-//! deadline. Chats go side by side, up to a limit. At most so many messages are held here; the others
+//! deadline. Chats go side by side, up to a limit. A pace spaces attempts out over all chats, in the
+//! order in which the chats became ready; it refuses nothing, and deadlines hold meanwhile. At most so many messages are held here; the others
 //! wait in the store and are fetched when there is room, so that none is forgotten.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -20,10 +21,13 @@ use crate::backoff::Backoff;
 
 mod backlog;
 mod lane;
+mod pacing;
 
 use self::lane::{Lane, LaneId, Stage};
+use self::pacing::{Candidate, Pacer};
 
 pub(crate) use self::backlog::{Backlog, FETCH_MAX};
+pub(crate) use self::pacing::TypingTimes;
 
 /// A message to be sent.
 #[derive(Debug, Clone)]
@@ -46,6 +50,16 @@ pub(crate) struct Limits {
     pub chats: usize,
     pub ack_timeout: Duration,
     pub backoff: Backoff,
+    pub typing: TypingTimes,
+}
+
+/// A message to be handed to the link.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub generation: Generation,
+    pub outgoing: Arc<Outgoing>,
+    /// Until when the chat is shown typing before the message goes.
+    pub types_until: Option<Instant>,
 }
 
 /// A status change, and the message it ends the way of.
@@ -60,6 +74,8 @@ pub(crate) struct Change {
 pub(crate) struct Outbox {
     limits: Limits,
     link: Option<Generation>,
+    /// Boxed: few sessions have one.
+    pacer: Option<Box<Pacer>>,
     lanes: HashMap<LaneId, Lane>,
     lane_of: HashMap<Address, LaneId>,
     next_lane: LaneId,
@@ -83,6 +99,7 @@ impl Outbox {
         Self {
             limits,
             link: None,
+            pacer: None,
             lanes: HashMap::new(),
             lane_of: HashMap::new(),
             next_lane: 0,
@@ -111,9 +128,10 @@ impl Outbox {
 
     /// Forgets everything: the store has failed what was accepted.
     pub fn clear(&mut self) {
-        let (limits, link) = (self.limits, self.link);
+        let (limits, link, pacer) = (self.limits, self.link, self.pacer.take());
         *self = Self {
             link,
+            pacer,
             ..Self::new(limits)
         };
     }
@@ -134,6 +152,9 @@ impl Outbox {
 
     pub fn link_down(&mut self) {
         self.link = None;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.link_down();
+        }
         if self.under_way > 0 {
             let cut: Vec<LaneId> = self
                 .lanes
@@ -148,26 +169,54 @@ impl Outbox {
     }
 
     /// The next message to hand to the link, if one may go now.
-    pub fn next(&mut self, now: Moment, changes: &mut Vec<Change>) -> Option<(Generation, Arc<Outgoing>)> {
+    pub fn next(&mut self, now: Moment, entropy: &dyn Entropy, changes: &mut Vec<Change>) -> Option<Attempt> {
         let generation = self.link?;
         while self.under_way < self.limits.chats {
-            let id = self.ready.pop_front()?;
-            let Some(lane) = self.lanes.get_mut(&id) else {
+            let &id = self.ready.front()?;
+            let Some(head) = self.lanes.get(&id).and_then(|lane| lane.queue.front()) else {
+                self.ready.pop_front();
                 continue;
             };
-            let Some(head) = lane.queue.front() else { continue };
             if head.item.deadline <= now.tick {
+                self.ready.pop_front();
                 self.expire(id, now, changes);
                 continue;
             }
             let outgoing = Arc::clone(&head.item.outgoing);
-            lane.stage = Stage::Sending(generation);
+            let deadline = head.item.deadline;
+            // Typing that was shown once is not shown again for the same message.
+            let again = self.tried.contains_key(&outgoing.whatsapp_id);
+            let mut types_until = None;
+            if let Some(pacer) = &mut self.pacer {
+                let types = pacer.types() && !again;
+                let typing = if types {
+                    self.limits.typing.of(&outgoing.content)
+                } else {
+                    Duration::ZERO
+                };
+                let candidate = Candidate {
+                    generation,
+                    outgoing: &outgoing,
+                    typing,
+                    deadline,
+                };
+                let text_at = pacer.begin(&candidate, now.tick, entropy)?;
+                types_until = types.then_some(text_at);
+            }
+            self.ready.pop_front();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.stage = Stage::Sending(generation);
+            }
             self.under_way += 1;
-            if !self.tried.contains_key(&outgoing.whatsapp_id) {
+            if !again {
                 self.tried.insert(outgoing.whatsapp_id.clone(), id);
             }
             self.set_timer(id);
-            return Some((generation, outgoing));
+            return Some(Attempt {
+                generation,
+                outgoing,
+                types_until,
+            });
         }
         None
     }
@@ -182,6 +231,9 @@ impl Outbox {
         entropy: &dyn Entropy,
         changes: &mut Vec<Change>,
     ) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.ended(generation, whatsapp_id, now.tick);
+        }
         let Some(&id) = self.tried.get(whatsapp_id) else {
             return;
         };
@@ -242,11 +294,16 @@ impl Outbox {
 
     /// When [`Self::due`] has to be called next.
     pub fn next_due(&self) -> Option<Instant> {
-        self.timers.first().map(|&(at, _)| at)
+        let timer = self.timers.first().map(|&(at, _)| at);
+        let wake = self.pacer.as_ref().and_then(|pacer| pacer.wake());
+        [timer, wake].into_iter().flatten().min()
     }
 
     /// Does what has become due.
     pub fn due(&mut self, now: Moment, changes: &mut Vec<Change>) {
+        if let Some(pacer) = &mut self.pacer {
+            pacer.woke(now.tick);
+        }
         while let Some(&(at, id)) = self.timers.first() {
             if at > now.tick {
                 return;

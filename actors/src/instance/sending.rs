@@ -1,8 +1,9 @@
 //! How a session accepts, sends and settles messages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use roost_domain::engine::{Outgoing, ReadReceipt, SendError};
+use roost_domain::engine::{Link, Outgoing, ReadReceipt, SendError, Typing};
 use roost_domain::instance::Instance;
 use roost_domain::message::{
     Chat, Direction, Message, MessageStatus, NewMessage, StatusChange, new_whatsapp_id,
@@ -12,20 +13,27 @@ use roost_domain::{Address, MessageId};
 use tokio::time::Instant;
 
 use super::machine::{Effect, Machine};
-use super::message::{Accepted, Fact, ReadCall, SendCall};
-use super::outbox::{Backlog, Change, Item, Moment};
+use super::message::{Accepted, Fact, ReadCall, Reporter, SendCall};
+use super::outbox::{Attempt, Backlog, Change, Item, Moment};
 use super::session::{Drain, Session};
 use crate::CallError;
+use crate::index::PaceView;
+use crate::node::NodeContext;
 
 /// Messages whose outcome is awaited, before those whose caller has left are looked for.
 const SETTLING_MAX: usize = 128;
+/// Longest wait for a chat to be told that nobody types any more.
+const PAUSED_MAX: Duration = Duration::from_secs(5);
 
 impl Session {
     pub(super) fn loaded(&mut self, row: Box<Instance>, unsent: u64, pending: Vec<Message>) {
         self.reporter.post().meta().enter(row.state.as_str());
         let input = Machine::loaded(&row);
-        self.row = Some(row);
         self.unsent = unsent;
+        self.keep(row);
+        for call in std::mem::take(&mut self.held_changes) {
+            self.reread(call);
+        }
         self.last_message_id = pending.last().map_or(0, |message| message.id.to_u128());
         // What was just read is the first fetch of the store's backlog.
         self.outbox.suspect();
@@ -160,23 +168,25 @@ impl Session {
         }
         let Some(link) = live.link().cloned() else { return };
         let (now, mut changes) = (self.moment(), Vec::new());
-        while let Some((generation, outgoing)) = self.outbox.next(now, &mut changes) {
+        let entropy = Arc::clone(&self.node.entropy);
+        while let Some(attempt) = self.outbox.next(now, &*entropy, &mut changes) {
             let (node, reporter, link) = (Arc::clone(&self.node), self.reporter.clone(), Arc::clone(&link));
-            self.tasks.spawn(async move {
-                if !node.placement.holds_lease() {
-                    reporter.report(Fact::Fenced);
-                    return;
-                }
-                let attempt = tokio::time::timeout(node.settings.send_attempt_timeout, link.send(&outgoing));
-                let result = attempt.await.unwrap_or_else(|_| {
-                    Err(SendError::Transient(
-                        "the link did not take the message in time".to_owned(),
-                    ))
-                });
-                reporter.report(Fact::Sent(generation, outgoing.whatsapp_id.clone(), result));
-            });
+            self.tasks.spawn(hand_over(node, reporter, link, attempt));
         }
         self.report_changes(changes);
+    }
+
+    /// Tells operators how many messages the pace holds up, and until when.
+    pub(super) fn show_pace(&self) {
+        let shown = self.outbox.next_send().map(|at| {
+            let now = self.moment();
+            PaceView {
+                waiting: self.unsent,
+                next_send_at: (self.unsent > 0)
+                    .then(|| now.wall.plus(at.saturating_duration_since(now.tick))),
+            }
+        });
+        self.reporter.post().meta().paced(shown);
     }
 
     /// Reads accepted messages from the store when there is room for them.
@@ -312,6 +322,38 @@ impl Session {
         let (now, mut changes) = (self.moment(), Vec::new());
         self.outbox.due(now, &mut changes);
         self.report_changes(changes);
+    }
+}
+
+/// One attempt: with typing before it, if it is to be shown.
+async fn hand_over(node: Arc<NodeContext>, reporter: Reporter, link: Arc<dyn Link>, attempt: Attempt) {
+    let Attempt {
+        generation,
+        outgoing,
+        types_until,
+    } = attempt;
+    if let Some(until) = types_until {
+        if node.placement.holds_lease() {
+            // Best effort: a chat that is not shown it gets its message all the same.
+            let _ = tokio::time::timeout_at(until, link.typing(&outgoing.to, Typing::Composing)).await;
+        }
+        tokio::time::sleep_until(until).await;
+    }
+    if !node.placement.holds_lease() {
+        reporter.report(Fact::Fenced);
+        return;
+    }
+    let attempt = tokio::time::timeout(node.settings.send_attempt_timeout, link.send(&outgoing));
+    let result = attempt.await.unwrap_or_else(|_| {
+        Err(SendError::Transient(
+            "the link did not take the message in time".to_owned(),
+        ))
+    });
+    let types_on = types_until.is_some() && result.is_err();
+    reporter.report(Fact::Sent(generation, outgoing.whatsapp_id.clone(), result));
+    // A message ends the typing by itself.
+    if types_on {
+        let _ = tokio::time::timeout(PAUSED_MAX, link.typing(&outgoing.to, Typing::Paused)).await;
     }
 }
 

@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::effect::Journal;
 use super::machine::{CodeKind, Exit, Generation, Input, Machine, Refusal, Surroundings, Ticket};
 use super::message::{
-    CodeCall, Fact, OrderCall, Reply, Reporter, SendCall, SessionMessage, ShownCode, Tasks, Written,
+    ChangedCall, CodeCall, Fact, OrderCall, Reply, Reporter, SendCall, SessionMessage, ShownCode, Tasks,
+    Written,
 };
-use super::outbox::{Change, Limits, Moment, Outbox};
+use super::outbox::{Change, Limits, Moment, Outbox, TypingTimes};
 use super::status::StatusQueue;
 use crate::CallError;
 use crate::backoff::Backoff;
@@ -116,6 +117,8 @@ pub(crate) struct Session {
     pub(super) code_calls: Vec<CodeCall>,
     pub(super) replies: HashMap<Ticket, PendingReply>,
     pub(super) next_ticket: Ticket,
+    /// Changes of the row that came before it was read.
+    pub(super) held_changes: Vec<ChangedCall>,
     /// Sends that came before the row was read.
     pub(super) held_sends: VecDeque<Box<SendCall>>,
     /// Callers that wait for the outcome of a message, by its WhatsApp id.
@@ -148,6 +151,11 @@ impl Session {
                 first: settings.backoff_first,
                 max: settings.backoff_max,
             },
+            typing: TypingTimes {
+                per_char: settings.typing_per_char,
+                min: settings.typing_min,
+                max: settings.typing_max,
+            },
         };
         Self {
             owner,
@@ -165,6 +173,7 @@ impl Session {
             code_calls: Vec::new(),
             replies: HashMap::new(),
             next_ticket: 0,
+            held_changes: Vec::new(),
             held_sends: VecDeque::new(),
             settling: HashMap::new(),
             tasks: Tasks::new(reporter.clone()),
@@ -384,7 +393,24 @@ impl Session {
         } else if self.connected.is_none() {
             self.connected = Some(self.node.connected.begin(self.owner.tenant));
         }
+        self.keep(row);
+    }
+
+    /// Takes the row as it was read.
+    pub(super) fn keep(&mut self, row: Box<Instance>) {
+        // What is unsent when the row is first read may be on the wire from an earlier life.
+        let sent_before = self.row.is_none() && self.unsent > 0;
+        self.outbox.set_pacing(row.pacing, sent_before, Instant::now());
         self.row = Some(row);
+    }
+
+    /// The tenant has changed the row.
+    pub(super) fn changed(&mut self, call: ChangedCall) {
+        if self.row.is_some() {
+            self.reread(call);
+        } else {
+            self.held_changes.push(call);
+        }
     }
 
     fn written(&mut self, ticket: Option<Ticket>, written: Written) {
@@ -402,6 +428,11 @@ impl Session {
                 result: Err(detail),
             }),
             Written::Event => {}
+            Written::Reread(row, call) => {
+                self.keep(row);
+                // A caller that no longer waits knows that its change is durable.
+                let _ = call.applied.send(());
+            }
             Written::PendingFailed => {
                 self.outbox.clear();
                 // Whoever waits reads the outcome in the store.
@@ -428,6 +459,7 @@ impl Session {
             self.drained(succeeded);
         }
         self.dispatch();
+        self.show_pace();
         self.fetch();
         self.write_status();
         self.write_journal();

@@ -1,6 +1,7 @@
 mod machine;
 mod machine_property;
 mod outbox;
+mod pacing;
 mod sending;
 mod session;
 

@@ -2,43 +2,20 @@
 
 use std::time::Duration;
 
+use crate::pace::Pace;
+
 /// What a late timer may catch up.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// See the module.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    interval: Option<Duration>,
-    /// When the next POST would begin on an exact clock.
-    next: Duration,
+/// The pace of this rate.
+pub(super) fn new(per_second: Option<u32>) -> Pace {
+    Pace::new(pause(per_second), SLACK)
 }
 
-impl Pace {
-    pub fn new(per_second: Option<u32>) -> Self {
-        let mut pace = Self::default();
-        pace.set(per_second);
-        pace
-    }
-
-    pub fn set(&mut self, per_second: Option<u32>) {
-        // The slack is part of the second, so that no second sees more than the rate.
-        self.interval = per_second.map(|rate| (Duration::from_secs(1) + SLACK) / rate.max(1));
-    }
-
-    /// When a POST may begin.
-    pub fn ready_at(&self) -> Duration {
-        match self.interval {
-            Some(_) => self.next.saturating_sub(SLACK),
-            None => Duration::ZERO,
-        }
-    }
-
-    /// A POST begins.
-    pub fn took(&mut self, now: Duration) {
-        if let Some(interval) = self.interval {
-            self.next = self.next.max(now) + interval;
-        }
-    }
+/// The pause between two POSTs at this rate.
+pub(super) fn pause(per_second: Option<u32>) -> Option<Duration> {
+    // The slack is part of the second, so that no second sees more than the rate.
+    per_second.map(|rate| (Duration::from_secs(1) + SLACK) / rate.max(1))
 }
 
 #[cfg(test)]
@@ -48,12 +25,12 @@ mod tests {
     #[test]
     fn no_second_sees_more_than_the_rate() {
         for rate in [1, 7, 100, 1_000] {
-            let mut pace = Pace::new(Some(rate));
+            let mut pace = new(Some(rate));
             let mut begun: Vec<Duration> = Vec::new();
             for ms in 0..3_000 {
                 let now = Duration::from_millis(ms);
                 while pace.ready_at() <= now {
-                    pace.took(now);
+                    pace.took(now, Duration::ZERO);
                     begun.push(now);
                 }
             }
@@ -74,8 +51,8 @@ mod tests {
 
     #[test]
     fn without_a_rate_nothing_waits() {
-        let mut pace = Pace::new(None);
-        pace.took(Duration::from_secs(1));
+        let mut pace = new(None);
+        pace.took(Duration::from_secs(1), Duration::ZERO);
         assert_eq!(pace.ready_at(), Duration::ZERO);
     }
 }

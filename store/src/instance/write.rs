@@ -10,7 +10,7 @@ use roost_domain::message::FailureReason;
 use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::{Epoch, InstanceId, Owner, TenantId, Timestamp};
 
-use super::{BY_IDS, from_row};
+use super::{BY_IDS, from_row, pacing_json};
 use crate::crypto::Place;
 use crate::database::{Failure, Statement};
 use crate::key;
@@ -22,9 +22,13 @@ use crate::writer::unit::{Direct, Planned};
 
 static SET_PROXY: Statement = Statement::new("UPDATE instance SET proxy = $2 WHERE id = $1");
 
-static SET_NAME: Statement = Statement::new("UPDATE instance SET name = $2, updated_at = $3 WHERE id = $1");
+static SET_OWN: Statement = Statement::new(
+    "UPDATE instance SET name = $2, updated_at = $3, reply_only = $4, pacing = $5 WHERE id = $1",
+);
 
 static DELETE: Statement = Statement::new("DELETE FROM instance WHERE id = $1");
+
+static DELETE_KNOWN: Statement = Statement::new("DELETE FROM known_chat WHERE instance_id = $1");
 
 static DELETE_HISTORY: Statement = Statement::new("DELETE FROM instance_history WHERE instance_id = $1");
 
@@ -95,6 +99,8 @@ impl Create {
             lid: None,
             push_name: None,
             proxy: self.new.proxy.clone(),
+            pacing: self.new.pacing,
+            policy: self.new.policy,
             created_at: self.new.created_at,
             updated_at: self.new.created_at,
             connected_at: None,
@@ -147,13 +153,26 @@ impl Direct for Patch {
         if let Some(name) = &self.patch.name {
             instance.name.clone_from(name);
         }
+        if let Some(change) = self.patch.pacing {
+            let pacing = change.and_then(|change| change.of(instance.pacing));
+            if change.is_some() && pacing.is_none() {
+                let detail = "a pace needs messages_per_minute".to_owned();
+                return Ok(Err(StoreError::Conflict(detail)));
+            }
+            instance.pacing = pacing;
+        }
+        if let Some(policy) = self.patch.policy {
+            instance.policy = policy;
+        }
         instance.updated_at = self.at;
         let args = transaction
             .args()
             .text(self.id)
             .text(&instance.name)
-            .int(self.at.unix_ms());
-        transaction.execute(&SET_NAME, args).await?;
+            .int(self.at.unix_ms())
+            .int(i64::from(instance.policy.reply_only))
+            .opt_text(pacing_json(instance.pacing));
+        transaction.execute(&SET_OWN, args).await?;
         if let Some(proxy) = &self.patch.proxy {
             instance.proxy.clone_from(proxy);
             set_proxy(transaction, self.tenant, self.id, proxy.as_deref()).await?;
@@ -192,7 +211,7 @@ impl Direct for Delete {
         draft.link.wipe(self.owner.instance);
         draft.flush(transaction).await?;
         remains::leave(transaction, self.owner.tenant, self.owner.instance, self.at).await?;
-        for statement in [&DELETE_HISTORY, &DELETE] {
+        for statement in [&DELETE_HISTORY, &DELETE_KNOWN, &DELETE] {
             let args = transaction.args().text(self.owner.instance);
             transaction.execute(statement, args).await?;
         }

@@ -83,11 +83,7 @@ fn named(body: &InboundBody) -> Option<&str> {
 /// echo of a message sent through the API may name its chat otherwise.
 fn first_seen(draft: &mut Draft, owner: Owner, inbound: &Inbound) -> bool {
     let id = &inbound.whatsapp_id;
-    let chats = names(
-        &inbound.chat.id,
-        inbound.chat.phone_number.as_ref(),
-        inbound.chat.lid.as_ref(),
-    );
+    let chats = chat_names(&inbound.chat);
     let senders = if inbound.from_me {
         vec![String::new()]
     } else {
@@ -117,6 +113,11 @@ fn sender_key(inbound: &Inbound) -> String {
     } else {
         inbound.sender.id.to_string()
     }
+}
+
+/// Every name of a chat, as it is stored.
+pub(super) fn chat_names(chat: &Chat) -> Vec<String> {
+    names(&chat.id, chat.phone_number.as_ref(), chat.lid.as_ref())
 }
 
 /// Every name of a party, as it is stored.
@@ -215,6 +216,9 @@ fn record_message(draft: &mut Draft, owner: Owner, inbound: &Inbound) {
     } else {
         EventType::MessageReceived
     };
+    if !own {
+        draft.hear_in_chat(owner, chat_names(&inbound.chat));
+    }
     draft.append(owner.tenant, NewEvent::message(kind, &message));
     draft.insert_message(message);
 }

@@ -8,6 +8,7 @@ use roost_domain::message::{
 use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::{MessageId, Owner, Timestamp};
 
+use super::inbound::chat_names;
 use super::read;
 use crate::database::{Failure, Statement};
 use crate::writer::Transaction;
@@ -47,6 +48,9 @@ impl Planned for Accept {
     fn needs(&self, needs: &mut Needs) {
         needs.owner(self.owner);
         needs.stamp(self.owner.tenant, &self.stamp);
+        for name in chat_names(&self.new.chat) {
+            needs.chat(self.owner.instance, name);
+        }
     }
 
     fn plan(&self, draft: &mut Draft) -> Result<Outcome<Message>, StoreError> {
@@ -58,6 +62,10 @@ impl Planned for Accept {
             return Err(StoreError::Conflict(
                 "a message with this id is there already".to_owned(),
             ));
+        }
+        let instance = self.owner.instance;
+        if draft.is_reply_only(instance) && !draft.is_known_chat(instance, chat_names(&self.new.chat)) {
+            return Err(StoreError::NeverWritten);
         }
         let message = self.message();
         draft.keep(self.owner.tenant, &self.stamp, message.id, || json(&message));

@@ -64,7 +64,7 @@ static BECOME_REMAINS: [[Statement; 2]; 2] = [
 static NEXT_REMAINS: Statement =
     Statement::new("SELECT m.id FROM remains AS m WHERE m.tenant_id = $1 ORDER BY m.id LIMIT 1");
 
-static OF_INSTANCE: [Statement; 4] = [
+static OF_INSTANCE: [Statement; 5] = [
     Statement::new(
         "DELETE FROM instance_history WHERE instance_id = $1 AND number IN (SELECT h.number \
          FROM instance_history AS h WHERE h.instance_id = $1 ORDER BY h.number LIMIT $2)",
@@ -76,6 +76,10 @@ static OF_INSTANCE: [Statement; 4] = [
     Statement::new(
         "DELETE FROM amendment WHERE (instance_id, whatsapp_id, chat, sender) IN (SELECT a.instance_id, \
          a.whatsapp_id, a.chat, a.sender FROM amendment AS a WHERE a.instance_id = $1 LIMIT $2)",
+    ),
+    Statement::new(
+        "DELETE FROM known_chat WHERE (instance_id, chat) IN (SELECT c.instance_id, c.chat \
+         FROM known_chat AS c WHERE c.instance_id = $1 ORDER BY c.chat LIMIT $2)",
     ),
     Statement::new(
         "DELETE FROM message WHERE id IN (SELECT m.id FROM message AS m WHERE m.instance_id = $1 \

@@ -32,6 +32,8 @@ pub(crate) struct Needs {
     pub(super) messages: BTreeSet<(InstanceId, String)>,
     /// WhatsApp ids of inbound facts that may be there already.
     pub(super) inbound: BTreeSet<(InstanceId, String)>,
+    /// Chats that are written to, by each of their names.
+    pub(super) chats: BTreeSet<(InstanceId, String)>,
     pub(crate) hooks: HookNeeds,
 }
 
@@ -74,6 +76,10 @@ impl Needs {
         self.messages.insert((instance, whatsapp_id.to_owned()));
     }
 
+    pub(crate) fn chat(&mut self, instance: InstanceId, name: String) {
+        self.chats.insert((instance, name));
+    }
+
     pub(crate) fn inbound(&mut self, instance: InstanceId, whatsapp_id: &str) {
         self.inbound.insert((instance, whatsapp_id.to_owned()));
     }
@@ -83,6 +89,8 @@ impl Needs {
 pub(super) struct InstanceSlot {
     pub(super) tenant: TenantId,
     pub(super) epoch: Epoch,
+    /// Whether it may only answer.
+    pub(super) reply_only: bool,
     /// The whole row, when it was needed.
     pub(super) row: Option<Instance>,
     pub(super) history_count: i64,
@@ -143,6 +151,10 @@ pub(crate) struct Draft {
     pub(super) seen: HashSet<InboundKey>,
     /// WhatsApp ids among them that the account itself wrote.
     pub(super) own: HashSet<(InstanceId, String)>,
+    /// Chats in which somebody has written to an instance, as far as they were asked for.
+    pub(super) known_chats: HashSet<(InstanceId, String)>,
+    /// Chats in which somebody writes now, with their tenant.
+    pub(super) heard_chats: BTreeMap<(InstanceId, String), TenantId>,
     pub(super) amendments: Vec<(TenantId, InboundKey, Timestamp)>,
     pub(super) events: Vec<Arc<Event>>,
     pub(super) audit: Vec<AuditEvent>,
@@ -164,6 +176,8 @@ impl Draft {
             by_whatsapp_id: HashMap::new(),
             seen: HashSet::new(),
             own: HashSet::new(),
+            known_chats: HashSet::new(),
+            heard_chats: BTreeMap::new(),
             amendments: Vec::new(),
             events: Vec::new(),
             audit: Vec::new(),
@@ -283,6 +297,7 @@ impl Draft {
         let slot = InstanceSlot {
             tenant: instance.tenant_id,
             epoch: instance.epoch,
+            reply_only: instance.policy.reply_only,
             row: Some(instance.clone()),
             history_count: 0,
             change: Change::Insert,
@@ -434,6 +449,26 @@ impl Draft {
             chat,
             sender,
         });
+    }
+
+    /// Whether an instance may only answer.
+    pub(crate) fn is_reply_only(&self, instance: InstanceId) -> bool {
+        self.instances.get(&instance).is_some_and(|slot| slot.reply_only)
+    }
+
+    /// Whether somebody has written to an instance in a chat, under one of these names.
+    pub(crate) fn is_known_chat(&self, instance: InstanceId, names: Vec<String>) -> bool {
+        names
+            .into_iter()
+            .any(|name| self.known_chats.contains(&(instance, name)))
+    }
+
+    /// Keeps that somebody has written to an instance in a chat with these names.
+    pub(crate) fn hear_in_chat(&mut self, owner: Owner, names: Vec<String>) {
+        for name in names {
+            self.known_chats.insert((owner.instance, name.clone()));
+            self.heard_chats.insert((owner.instance, name), owner.tenant);
+        }
     }
 
     /// Keeps that an edit, a revocation or a reaction was recorded.

@@ -36,6 +36,18 @@ static INSERT_AMENDMENTS: Statement = Statement::with_rows(
     ],
 );
 
+/// Most of them are there already.
+static INSERT_KNOWN_CHATS: Statement = Statement::with_rows(
+    "INSERT {lite:OR ROLLBACK }INTO known_chat (instance_id, chat, tenant_id) \
+     SELECT r.instance_id, r.chat, r.tenant_id FROM {rows} AS r WHERE true \
+     ON CONFLICT (instance_id, chat) DO NOTHING",
+    &[
+        Column::Text("instance_id"),
+        Column::Text("chat"),
+        Column::Text("tenant_id"),
+    ],
+);
+
 static DELETE_REPLIES: Statement = Statement::with_rows(
     "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT r.tenant_id, r.key FROM {rows} AS r)",
     &[Column::Text("tenant_id"), Column::Text("key")],
@@ -79,6 +91,7 @@ impl Draft {
         std::mem::take(&mut self.link).flush(transaction).await?;
         self.flush_messages(transaction).await?;
         self.flush_amendments(transaction).await?;
+        self.flush_known_chats(transaction).await?;
         self.flush_replies(transaction).await?;
         std::mem::take(&mut self.hooks).flush(transaction).await?;
         transaction.audit.append(&mut self.audit);
@@ -179,6 +192,18 @@ impl Draft {
             rows.id(tenant).int(at.unix_ms()).end();
         }
         transaction.execute_rows(&INSERT_AMENDMENTS, rows).await?;
+        Ok(())
+    }
+
+    async fn flush_known_chats(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        if self.heard_chats.is_empty() {
+            return Ok(());
+        }
+        let mut rows = transaction.rows(&INSERT_KNOWN_CHATS);
+        for ((instance, chat), tenant) in &self.heard_chats {
+            rows.id(instance).text(chat).id(tenant).end();
+        }
+        transaction.execute_rows(&INSERT_KNOWN_CHATS, rows).await?;
         Ok(())
     }
 

@@ -12,14 +12,14 @@ use crate::{instance, message, tenant};
 
 /// The row is held so that its epoch cannot rise before the commit.
 static OWNERS: Statement = Statement::with_rows(
-    "SELECT i.id, i.tenant_id, i.epoch FROM {rows} AS r JOIN instance AS i ON i.id = r.id ORDER BY i.id \
+    "SELECT i.id, i.tenant_id, i.epoch, i.reply_only FROM {rows} AS r JOIN instance AS i ON i.id = r.id ORDER BY i.id \
      {pg:FOR SHARE OF i}",
     &[Column::Text("id")],
 );
 
 /// The counter is held until the commit: that makes the order of `seq` the order of commits.
 static OWNERS_AND_LOGS: Statement = Statement::with_rows(
-    "SELECT i.id, i.tenant_id, i.epoch, l.last_seq FROM {rows} AS r JOIN instance AS i ON i.id = r.id \
+    "SELECT i.id, i.tenant_id, i.epoch, i.reply_only, l.last_seq FROM {rows} AS r JOIN instance AS i ON i.id = r.id \
      JOIN tenant_log AS l ON l.tenant_id = i.tenant_id ORDER BY i.tenant_id, i.id \
      {pg:FOR SHARE OF i FOR UPDATE OF l}",
     &[Column::Text("id")],
@@ -46,6 +46,12 @@ static INBOUND: Statement = Statement::with_rows(
     &[Column::Text("instance_id"), Column::Text("whatsapp_id")],
 );
 
+static KNOWN_CHATS: Statement = Statement::with_rows(
+    "SELECT c.instance_id, c.chat FROM {rows} AS r \
+     JOIN known_chat AS c ON c.instance_id = r.instance_id AND c.chat = r.chat",
+    &[Column::Text("instance_id"), Column::Text("chat")],
+);
+
 impl Draft {
     /// Reads what units need.
     pub(crate) async fn load(transaction: &mut Transaction<'_>, needs: Needs) -> Result<Self, Failure> {
@@ -56,6 +62,7 @@ impl Draft {
         draft.load_replies(transaction, &needs).await?;
         draft.load_messages(transaction, &needs).await?;
         draft.load_inbound(transaction, &needs).await?;
+        draft.load_known_chats(transaction, &needs).await?;
         draft.hooks.load(transaction, &needs.hooks).await?;
         Ok(draft)
     }
@@ -75,6 +82,7 @@ impl Draft {
             let slot = InstanceSlot {
                 tenant,
                 epoch: Epoch(row.int(2)?),
+                reply_only: row.int(3)? != 0,
                 row: None,
                 history_count: 0,
                 change: Change::None,
@@ -84,7 +92,7 @@ impl Draft {
                 self.logs.insert(
                     tenant,
                     LogSlot {
-                        last_seq: row.int(3)?,
+                        last_seq: row.int(4)?,
                         grown: false,
                         known: true,
                     },
@@ -222,6 +230,29 @@ impl Draft {
                 self.own.insert((key.instance, key.whatsapp_id.clone()));
             }
             self.seen.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Only for instances that may only answer: nobody else is asked.
+    async fn load_known_chats(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+        needs: &Needs,
+    ) -> Result<(), Failure> {
+        let mut rows = transaction.rows(&KNOWN_CHATS);
+        let mut wanted = false;
+        for (instance, chat) in &needs.chats {
+            if self.is_reply_only(*instance) {
+                rows.id(instance).text(chat).end();
+                wanted = true;
+            }
+        }
+        if wanted {
+            let args = transaction.args().rows(rows);
+            for row in transaction.fetch(&KNOWN_CHATS, args).await? {
+                self.known_chats.insert((row.parse(0)?, row.text(1)?));
+            }
         }
         Ok(())
     }

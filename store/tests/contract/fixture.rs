@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use roost_domain::event::Event;
-use roost_domain::instance::{Instance, NewInstance};
+use roost_domain::instance::{Instance, NewInstance, Policy};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, NewMessage, Sender};
 use roost_domain::store::{
     CommitObserver, EventLog, Idempotency, Instances, Messages, Outcome, Stamp, StoreError, Tenants,
@@ -277,6 +277,8 @@ impl Fixture {
             id,
             name: "shop".to_owned(),
             proxy: None,
+            pacing: None,
+            policy: Policy::default(),
             created_at: self.now(),
         }
     }

@@ -104,6 +104,7 @@ async fn a_patch_changes_what_it_names(f: Fixture) {
     let patch = InstancePatch {
         name: Some("desk".to_owned()),
         proxy: Some(proxy.clone()),
+        ..InstancePatch::default()
     };
     f.clock.advance(Duration::from_secs(1));
     let patched = f
@@ -122,6 +123,7 @@ async fn a_patch_changes_what_it_names(f: Fixture) {
     let patch = InstancePatch {
         name: None,
         proxy: Some(None),
+        ..InstancePatch::default()
     };
     f.store
         .patch_instance(owner.tenant, owner.instance, patch, f.now())

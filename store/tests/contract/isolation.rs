@@ -99,6 +99,7 @@ async fn another_tenants_rows_cannot_be_written(f: Fixture) {
     let patch = InstancePatch {
         name: Some("mine".to_owned()),
         proxy: None,
+        ..InstancePatch::default()
     };
     let patched = f
         .store

@@ -14,6 +14,7 @@ mod link_state;
 mod messages;
 mod model;
 mod open;
+mod policy;
 mod retention;
 mod rotation;
 mod secrets;

@@ -26,7 +26,10 @@ async fn secrets_are_nowhere_in_plain_text(f: Fixture) {
     let owner = f.owner().await;
     f.store.apply(owner, vec![put("k", SECRET)]).await.unwrap();
     let proxy = Some(Some(format!("socks5://user:{SECRET}@127.0.0.1:1080")));
-    let patch = InstancePatch { name: None, proxy };
+    let patch = InstancePatch {
+        proxy,
+        ..InstancePatch::default()
+    };
     f.store
         .patch_instance(owner.tenant, owner.instance, patch, f.now())
         .await

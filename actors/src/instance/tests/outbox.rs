@@ -1,22 +1,24 @@
 //! Order per chat, nothing forgotten, nothing doubled: under every mixture of failures.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use roost_domain::engine::{Outgoing, SendError};
+use roost_domain::instance::Pacing;
 use roost_domain::message::{Content, FailureReason, MessageStatus};
 use roost_domain::{Address, MessageId, Timestamp};
 use tokio::time::Instant;
 
-use super::super::outbox::{Change, Item, Limits, Moment, Outbox};
+use super::super::outbox::{Attempt, Change, Item, Limits, Moment, Outbox, TypingTimes};
 use super::FixedEntropy;
 use crate::backoff::Backoff;
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     let backoff = Backoff {
         first: Duration::from_secs(1),
         max: Duration::from_secs(300),
@@ -26,14 +28,19 @@ fn limits() -> Limits {
         chats: 3,
         ack_timeout: Duration::from_secs(20),
         backoff,
+        typing: TypingTimes {
+            per_char: Duration::from_millis(30),
+            min: Duration::from_millis(500),
+            max: Duration::from_secs(6),
+        },
     }
 }
 
-fn id(number: u64) -> MessageId {
+pub(super) fn id(number: u64) -> MessageId {
     MessageId::from_parts(1_700_000_000_000 + number, 1)
 }
 
-fn item(number: u64, chat: u64, deadline: Instant) -> Item {
+pub(super) fn item(number: u64, chat: u64, deadline: Instant) -> Item {
     let outgoing = Outgoing {
         whatsapp_id: format!("W{number}"),
         to: format!("+49151000000{chat}").parse::<Address>().unwrap(),
@@ -47,7 +54,7 @@ fn item(number: u64, chat: u64, deadline: Instant) -> Item {
     }
 }
 
-fn moment(tick: Instant) -> Moment {
+pub(super) fn moment(tick: Instant) -> Moment {
     Moment {
         tick,
         wall: Timestamp::from_unix_ms(1_700_000_000_000),
@@ -57,8 +64,8 @@ fn moment(tick: Instant) -> Moment {
 fn dispatched(outbox: &mut Outbox, now: Moment) -> Vec<String> {
     let mut changes = Vec::new();
     let mut sent = Vec::new();
-    while let Some((_, outgoing)) = outbox.next(now, &mut changes) {
-        sent.push(outgoing.whatsapp_id.clone());
+    while let Some(attempt) = outbox.next(now, &FixedEntropy(1), &mut changes) {
+        sent.push(attempt.outgoing.whatsapp_id.clone());
     }
     assert_eq!(changes, []);
     sent
@@ -232,6 +239,10 @@ struct World {
     /// First attempts, per chat, in order.
     first: HashMap<u64, Vec<u64>>,
     ended: HashMap<MessageId, usize>,
+    /// When it is paced: the pause, when it is over, and the attempt that is with the link.
+    pause: Option<Duration>,
+    free_at: Instant,
+    handing: Option<(u64, u64)>,
 }
 
 impl World {
@@ -248,6 +259,33 @@ impl World {
             changes: Vec::new(),
             first: HashMap::new(),
             ended: HashMap::new(),
+            pause: None,
+            free_at: Instant::now(),
+            handing: None,
+        }
+    }
+
+    /// One whose messages go out at a pace.
+    fn paced(pacing: Pacing) -> Self {
+        let mut world = Self::new();
+        world.outbox.set_pacing(Some(pacing), false, world.now);
+        world.pause = Some(pacing.pause());
+        world.free_at = world.now;
+        world
+    }
+
+    fn attempted(&mut self, attempt: &Attempt, number: u64) {
+        let Some(pause) = self.pause else { return };
+        assert_eq!(self.handing, None, "one message at a time");
+        let text_at = attempt.types_until.unwrap_or(self.now);
+        assert!(text_at >= self.free_at, "W{number} comes too early");
+        self.handing = Some((attempt.generation, number));
+        self.free_at = text_at + pause;
+    }
+
+    fn ended(&mut self, attempt: (u64, u64)) {
+        if self.handing.take_if(|handing| *handing == attempt).is_some() {
+            self.free_at = self.free_at.max(self.now + self.pause.unwrap_or_default());
         }
     }
 
@@ -285,18 +323,23 @@ impl World {
             Move::Suspect => self.outbox.suspect(),
             Move::Up => {
                 self.generation += 1;
+                self.handing = None;
                 self.outbox.link_up(self.generation);
             }
-            Move::Down => self.outbox.link_down(),
+            Move::Down => {
+                self.handing = None;
+                self.outbox.link_down();
+            }
             Move::Dispatch => {
-                while let Some((generation, outgoing)) = self.outbox.next(now, &mut self.changes) {
-                    let number: u64 = outgoing.whatsapp_id[1..].parse().unwrap();
+                while let Some(attempt) = self.outbox.next(now, &FixedEntropy(200), &mut self.changes) {
+                    let number: u64 = attempt.outgoing.whatsapp_id[1..].parse().unwrap();
+                    self.attempted(&attempt, number);
                     let chat = self.rows[&id(number)].1;
                     let first = self.first.entry(chat).or_default();
                     if !first.contains(&number) {
                         first.push(number);
                     }
-                    self.attempts.push((generation, number));
+                    self.attempts.push((attempt.generation, number));
                 }
             }
             Move::Result { pick, outcome } => {
@@ -307,6 +350,7 @@ impl World {
                         1 => Err(SendError::NotConnected),
                         _ => Ok(()),
                     };
+                    self.ended((generation, number));
                     let name = format!("W{number}");
                     self.outbox.sent(
                         generation,
@@ -360,6 +404,7 @@ impl World {
             self.step(&Move::Pass(400));
             self.step(&Move::Dispatch);
             for (generation, number) in std::mem::take(&mut self.attempts) {
+                self.ended((generation, number));
                 let (now, name) = (moment(self.now), format!("W{number}"));
                 self.outbox.sent(
                     generation,
@@ -396,6 +441,30 @@ proptest! {
         prop_assert_eq!(world.ended.len() as u64, accepted);
         prop_assert!(world.ended.values().all(|&times| times == 1), "{:?}", world.ended);
         prop_assert_eq!(world.outbox.len(), 0);
+        for (chat, order) in &world.first {
+            prop_assert!(order.is_sorted(), "chat {}: {:?}", chat, order);
+        }
+    }
+
+    /// The same of a session that is paced, and besides: one message at a time, with the pause between
+    /// any two.
+    #[test]
+    fn a_pace_forgets_nothing_either(
+        moves in prop::collection::vec(any_move(), 1..250),
+        per_minute in 1_u32..120,
+        jitter_percent in 0_u8..=100,
+        typing in any::<bool>(),
+    ) {
+        let messages_per_minute = NonZeroU32::new(per_minute).unwrap();
+        let mut world = World::paced(Pacing { messages_per_minute, jitter_percent, typing });
+        for step in &moves {
+            world.step(step);
+        }
+        let accepted = world.next - 1;
+        world.calm();
+        prop_assert!(world.rows.is_empty(), "unsent: {:?}", world.rows);
+        prop_assert_eq!(world.ended.len() as u64, accepted);
+        prop_assert!(world.ended.values().all(|&times| times == 1), "{:?}", world.ended);
         for (chat, order) in &world.first {
             prop_assert!(order.is_sorted(), "chat {}: {:?}", chat, order);
         }

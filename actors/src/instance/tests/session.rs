@@ -218,7 +218,7 @@ async fn names_and_proxies_are_checked() {
         let create = CreateInstance {
             name: name.to_owned(),
             proxy: proxy.map(str::to_owned),
-            instances_max: None,
+            ..CreateInstance::default()
         };
         let refused = node
             .instances()

@@ -1,5 +1,7 @@
 //! What a webhook does next.
 
+use std::time::Duration;
+
 use roost_domain::webhook::store::DeliveryChange;
 
 use super::super::breaker::Gate;
@@ -108,7 +110,7 @@ impl Machine {
                 event: flight.event.clone(),
                 number: flight.attempts + 1,
             });
-            self.pace.took(now.mono);
+            self.pace.took(now.mono, Duration::ZERO);
             debug_assert!(
                 self.queue.in_flight() <= self.rules.concurrency,
                 "D3: no more POSTs than allowed"

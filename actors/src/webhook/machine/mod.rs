@@ -32,9 +32,10 @@ use self::queue::{Flight, Hot, Queue, Waiting};
 use self::window::Window;
 use super::breaker::Breaker;
 use super::call::BreakerState;
-use super::pace::Pace;
+use super::pace;
 use super::schedule::wait_after;
 use super::{WebhookSettings, order_key};
+use crate::pace::Pace;
 
 /// The time, as the wall says it and as it passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +165,7 @@ impl Machine {
             early: BTreeMap::new(),
             ledger: Ledger::new(cursor, now.mono),
             breaker: Breaker::default(),
-            pace: Pace::new(rules.rate_per_second),
+            pace: pace::new(rules.rate_per_second),
             paused_until: None,
             failing_since,
             replays: replays.into(),
@@ -188,7 +189,7 @@ impl Machine {
     pub fn change_rules(&mut self, rules: Rules) {
         debug_assert_eq!(rules.ordered, self.rules.ordered);
         if rules.rate_per_second != self.rules.rate_per_second {
-            self.pace.set(rules.rate_per_second);
+            self.pace.set(pace::pause(rules.rate_per_second));
         }
         self.rules = rules;
     }

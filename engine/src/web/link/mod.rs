@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use roost_domain::engine::{Link, LinkEnd, LinkStats, Outgoing, ReadReceipt, SendError};
+use roost_domain::Address;
+use roost_domain::engine::{Link, LinkEnd, LinkStats, Outgoing, ReadReceipt, SendError, Typing};
 use whatsapp_rust::Client;
 use whatsapp_rust::bot::Bot;
 
@@ -84,6 +85,13 @@ impl Link for WebLink {
     async fn send(&self, message: &Outgoing) -> Result<(), SendError> {
         self.connected()?
             .send(message)
+            .await
+            .map_err(|error| self.or_gone(error))
+    }
+
+    async fn typing(&self, chat: &Address, typing: Typing) -> Result<(), SendError> {
+        self.connected()?
+            .typing(chat, typing)
             .await
             .map_err(|error| self.or_gone(error))
     }

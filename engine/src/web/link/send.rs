@@ -4,9 +4,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use roost_domain::Address;
-use roost_domain::engine::{Outgoing, ReadReceipt, SendError};
+use roost_domain::engine::{Outgoing, ReadReceipt, SendError, Typing};
 use whatsapp_rust::wacore::iq::devices::RemoveCompanionDeviceSpec;
-use whatsapp_rust::{Client, ClientError, IqError, Jid, SendError as LibraryError, SendOptions};
+use whatsapp_rust::{
+    ChatStateType, Client, ClientError, IqError, Jid, SendError as LibraryError, SendOptions,
+};
 
 use super::Live;
 use crate::web::convert;
@@ -33,6 +35,20 @@ impl Live {
             Ok(())
         };
         self.in_time(send).await
+    }
+
+    pub(super) async fn typing(&self, chat: &Address, typing: Typing) -> Result<(), SendError> {
+        let client = self.client()?;
+        let chat = convert::jid_of(chat);
+        let state = match typing {
+            Typing::Composing => ChatStateType::Composing,
+            Typing::Paused => ChatStateType::Paused,
+        };
+        let show = async {
+            let shown = client.chatstate().send(&chat, state).await;
+            shown.map_err(|error| failed(&error))
+        };
+        self.in_time(show).await
     }
 
     pub(super) async fn mark_read(&self, read: &ReadReceipt) -> Result<(), SendError> {

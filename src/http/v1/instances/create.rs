@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::check_proxy;
+use super::pacing::{PacingBody, PolicyBody};
 use crate::access::NewKey;
 use crate::http::Http;
 use crate::http::auth::{Unbound, scope};
 use crate::http::body::Command;
 use crate::http::call::Call;
+use crate::http::fault::Faults;
 use crate::http::idempotency::replayed;
 use crate::http::params::NoParams;
 use crate::http::problem::Answer;
@@ -50,6 +52,11 @@ pub struct Create {
     /// Proxy through which it connects: `socks5://` or `http://`, with a host and a port.
     #[schema(max_length = 1024, example = "socks5://user:password@127.0.0.1:1080")]
     proxy: Option<String>,
+    /// How fast it sends; as fast as it can when absent. Without other values `jitter_percent` is 0 and
+    /// `typing` false.
+    pacing: Option<PacingBody>,
+    /// What it may not do.
+    policy: Option<PolicyBody>,
     /// Whether a key comes with it that is bound to it.
     create_key: Option<bool>,
 }
@@ -96,17 +103,13 @@ pub async fn create(
 ) -> Answer<Response> {
     let gateway = http.gateway()?;
     let stamp = call.stamp(gateway, command.repeatable, StatusCode::CREATED);
-    let Create {
-        name,
-        proxy,
-        create_key,
-    } = command.body;
-    check_proxy(proxy.as_deref())?;
-    let key = if create_key == Some(true) {
+    let wants_key = command.body.create_key == Some(true);
+    let create = command.body.check()?;
+    let key = if wants_key {
         caller.needs(Scope::KeysManage)?;
         let new = NewKey {
             scopes: Scopes::these(KEY_SCOPES.to_vec()),
-            ..NewKey::new(Principal::Tenant(tenant), key_name(&name))
+            ..NewKey::new(Principal::Tenant(tenant), key_name(&create.name))
         };
         Some(gateway.access.make_key(new))
     } else {
@@ -114,9 +117,8 @@ pub async fn create(
     };
     gateway.limiter.storage(&call).await?;
     let create = CreateInstance {
-        name,
-        proxy,
         instances_max: gateway.limiter.instances_max(&call),
+        ..create
     };
     let (instance, key) = match key {
         Some(key) => {
@@ -145,4 +147,21 @@ pub async fn create(
 /// The key's name is the instance's, as far as it fits.
 fn key_name(instance: &str) -> String {
     instance.chars().take(NAME_CHARS_MAX).collect()
+}
+
+impl Create {
+    fn check(self) -> Answer<CreateInstance> {
+        check_proxy(self.proxy.as_deref())?;
+        let mut faults = Faults::default();
+        let pacing = self.pacing.and_then(|pacing| pacing.check_new(&mut faults));
+        let policy = self.policy.and_then(|policy| policy.check(&mut faults));
+        faults.finish()?;
+        Ok(CreateInstance {
+            name: self.name,
+            proxy: self.proxy,
+            pacing,
+            policy: policy.unwrap_or_default(),
+            ..CreateInstance::default()
+        })
+    }
 }

@@ -7,6 +7,7 @@ pub(in crate::http::v1) mod exist;
 pub mod get;
 pub mod history;
 pub mod list;
+pub mod pacing;
 pub mod pairing_code;
 pub mod patch;
 pub mod qr;

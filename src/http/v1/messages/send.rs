@@ -84,7 +84,12 @@ struct Wait {
     ),
     extensions(
         ("x-scope" = json!("messages:send")),
-        ("x-errors" = json!([ErrorCode::WrongState, ErrorCode::UnsupportedRecipient, ErrorCode::LimitReached])),
+        ("x-errors" = json!([
+            ErrorCode::WrongState,
+            ErrorCode::UnsupportedRecipient,
+            ErrorCode::PolicyViolation,
+            ErrorCode::LimitReached
+        ])),
     )
 )]
 pub async fn send(

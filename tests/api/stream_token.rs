@@ -32,7 +32,7 @@ async fn a_token_opens_streams_again_and_again_and_nothing_else() {
         .header("accept", "application/json");
     Client::send(page).await.expect(200);
 
-    for path in ["/v1/instances", "/v1/stream-tokens", "/v1/operator/actors"] {
+    for path in ["/v1/instances", "/v1/api-keys", "/v1/operator/actors"] {
         let problem = browser.get(&format!("{path}?token={token}")).await;
         problem.expect_problem(401, "unauthorized");
     }

@@ -86,3 +86,31 @@ async fn another_master_key_is_refused(mut f: Fixture) {
             .is_some()
     );
 }
+
+/// Whoever adds a column decides what may be in it, and writes that down.
+#[tokio::test]
+async fn every_column_stands_in_the_list_of_what_is_encrypted() {
+    let f = Fixture::sqlite().await;
+    let columns = "SELECT t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_info(t.name) AS c \
+                   WHERE t.type = 'table' AND t.name NOT LIKE '\\_%' ESCAPE '\\'";
+    let columns = f.sql(columns).await;
+    assert!(columns.len() > 100, "{columns:?}");
+    let page = include_str!("../../../docs/secrets.md");
+    let listed = |table: &str, column: &str| {
+        let row = format!("| `{table}` | ");
+        let mut rows = page.lines().filter_map(|line| line.strip_prefix(&row));
+        rows.any(|row| row.split([',', '|', ':']).any(|name| name.trim() == column))
+    };
+    let missing: Vec<_> = columns
+        .iter()
+        .filter(|name| !page.contains(&format!("`{name}`")))
+        .filter(|name| {
+            name.split_once('.')
+                .is_none_or(|(table, column)| !listed(table, column))
+        })
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/secrets.md does not say how these are kept: {missing:?}"
+    );
+}

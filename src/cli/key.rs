@@ -120,7 +120,11 @@ impl KeyCommand {
                     Err(StoreError::NotFound) => anyhow::bail!("there is no such key {id}"),
                     revoked => revoked?,
                 }
-                let act = audit::acts("delete_api_key", of.tenant(), &id.to_string());
+                let action = match of {
+                    Principal::Tenant(_) => "delete_api_key",
+                    Principal::Operator => "delete_operator_api_key",
+                };
+                let act = audit::acts(action, of.tenant(), &id.to_string());
                 store.append_audit(act).await?;
                 store.close().await;
             }
@@ -159,7 +163,11 @@ async fn create(
         .keep(store, &SystemClock, &OsEntropy)
         .await
         .context("the key could not be kept")?;
-    let act = audit::acts("create_api_key", principal.tenant(), &made.key.id.to_string());
+    let action = match principal {
+        Principal::Tenant(_) => "create_tenant_api_key",
+        Principal::Operator => "create_operator_api_key",
+    };
+    let act = audit::acts(action, principal.tenant(), &made.key.id.to_string());
     store.append_audit(act).await?;
     Ok(made.text.reveal().to_owned())
 }

@@ -43,16 +43,20 @@ impl Places {
 }
 
 impl Place {
-    /// Gives the place to others until what is waited for is there.
-    pub async fn while_waiting<T>(&self, waiting: impl Future<Output = T>) -> Answer<T> {
+    /// Gives the place to others until what is waited for is there. When it does not come no place is
+    /// needed any more.
+    pub async fn while_waiting<T, E>(
+        &self,
+        waiting: impl Future<Output = Result<T, E>>,
+    ) -> Answer<Result<T, E>> {
         let aside = take(&self.places.uploads, "too many bodies are on their way")?;
         drop(self.put(None));
         let arrived = waiting.await;
         drop(aside);
-        self.put(Some(take(
-            &self.places.work,
-            "too many requests are being worked on",
-        )?));
+        if arrived.is_ok() {
+            let permit = take(&self.places.work, "too many requests are being worked on")?;
+            self.put(Some(permit));
+        }
         Ok(arrived)
     }
 
@@ -74,15 +78,19 @@ mod tests {
 
     use super::*;
 
+    async fn arrived() -> Result<(), ()> {
+        Ok(())
+    }
+
     #[tokio::test]
     async fn who_waits_for_a_body_takes_no_place_from_others() {
         let places = Places::new(1, 1);
         let first = places.take().unwrap();
         assert_eq!(places.take().unwrap_err().code(), ErrorCode::Overloaded);
-        let mut slow = Box::pin(first.while_waiting(std::future::pending::<()>()));
+        let mut slow = Box::pin(first.while_waiting(std::future::pending::<Result<(), ()>>()));
         assert!(slow.as_mut().now_or_never().is_none());
         let second = places.take().unwrap();
-        let refused = second.while_waiting(async {}).await.unwrap_err();
+        let refused = second.while_waiting(arrived()).await.unwrap_err();
         assert_eq!(
             refused.code(),
             ErrorCode::Overloaded,
@@ -90,7 +98,7 @@ mod tests {
         );
         drop(slow);
         drop(first);
-        second.while_waiting(async {}).await.unwrap();
+        second.while_waiting(arrived()).await.unwrap().unwrap();
         assert!(places.take().is_err(), "it has its place again");
         drop(second);
         assert!(places.take().is_ok());

@@ -29,7 +29,7 @@ fn create(world: &World, more: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_slow_bodies_hold_up_nobody_and_are_answered_408() {
     let world = World::start_with(&[
-        ("http.requests_max", "4"),
+        ("http.requests_max", "50"),
         ("http.uploads_max", "150"),
         ("http.body_grace", "3s"),
     ])

@@ -158,7 +158,12 @@ fn codes(path: &str, operation: &Value) -> BTreeMap<u16, BTreeSet<ErrorCode>> {
         codes.insert(E::InvalidCursor);
     }
     if !operation["requestBody"].is_null() {
-        codes.extend([E::InvalidBody, E::UnsupportedMediaType, E::PayloadTooLarge, E::BodyTimeout]);
+        codes.extend([
+            E::InvalidBody,
+            E::UnsupportedMediaType,
+            E::PayloadTooLarge,
+            E::BodyTimeout,
+        ]);
     }
     if has_parameter(operation, "header", "Idempotency-Key") {
         codes.insert(E::IdempotencyKeyReused);

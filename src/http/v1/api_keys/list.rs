@@ -26,7 +26,7 @@ pub async fn list(
     State(http): State<Http>,
     mut params: Params,
 ) -> Answer<Json<PageBody<ApiKey>>> {
-    let scope = Scope::of(&["api-keys"]);
+    let scope = Scope::of(&["api-keys", &tenant.to_string()]);
     let page = params.page(&scope)?;
     params.finish()?;
     let store = &http.gateway()?.store;

@@ -1,5 +1,6 @@
 //! What the configuration says of keys and tenants.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ const RETENTION_DAYS_MAX: u32 = 3650;
 #[derive(Debug, Clone)]
 pub struct AccessSettings {
     keys: config::Keys,
+    /// Names of the plans that a tenant can have.
+    pub plans: BTreeSet<String>,
     /// For how many days a tenant's events and messages can be kept: longer than a message may wait to
     /// be sent.
     pub retention_days: RangeInclusive<u32>,
@@ -24,6 +27,7 @@ impl AccessSettings {
         let least = u32::try_from(waits + 1).unwrap_or(u32::MAX);
         Self {
             keys: config.keys.clone(),
+            plans: config.plans.keys().cloned().collect(),
             retention_days: least..=RETENTION_DAYS_MAX.max(least),
         }
     }

@@ -19,6 +19,9 @@ pub(super) enum TenantCommand {
     Create {
         /// Name for people.
         name: String,
+        /// Plan of the configuration [config: plans].
+        #[arg(long, value_name = "NAME")]
+        plan: Option<String>,
         #[command(flatten)]
         common: Common,
     },
@@ -33,10 +36,18 @@ pub(super) enum TenantCommand {
 impl TenantCommand {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Create { name, common } => {
+            Self::Create { name, plan, common } => {
                 check_name(&name)?;
+                if let Some(plan) = &plan {
+                    let plans = common.load()?.plans;
+                    anyhow::ensure!(
+                        plans.contains_key(plan),
+                        "there is no plan {plan}; the configuration has {}",
+                        plans.keys().cloned().collect::<Vec<_>>().join(", ")
+                    );
+                }
                 let store = node::open(&common).await?;
-                let tenant = new(&name);
+                let tenant = Tenant { plan, ..new(&name) };
                 store.create_tenant(&tenant, None, Stamp::default()).await?;
                 let act = audit::acts("create_tenant", Some(tenant.id), &tenant.id.to_string());
                 store.append_audit(act).await?;

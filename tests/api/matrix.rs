@@ -218,7 +218,12 @@ async fn make_key(by: &Client, mut key: Value) -> (String, String) {
 /// Every scope that the document names.
 fn scopes() -> Vec<&'static str> {
     let schema = &DOCUMENT["components"]["schemas"]["Scope"]["enum"];
-    schema.as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect()
+    schema
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|scope| scope.as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,14 +231,24 @@ async fn without_a_valid_key_every_operation_is_closed() {
     let stage = Stage::set().await;
     let world = &stage.world;
     let valid = stage.full.key();
-    let wrong_secret = format!("{}{}", &valid[..valid.len() - 1], if valid.ends_with('x') { 'y' } else { 'x' });
+    let wrong_secret = format!(
+        "{}{}",
+        &valid[..valid.len() - 1],
+        if valid.ends_with('x') { 'y' } else { 'x' }
+    );
     let (revoked_id, revoked) = make_key(&stage.full, json!({"scopes": ["*"]})).await;
     let revoked = world.client(Some(revoked));
     // It is used once, so that what was remembered of it has to be forgotten.
     revoked.get("/v1/instances").await.expect(200);
-    stage.full.delete(&format!("/v1/api-keys/{revoked_id}")).await.expect(204);
+    stage
+        .full
+        .delete(&format!("/v1/api-keys/{revoked_id}"))
+        .await
+        .expect(204);
     let soon = jiff::Timestamp::from_millisecond(unix_ms() + 1500).unwrap();
-    let expired = stage.client(json!({"scopes": ["*"], "expires_at": soon.to_string()})).await;
+    let expired = stage
+        .client(json!({"scopes": ["*"], "expires_at": soon.to_string()}))
+        .await;
     eventually("the key expires", || async {
         (expired.get("/v1/instances").await.status == 401).then_some(())
     })
@@ -245,7 +260,10 @@ async fn without_a_valid_key_every_operation_is_closed() {
         ("no key", world.client(None)),
         ("a malformed key", world.client(Some("nonsense".to_owned()))),
         ("a wrong secret", world.client(Some(wrong_secret))),
-        ("an unknown key", world.client(Some(format!("rst_{}", "z".repeat(valid.len() - 4))))),
+        (
+            "an unknown key",
+            world.client(Some(format!("rst_{}", "z".repeat(valid.len() - 4)))),
+        ),
         ("a revoked key", revoked),
         ("an expired key", expired),
         ("a key of another network", elsewhere),
@@ -254,7 +272,12 @@ async fn without_a_valid_key_every_operation_is_closed() {
         for (who, client) in &callers {
             let answer = operation.call(client, &stage.names).await;
             if operation.is_open() {
-                assert!(answer.status.is_success(), "{} by {who}: {}", operation.id, answer.text);
+                assert!(
+                    answer.status.is_success(),
+                    "{} by {who}: {}",
+                    operation.id,
+                    answer.text
+                );
             } else {
                 println!("{} by {who}", operation.id);
                 answer.expect_problem(401, "unauthorized");
@@ -296,11 +319,19 @@ async fn a_key_of_another_tenant_finds_nothing() {
 async fn a_suspended_tenants_keys_open_nothing() {
     let stage = Stage::set().await;
     let made = json!({"name": "suspended", "create_key": true});
-    let made = stage.operator.post("/v1/operator/tenants", made).await.expect(201);
+    let made = stage
+        .operator
+        .post("/v1/operator/tenants", made)
+        .await
+        .expect(201);
     let suspended = stage.world.client(Some(text(&made["api_key"]["key"])));
     suspended.get("/v1/instances").await.expect(200);
     let path = format!("/v1/operator/tenants/{}", made["id"].as_str().unwrap());
-    stage.operator.patch(&path, json!({"suspended": true})).await.expect(200);
+    stage
+        .operator
+        .patch(&path, json!({"suspended": true}))
+        .await
+        .expect(200);
     for operation in operations() {
         if operation.is_open() || operation.is_operators() {
             continue;
@@ -369,7 +400,11 @@ async fn the_scope_that_is_said_opens_an_operation() {
     // What takes away what others need comes last.
     operations.sort_by_key(|operation| {
         let ends = ["disconnect_instance", "logout_instance", "order_actor"].contains(&operation.id);
-        (operation.method == Method::DELETE, ends, operation.method != Method::GET)
+        (
+            operation.method == Method::DELETE,
+            ends,
+            operation.method != Method::GET,
+        )
     });
     for operation in operations {
         println!("{}", operation.id);
@@ -387,7 +422,12 @@ async fn the_scope_that_is_said_opens_an_operation() {
         };
         let answer = operation.call(&client, &stage.names).await;
         let status = answer.status.as_u16();
-        assert!(![401, 403, 405].contains(&status), "{}: {}", operation.id, answer.text);
+        assert!(
+            ![401, 403, 405].contains(&status),
+            "{}: {}",
+            operation.id,
+            answer.text
+        );
         if operation.named().is_some() {
             assert_ne!(status, 404, "{}: {}", operation.id, answer.text);
         }

@@ -87,7 +87,7 @@ async fn what_is_wrong_with_a_tenant_is_pointed_at() {
     let (path, ..) = make(&world, &operator).await;
     for (body, pointers) in [
         (
-            json!({"name": "", "plan": "Un heard of", "retention_days": 1}),
+            json!({"name": "", "plan": "unheard-of", "retention_days": 1}),
             vec!["/name", "/plan", "/retention_days"],
         ),
         (

@@ -232,10 +232,10 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
 fn keys_are_listed_restricted_and_revoked() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let made = run(folder, &["tenant", "create", "acme"]);
+    let made = run(folder, &["tenant", "create", "acme", "--plan", "basic"]);
     let tenant = succeeds(&made);
     let listed = run(folder, &["tenant", "list"]);
-    assert_eq!(succeeds(&listed), format!("{tenant}\tacme\tactive\tno plan"));
+    assert_eq!(succeeds(&listed), format!("{tenant}\tacme\tactive\tbasic"));
     let create = ["key", "create", "--tenant", tenant, "--name", "reader"];
     let restrictions = ["--scope", "instances:read", "--network", "127.0.0.0/8"];
     let made = run(folder, &[&create[..], &restrictions].concat());
@@ -262,6 +262,7 @@ fn keys_are_listed_restricted_and_revoked() {
     assert_eq!(succeeds(&run(folder, &revoke)), "");
     fails(&run(folder, &revoke), 1, &["there is no such key", id]);
     assert_eq!(succeeds(&run(folder, &["key", "list", "--tenant", tenant])), "");
+    std::fs::remove_file(folder.join("ready.json")).unwrap();
     let (_gateway, ready) = Gateway::start(folder);
     assert_eq!(status(ready["api"].as_str().unwrap(), "GET"), 401);
 
@@ -285,6 +286,11 @@ fn keys_are_listed_restricted_and_revoked() {
     ] {
         fails(&run(folder, wrong), 2, &[part]);
     }
+    fails(
+        &run(folder, &["tenant", "create", "x", "--plan", "unheard-of"]),
+        1,
+        &["unheard-of", "basic"],
+    );
     let past = ["--expires-at", "2020-01-01T00:00:00Z"];
     fails(&run(folder, &[&create[..], &past].concat()), 1, &["future"]);
 }

@@ -108,7 +108,7 @@ impl Create {
         let mut faults = Faults::default();
         api_keys::spec::name(&mut faults, &self.name);
         if let Some(plan) = &self.plan {
-            spec::plan(&mut faults, plan);
+            spec::plan(&mut faults, access, plan);
         }
         if let Some(days) = self.retention_days {
             spec::retention_days(&mut faults, access, days);

@@ -84,7 +84,7 @@ impl Patch {
             api_keys::spec::name(&mut faults, name);
         }
         if let Some(Some(plan)) = &self.plan {
-            spec::plan(&mut faults, plan);
+            spec::plan(&mut faults, access, plan);
         }
         if let Some(Some(days)) = self.retention_days {
             spec::retention_days(&mut faults, access, days);

@@ -3,17 +3,13 @@
 use crate::access::Access;
 use crate::http::fault::Faults;
 
-const PLAN_BYTES_MAX: usize = 40;
-
-/// The form of a plan's name.
-pub(super) fn plan(faults: &mut Faults, name: &str) {
-    let well_formed = (1..=PLAN_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
-    if !well_formed {
-        let detail = format!("expected a name of a-z, 0-9, _ and -, at most {PLAN_BYTES_MAX} characters");
-        faults.add("/plan", "invalid", detail);
+/// The name of a plan that is in the configuration.
+pub(super) fn plan(faults: &mut Faults, access: &Access, name: &str) {
+    let plans = &access.config().plans;
+    if !plans.contains(name) {
+        let known: Vec<&str> = plans.iter().map(String::as_str).collect();
+        let detail = format!("expected one of {}", known.join(", "));
+        faults.add("/plan", "unknown", detail);
     }
 }
 

@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ArrayBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::schema;
+use crate::schema::{self, schema};
 use crate::tenant::Tenant;
 use crate::{ApiKeyId, InstanceId, TenantId, Timestamp};
 
@@ -40,7 +40,7 @@ impl Principal {
 macro_rules! scopes {
     ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
         /// What a tenant's key may do. The names are stored.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Scope {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
@@ -162,6 +162,15 @@ impl Scopes {
         }
     }
 }
+
+schema!(
+    Scope,
+    schema::one_of(
+        "What a tenant's key may do.",
+        Scope::ALL.iter().map(|scope| scope.as_str()),
+        "messages:send",
+    )
+);
 
 impl PartialSchema for Scopes {
     fn schema() -> RefOr<Schema> {

@@ -15,6 +15,15 @@ pub(crate) fn time(description: &str, example: &str) -> RefOr<Schema> {
         .into()
 }
 
+/// One of a list of texts.
+pub(crate) fn one_of<'a>(
+    description: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    example: &str,
+) -> RefOr<Schema> {
+    plain(description, example).enum_values(Some(known)).into()
+}
+
 /// One of a list of texts, or a text of a known form.
 pub(crate) fn one_of_or<'a>(
     description: &str,

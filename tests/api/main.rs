@@ -10,6 +10,7 @@ mod bound_key;
 mod browser;
 mod connection;
 mod delivery;
+mod description;
 mod event;
 mod flood;
 mod health;

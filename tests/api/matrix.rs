@@ -166,7 +166,7 @@ impl Stage {
             page["data"][0]["id"].as_str().map(str::to_owned)
         })
         .await;
-        let key = make_key(&full, json!({"scopes": ["instances:read"]})).await.0;
+        let key = make_key(&full, json!({"scopes": ["keys:manage"]})).await.0;
         let tenant = operator
             .post("/v1/operator/tenants", json!({"name": "stage"}))
             .await

@@ -43,11 +43,7 @@ const KEY_SCOPES: &[Scope] = &[
 #[schema(as = CreateInstance, example = json!({"name": "demo"}))]
 pub struct Create {
     /// Name for humans.
-    #[schema(
-        max_length = 100,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
-        example = "demo"
-    )]
+    #[schema(max_length = 100, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$", example = "demo")]
     name: String,
     /// Proxy through which it connects: `socks5://` or `http://`, with a host and a port.
     #[schema(max_length = 1024, example = "socks5://user:password@127.0.0.1:1080")]

@@ -28,7 +28,7 @@ pub struct Patch {
         value_type = String,
         required = false,
         max_length = 100,
-        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$",
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$",
         example = "demo"
     )]
     name: Option<Option<String>>,

@@ -39,6 +39,7 @@ async fn full(f: &Fixture, key: &str) -> (Owner, WebhookOwner) {
     let patch = InstancePatch {
         name: None,
         proxy: Some(Some("http://u:p@h:1".to_owned())),
+        ..InstancePatch::default()
     };
     f.store
         .patch_instance(owner.tenant, owner.instance, patch, f.now())

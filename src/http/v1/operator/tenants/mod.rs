@@ -8,7 +8,7 @@ pub mod list;
 pub mod patch;
 mod spec;
 
-use roost_domain::tenant::Tenant;
+use roost_domain::tenant::{Tenant, TenantState};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,9 +26,11 @@ pub struct TenantBody {
 
 impl TenantBody {
     fn new(tenant: Tenant, access: &Access) -> Self {
-        Self {
-            deletion: access.removal(tenant.id),
-            tenant,
-        }
+        // The last row goes a moment before the work on it ends.
+        let deletion = match tenant.state {
+            TenantState::Deleting => access.removal(tenant.id),
+            TenantState::Active | TenantState::Suspended | TenantState::Deleted => None,
+        };
+        Self { tenant, deletion }
     }
 }

@@ -29,19 +29,22 @@ fn create(world: &World, more: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_slow_bodies_hold_up_nobody_and_are_answered_408() {
     let world = World::start_with(&[
-        ("http.requests_max", "50"),
+        ("http.requests_max", "20"),
         ("http.uploads_max", "150"),
         ("http.body_grace", "3s"),
     ])
     .await;
+    let api = world.api();
     let mut slow = Vec::new();
     for _ in 0..SLOW_CLIENTS {
         let mut stream = connect(&world).await;
-        let begun = create(&world, "content-length: 400\r\n", "{\"name\":");
-        stream.write_all(begun.as_bytes()).await.unwrap();
+        let head = create(&world, "content-length: 400\r\nexpect: 100-continue\r\n", "");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // Its body is being waited for now.
+        assert_eq!(answer(&mut stream).await.0, "HTTP/1.1 100 Continue\r\n\r\n");
+        stream.write_all(b"{\"name\":").await.unwrap();
         slow.push(stream);
     }
-    let api = world.api();
     for _ in 0..20 {
         api.get("/v1/instances").await.expect(200);
         // Bodies that are there are read however many are not.

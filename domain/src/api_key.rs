@@ -195,7 +195,7 @@ impl ToSchema for Scopes {
     }
 }
 
-/// A credential as it is kept: its secrets are rows of their own, see [`KeySecret`].
+/// A credential as it is kept; its secrets are rows of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ApiKey {
     /// Identity.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{ApiKeyId, TenantId};
 
 /// What a tenant may do and have; a plan is one of these, and a tenant's own replace the plan's.
-/// `None` is no limit, or the plan's.
+/// Null is no limit, or the plan's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {

@@ -69,9 +69,9 @@ impl Operation {
         self.json["x-stream-token"] == true
     }
 
-    /// Whether a key that is bound to instances is kept out of it.
+    /// Whether a key that is bound to instances is kept out of it: always, or as the example has it.
     fn is_for_unbound_keys(&self) -> bool {
-        self.json["x-unbound"] == true
+        !self.json["x-unbound"].is_null()
     }
 
     fn parameters(&self) -> impl Iterator<Item = &'static Value> {

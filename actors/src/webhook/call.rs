@@ -77,7 +77,7 @@ pub enum ReplayRequest {
 /// What a replay or a redrive began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ReplayStarted {
-    /// First place in the log that is looked at; `None` when there is nothing to do.
+    /// First place in the log that is looked at; null when there is nothing to do.
     pub from_seq: Option<i64>,
     /// Last place.
     pub to_seq: Option<i64>,

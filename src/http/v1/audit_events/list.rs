@@ -54,7 +54,7 @@ pub struct Filter {
     get, path = "/audit-events", operation_id = "list_audit_events", tag = "audit-events",
     params(Filter, Paging),
     responses((status = 200, description = "A page", body = PageBody<AuditEvent>)),
-    extensions(("x-scope" = json!("audit:read")))
+    extensions(("x-scope" = json!("audit:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn list(
     State(http): State<Http>,

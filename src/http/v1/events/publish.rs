@@ -55,7 +55,11 @@ pub struct Publish {
     params(Repeatable),
     request_body(content = Publish, description = "The event"),
     responses((status = 201, description = "In the log", body = Event)),
-    extensions(("x-scope" = json!("events:write")), ("x-errors" = json!([ErrorCode::LimitReached])))
+    extensions(
+        ("x-scope" = json!("events:write")),
+        ("x-unbound" = json!("without instance_id")),
+        ("x-errors" = json!([ErrorCode::LimitReached])),
+    )
 )]
 pub async fn publish(
     Allowed { tenant, caller, .. }: Allowed<scope::EventsWrite>,

@@ -50,7 +50,7 @@ pub struct UsageBody {
     get, path = "/usage", operation_id = "get_usage", tag = "usage",
     params(Days),
     responses((status = 200, description = "What was used", body = UsageBody)),
-    extensions(("x-scope" = json!("usage:read")))
+    extensions(("x-scope" = json!("usage:read")), ("x-unbound" = json!(true)))
 )]
 pub async fn get(
     State(http): State<Http>,

@@ -279,7 +279,7 @@ async fn without_a_valid_key_every_operation_is_closed() {
                     answer.text
                 );
             } else {
-                println!("{} by {who}", operation.id);
+                eprintln!("{} by {who}", operation.id);
                 answer.expect_problem(401, "unauthorized");
             }
         }
@@ -290,7 +290,7 @@ async fn without_a_valid_key_every_operation_is_closed() {
 async fn keys_of_tenants_and_of_operators_do_not_open_each_others_operations() {
     let stage = Stage::set().await;
     for operation in operations().into_iter().filter(|operation| !operation.is_open()) {
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let stranger = if operation.is_operators() {
             &stage.full
         } else {
@@ -309,7 +309,7 @@ async fn a_key_of_another_tenant_finds_nothing() {
         if operation.is_open() || operation.is_operators() || operation.named().is_none() {
             continue;
         }
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let answer = operation.call(&stranger, &stage.names).await;
         answer.expect_problem(404, "not_found");
     }
@@ -336,7 +336,7 @@ async fn a_suspended_tenants_keys_open_nothing() {
         if operation.is_open() || operation.is_operators() {
             continue;
         }
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let answer = operation.call(&suspended, &stage.names).await;
         answer.expect_problem(403, "tenant_suspended");
     }
@@ -354,7 +354,7 @@ async fn every_scope_but_the_one_that_is_said_does_not_open_an_operation() {
         if operation.is_open() || operation.is_operators() {
             continue;
         }
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let answer = operation.call(&clients[operation.scope()], &stage.names).await;
         let problem = answer.expect_problem(403, "forbidden");
         let detail = problem["detail"].as_str().unwrap();
@@ -371,7 +371,7 @@ async fn a_key_that_is_bound_to_another_instance_is_kept_to_it() {
         if operation.is_open() || operation.is_operators() {
             continue;
         }
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let answer = operation.call(&bound, &stage.names).await;
         match operation.named() {
             _ if operation.is_for_unbound_keys() => drop(answer.expect_problem(403, "forbidden")),
@@ -380,7 +380,7 @@ async fn a_key_that_is_bound_to_another_instance_is_kept_to_it() {
             // What is left shows the key's own instances only.
             None => assert!(answer.status != 401 && answer.status != 403, "{}", answer.text),
         }
-        assert!(!operation.named().is_none() || !operation_shows(&stage, &operation, &bound).await);
+        assert!(operation.named().is_some() || !operation_shows(&stage, &operation, &bound).await);
     }
 }
 
@@ -407,7 +407,7 @@ async fn the_scope_that_is_said_opens_an_operation() {
         )
     });
     for operation in operations {
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let client = if operation.is_open() {
             stage.world.client(None)
         } else if operation.is_operators() {
@@ -441,7 +441,7 @@ async fn a_stream_token_opens_streams_and_nothing_else() {
     let query = format!("?token={}", made["token"].as_str().unwrap());
     let nobody = stage.world.client(None);
     for operation in operations().into_iter().filter(|operation| !operation.is_open()) {
-        println!("{}", operation.id);
+        eprintln!("{}", operation.id);
         let answer = operation.call_with(&nobody, &stage.names, &query).await;
         if operation.takes_stream_tokens() {
             assert!(answer.status != 401 && answer.status != 403, "{}", answer.text);

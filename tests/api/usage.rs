@@ -50,7 +50,7 @@ async fn messages_and_deliveries_are_counted_by_the_day() {
     let receiver = Receiver::start().await;
     let before = total(&api).await;
     let webhook = json!({"events": ["custom.*"]});
-    api.make_webhook(&receiver.url(), webhook).await;
+    api.make_webhook(receiver.url(), webhook).await;
     for n in 0..3 {
         let sent = api.send_text(&id, BOB, &format!("out {n}")).await;
         api.status_becomes(sent["id"].as_str().unwrap(), "delivered")

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
-use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
 
 /// Bytes of a key that are looked for at once: of a key of 32 bytes at least one such window is whole in
 /// whatever its bytes stand next to.
@@ -98,7 +98,7 @@ fn forms(bytes: &[u8]) -> Vec<Vec<u8>> {
             .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
             .collect()
     }));
-    let lenient = GeneralPurposeConfig::from(NO_PAD)
+    let lenient = NO_PAD
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent);
     for (alphabet, more) in [(STANDARD, b"+/"), (URL_SAFE, b"-_")] {

@@ -11,6 +11,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+/// Levels of arrays and objects that a value may have. Readers commonly stop at 128, and the value comes to
+/// them inside an event, and that inside a list.
+const LEVELS_MAX: usize = 100;
 /// Characters of a field's name that are shown.
 const SHOWN_CHARS_MAX: usize = 60;
 
@@ -18,6 +21,9 @@ const SHOWN_CHARS_MAX: usize = 60;
 pub fn compact(raw: &RawValue) -> Result<Box<RawValue>, String> {
     let text = raw.get();
     serde_json::from_str::<Readable>(text).map_err(|error| error.to_string())?;
+    if levels(text) > LEVELS_MAX {
+        return Err(format!("nested more than {LEVELS_MAX} levels deep"));
+    }
     if !text
         .bytes()
         .any(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
@@ -38,6 +44,27 @@ pub fn compact(raw: &RawValue) -> Result<Box<RawValue>, String> {
         }
     }
     RawValue::from_string(compact).map_err(|error| error.to_string())
+}
+
+/// How deeply arrays and objects are nested in well-formed JSON.
+fn levels(text: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' if !quoted => now += 1,
+            b']' | b'}' if !quoted => now = now.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(now);
+        if escaped {
+            escaped = false;
+        } else {
+            escaped = quoted && byte == b'\\';
+            quoted ^= byte == b'"';
+        }
+    }
+    most
 }
 
 /// Reads a value in full, within the reader's limit of depth, and keeps nothing of it.
@@ -103,6 +130,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_value_is_nested_so_far_that_it_can_be_read_inside_an_event() {
+        let nested = |levels: usize| format!("{}\"]]}}\"{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(compact(&raw(&nested(LEVELS_MAX))).is_ok());
+        let refused = compact(&raw(&nested(LEVELS_MAX + 1))).unwrap_err();
+        assert!(refused.contains("100 levels"), "{refused}");
+    }
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()

@@ -106,7 +106,7 @@ impl Audit {
         if call.caller()?.principal() != Principal::Operator {
             return None;
         }
-        let id = row::new_id(gateway.clock.as_ref(), gateway.entropy.as_ref());
+        let id = row::new_id(event.at, gateway.entropy.as_ref());
         row::concerns(call, made).map(|tenant| row::for_tenant(tenant, event, id))
     }
 

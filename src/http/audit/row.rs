@@ -5,7 +5,7 @@ use axum::response::Response;
 use roost_domain::api_key::Principal;
 use roost_domain::audit::{ActorKind, AuditEvent, AuditResult};
 use roost_domain::time::Entropy;
-use roost_domain::{AuditEventId, Clock, ErrorCode, TenantId};
+use roost_domain::{AuditEventId, ErrorCode, TenantId, Timestamp};
 
 use super::operation;
 use crate::http::call::Call;
@@ -16,9 +16,9 @@ use crate::http::state::Gateway;
 const TARGET_BYTES_MAX: usize = 128;
 const OPERATOR_TENANTS: &str = "/operator/tenants/{id}";
 
-/// A new id for a row of this moment.
-pub fn new_id(clock: &dyn Clock, entropy: &dyn Entropy) -> AuditEventId {
-    let unix_ms = u64::try_from(clock.now().unix_ms()).unwrap_or_default();
+/// A new id for a row of this moment: lists find rows of a time by their ids.
+pub fn new_id(at: Timestamp, entropy: &dyn Entropy) -> AuditEventId {
+    let unix_ms = u64::try_from(at.unix_ms()).unwrap_or_default();
     AuditEventId::from_parts(unix_ms, entropy.bits())
 }
 
@@ -45,10 +45,11 @@ pub fn of(
         Some(Principal::Operator) => ActorKind::Operator,
         None => ActorKind::Anonymous,
     };
+    let at = gateway.clock.now();
     AuditEvent {
-        id: new_id(gateway.clock.as_ref(), gateway.entropy.as_ref()),
+        id: new_id(at, gateway.entropy.as_ref()),
         tenant_id: caller.and_then(|caller| caller.principal().tenant()),
-        at: gateway.clock.now(),
+        at,
         actor_kind,
         actor_id: caller.map(|caller| caller.key().id.to_string()),
         source: call.address().map(|address| address.to_string()),

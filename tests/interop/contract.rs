@@ -52,6 +52,9 @@ async fn the_description_is_valid_openapi() {
     passed(&output);
 }
 
+/// Calls without a valid key are a part of what is tried, and come from one address.
+const OPTIONS: &[(&str, &str)] = &[("limits.address_calls", "1000000")];
+
 /// Runs schemathesis as one caller, on the operations whose paths begin so or do not.
 async fn fuzz(client: &Client, paths: [&str; 2], there: &serde_json::Value) {
     // What it writes beside itself goes with the folder.
@@ -79,7 +82,8 @@ async fn fuzz(client: &Client, paths: [&str; 2], there: &serde_json::Value) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; see the head of main.rs"]
 async fn the_gateway_answers_a_tenant_as_the_description_says() {
-    let (world, api, instance) = World::start_paired().await;
+    let world = World::start_with(OPTIONS).await;
+    let (api, instance) = (world.api(), world.paired(ALICE).await);
     let sent = api.send_text(&instance, BOB, "hello").await;
     let received = world.phone_sends(BOB, ALICE, "hello").await;
     let message = api.received(&received).await;
@@ -110,7 +114,8 @@ async fn the_gateway_answers_a_tenant_as_the_description_says() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; see the head of main.rs"]
 async fn the_gateway_answers_an_operator_as_the_description_says() {
-    let (world, _, instance) = World::start_paired().await;
+    let world = World::start_with(OPTIONS).await;
+    let instance = world.paired(ALICE).await;
     let there = json!({"ins": instance, "url": "http://127.0.0.1:9"});
     let operator = world.operator().await;
     fuzz(&operator, ["--include-path-regex", "^/v1/operator/"], &there).await;

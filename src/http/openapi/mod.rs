@@ -53,18 +53,23 @@ pub fn text(document: &Value) -> String {
 
 /// Id of the operation behind a route.
 pub fn operation_id(method: &Method, route: &str) -> Option<&'static str> {
-    static IDS: LazyLock<BTreeMap<(String, Method), String>> = LazyLock::new(ids);
-    IDS.get(&(route.to_owned(), method.clone())).map(String::as_str)
+    static IDS: LazyLock<BTreeMap<String, Vec<(Method, String)>>> = LazyLock::new(ids);
+    let operations = IDS.get(route)?;
+    let (_, id) = operations.iter().find(|(other, _)| other == method)?;
+    Some(id)
 }
 
-fn ids() -> BTreeMap<(String, Method), String> {
+/// The operations of each route.
+fn ids() -> BTreeMap<String, Vec<(Method, String)>> {
     let document = serde_json::to_value(written()).unwrap_or_default();
-    let mut ids = BTreeMap::new();
+    let mut ids = BTreeMap::<String, Vec<(Method, String)>>::new();
     for (route, item) in document["paths"].as_object().into_iter().flatten() {
         for (method, operation) in item.as_object().into_iter().flatten() {
             let method = Method::from_bytes(method.to_ascii_uppercase().as_bytes());
             if let (Ok(method), Some(id)) = (method, operation["operationId"].as_str()) {
-                ids.insert((route.clone(), method), id.to_owned());
+                ids.entry(route.clone())
+                    .or_default()
+                    .push((method, id.to_owned()));
             }
         }
     }

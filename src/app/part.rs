@@ -103,6 +103,7 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         acquire_timeout: store.acquire_timeout,
         busy_timeout: store.busy_timeout,
         transaction_timeout: store.transaction_timeout,
+        page_bytes_max: store.page_bytes_max,
         delivery_retention: store.delivery_retention,
         ..StoreConfig::with_keys(url, key_source(config)?)
     })

@@ -55,6 +55,11 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must be shorter than session.send_timeout",
     );
     need(
+        store.page_bytes_max >= 64 << 10,
+        "store.page_bytes_max",
+        "must be at least 64KiB",
+    );
+    need(
         store.delivery_retention >= 60 * second,
         "store.delivery_retention",
         "must be at least 1m",

@@ -68,6 +68,9 @@ pub struct Store {
     /// How long a transaction on PostgreSQL may take.
     #[serde(with = "duration")]
     pub transaction_timeout: Duration,
+    /// Bytes of one page of the event log.
+    #[serde(with = "size")]
+    pub page_bytes_max: usize,
     /// How long a delivered row of a webhook's list is kept.
     #[serde(with = "duration")]
     pub delivery_retention: Duration,

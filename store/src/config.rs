@@ -65,6 +65,9 @@ pub struct StoreConfig {
     pub busy_timeout: Duration,
     /// How long one transaction may take on PostgreSQL before its connection is given up.
     pub transaction_timeout: Duration,
+    /// Bytes of one page of the event log, beyond which the page ends early; the event that passes the
+    /// limit is the last.
+    pub page_bytes_max: usize,
     /// How long a delivery that an endpoint has taken stays in its webhook's list.
     pub delivery_retention: Duration,
 }
@@ -88,6 +91,7 @@ impl StoreConfig {
             acquire_timeout: Duration::from_secs(5),
             busy_timeout: Duration::from_secs(1),
             transaction_timeout: Duration::from_secs(15),
+            page_bytes_max: 8 << 20,
             delivery_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -178,6 +178,7 @@ impl EventLog for SqlStore {
                 .int(after)
                 .int(last)
                 .int(i64::from(limit));
+            let args = args.bytes_max(self.page_bytes_max());
             (self.reader().fetch(&PAGE, args).await?, last)
         } else {
             let args = self.reader().args().text(tenant).int(after).int(SCAN_MAX);
@@ -196,6 +197,7 @@ impl EventLog for SqlStore {
                 .int(end)
                 .int(i64::from(limit));
             let args = args
+                .bytes_max(self.page_bytes_max())
                 .int(i64::from(restricts(&filter.types)))
                 .int(i64::from(!filter.instances.is_empty()));
             (
@@ -209,7 +211,8 @@ impl EventLog for SqlStore {
         for row in &rows {
             events.push(self.event_from(row).await?);
         }
-        let full = events.len() == limit as usize;
+        let bytes: usize = rows.iter().map(Row::size).sum();
+        let full = events.len() == limit as usize || bytes >= self.page_bytes_max();
         let scanned_to = events
             .last()
             .filter(|_| full)

@@ -121,6 +121,7 @@ pub struct SqlStore {
     rotator: Arc<Rotator>,
     clock: Arc<dyn Clock>,
     delivery_retention: Duration,
+    page_bytes_max: usize,
     sweeps: Mutex<Progress>,
 }
 
@@ -166,6 +167,7 @@ impl SqlStore {
             rotator,
             clock,
             delivery_retention: config.delivery_retention,
+            page_bytes_max: config.page_bytes_max,
             sweeps: Mutex::default(),
         })
     }
@@ -191,6 +193,10 @@ impl SqlStore {
 
     pub(crate) fn rotator(&self) -> &Arc<Rotator> {
         &self.rotator
+    }
+
+    pub(crate) fn page_bytes_max(&self) -> usize {
+        self.page_bytes_max
     }
 
     pub(crate) fn delivery_retention(&self) -> Duration {

@@ -42,13 +42,18 @@ impl Local {
     }
 
     pub(super) fn fetch(&self, statement: &Statement, args: Args) -> rusqlite::Result<Vec<Row>> {
+        let mut left = args.bytes_max;
         let mut prepared = self.prepare(statement, args)?;
         let columns = prepared.column_count();
         let mut rows = prepared.raw_query();
         let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
+        while left > 0
+            && let Some(row) = rows.next()?
+        {
             let cells = (0..columns).map(|at| row.get::<_, Stored>(at));
-            found.push(Row::Local(cells.collect::<Result<_, _>>()?));
+            let row = Row::Local(cells.collect::<Result<_, _>>()?);
+            left = left.saturating_sub(row.size());
+            found.push(row);
         }
         Ok(found)
     }

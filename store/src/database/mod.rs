@@ -15,6 +15,7 @@ mod write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use sqlx::postgres::{PgArguments, PgConnectOptions};
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions};
 use sqlx::{
@@ -151,19 +152,27 @@ async fn fetch_postgres(
     statement: &Statement,
     args: Args,
 ) -> Result<Vec<Row>, sqlx::Error> {
+    let mut left = args.bytes_max;
     let query = sqlx::query_with(AssertSqlSafe(statement.sql(Dialect::Postgres)), args.postgres()?);
-    Ok(connection
-        .fetch_all(query)
-        .await?
-        .into_iter()
-        .map(Row::Postgres)
-        .collect())
+    let mut coming = connection.fetch(query);
+    let mut rows = Vec::new();
+    while let Some(row) = coming.try_next().await? {
+        let row = Row::Postgres(row);
+        left = left.saturating_sub(row.size());
+        rows.push(row);
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 /// Arguments of one statement, in the order of their numbers.
 #[derive(Clone)]
 pub(crate) struct Args {
     values: Values,
+    /// Bytes of rows after which no more are read.
+    bytes_max: usize,
     /// The first value that could not be encoded.
     error: Option<String>,
 }
@@ -188,7 +197,17 @@ impl Args {
             Dialect::Sqlite => Values::Sqlite(Vec::new()),
             Dialect::Postgres => Values::Postgres(PgArguments::default()),
         };
-        Self { values, error: None }
+        Self {
+            values,
+            bytes_max: usize::MAX,
+            error: None,
+        }
+    }
+
+    /// Has the reading end with the row that brings texts and bytes to this number.
+    pub(crate) fn bytes_max(mut self, bytes: usize) -> Self {
+        self.bytes_max = bytes;
+        self
     }
 
     pub(crate) fn int(self, value: i64) -> Self {

@@ -17,6 +17,18 @@ pub(crate) enum Row {
 }
 
 impl Row {
+    /// Bytes of its texts and blobs; what a limit of bytes counts.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            // Of the statements that open a store; none of them is limited.
+            Self::Sqlite(_) => 0,
+            Self::Postgres(row) => (0..row.len())
+                .filter_map(|at| Some(row.try_get_raw(at).ok()?.as_bytes().ok()?.len()))
+                .sum(),
+            Self::Local(cells) => cells.iter().map(bytes_of).sum(),
+        }
+    }
+
     pub(crate) fn int(&self, at: usize) -> Result<i64, StoreError> {
         self.opt_int(at)?.ok_or_else(|| unexpected_null(at))
     }
@@ -113,4 +125,12 @@ fn unexpected_kind(at: usize) -> StoreError {
 
 fn corrupt(error: sqlx::Error) -> StoreError {
     StoreError::Corrupt(error.to_string())
+}
+
+fn bytes_of(cell: &Stored) -> usize {
+    match cell {
+        Stored::Text(text) => text.len(),
+        Stored::Blob(bytes) => bytes.len(),
+        Stored::Null | Stored::Integer(_) | Stored::Real(_) => 0,
+    }
 }

@@ -11,6 +11,7 @@ crate::on_both!(
     seqs_have_no_gaps_under_concurrent_writers_and_tenants,
     the_observer_is_told_in_order_and_without_gaps,
     a_read_goes_on_where_the_last_one_ended,
+    a_read_ends_with_its_bytes_and_loses_nothing,
     a_filter_passes_over_what_it_does_not_want,
     a_sweep_removes_old_events_and_messages,
 );
@@ -97,6 +98,33 @@ async fn a_read_goes_on_where_the_last_one_ended(f: Fixture) {
     assert_eq!((none.events.len(), none.scanned_to), (0, 10));
     let ahead = f.store.events(owner.tenant, 99, 100, &all).await.unwrap();
     assert_eq!((ahead.events.len(), ahead.scanned_to), (0, 99));
+}
+
+async fn a_read_ends_with_its_bytes_and_loses_nothing(mut f: Fixture) {
+    const BYTES_MAX: usize = 4096;
+    f.config.page_bytes_max = BYTES_MAX;
+    f.reopen().await;
+    let owner = f.owner().await;
+    let codes = (0..40_usize).map(|n| "x".repeat(n * 97 % 1500));
+    let events = codes.map(|code| qr(owner, &f, &code)).collect();
+    let last = f.store.append(owner, events).await.unwrap();
+    let of_a_type = EventFilter {
+        types: vec![EventType::InstanceQr.into()],
+        ..EventFilter::default()
+    };
+    for (filter, expected) in [(EventFilter::default(), 41), (of_a_type, 40)] {
+        let (mut seqs, mut after, mut reads) = (Vec::new(), 0, 0);
+        while after < last {
+            let batch = f.store.events(owner.tenant, after, 500, &filter).await.unwrap();
+            let bytes: usize = batch.events.iter().map(|event| event.data.get().len()).sum();
+            assert!(bytes < BYTES_MAX + 2000, "{bytes}");
+            seqs.extend(batch.events.iter().map(|event| event.seq));
+            after = batch.scanned_to;
+            reads += 1;
+        }
+        assert!(seqs.is_sorted() && seqs.len() == expected, "{seqs:?}");
+        assert!(reads > 3, "{reads}");
+    }
 }
 
 async fn a_filter_passes_over_what_it_does_not_want(f: Fixture) {

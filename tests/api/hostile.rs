@@ -18,12 +18,12 @@ const CALLS: &[(&str, &str, &str)] = &[
     (
         "POST",
         "/v1/instances",
-        r#"{"name":"a","proxy":"socks5://127.0.0.1:1"}"#,
+        r#"{"name":"a","proxy":"socks5://127.0.0.1:1","create_key":false,"pacing":{"messages_per_minute":60,"jitter_percent":1,"typing":true},"policy":{"reply_only":true}}"#,
     ),
     (
         "PATCH",
         "/v1/instances/{ins}",
-        r#"{"name":"a","proxy":"socks5://127.0.0.1:1"}"#,
+        r#"{"name":"a","proxy":"socks5://127.0.0.1:1","pacing":{"messages_per_minute":60,"jitter_percent":1,"typing":true},"policy":{"reply_only":true}}"#,
     ),
     (
         "POST",
@@ -72,6 +72,22 @@ const CALLS: &[(&str, &str, &str)] = &[
         r#"{"delivery_ids":["dlv_x"],"all":true}"#,
     ),
     ("POST", "/v1/deliveries/dlv_x/retry", "{}"),
+    (
+        "POST",
+        "/v1/api-keys",
+        r#"{"name":"a","scopes":["messages:send"],"instances":["{ins}"],"allowed_networks":["203.0.113.0/24"],"calls_per_minute":1,"expires_at":"2036-01-01T00:00:00Z"}"#,
+    ),
+    (
+        "PATCH",
+        "/v1/api-keys/{key}",
+        r#"{"name":"a","scopes":["messages:send"],"instances":["{ins}"],"allowed_networks":["203.0.113.0/24"],"calls_per_minute":1,"expires_at":"2036-01-01T00:00:00Z"}"#,
+    ),
+    ("POST", "/v1/api-keys/{key}/rotate", r#"{"overlap_seconds":1}"#),
+    (
+        "POST",
+        "/v1/stream-tokens",
+        r#"{"ttl_seconds":1,"types":["message.*"],"instances":["{ins}"]}"#,
+    ),
 ];
 
 /// Fields in which any JSON may stand.
@@ -103,6 +119,7 @@ struct Ground {
     api: Client,
     instance: String,
     webhook: String,
+    key: String,
 }
 
 impl Ground {
@@ -114,17 +131,22 @@ impl Ground {
             .make_webhook("http://127.0.0.1:19009/", json!({"events": ["instance.qr"]}))
             .await;
         let webhook = webhook["id"].as_str().unwrap().to_owned();
+        let key = json!({"name": "target", "scopes": ["instances:read"]});
+        let key = api.post("/v1/api-keys", key).await.expect(201);
+        let key = key["id"].as_str().unwrap().to_owned();
         Self {
             world,
             api,
             instance,
             webhook,
+            key,
         }
     }
 
     fn filled(&self, text: &str) -> String {
         text.replace("{ins}", &self.instance)
             .replace("{whk}", &self.webhook)
+            .replace("{key}", &self.key)
     }
 
     async fn call(&self, method: &str, path: &str, body: String) -> Reply {

@@ -125,6 +125,7 @@ async fn traffic(ground: &Ground, ready: &Ready, wanted: &mut Wanted) -> Line {
     assert!(status.is_success(), "{answer}");
     wanted.text("the proxy's password", PROXY_PASSWORD);
 
+    keys(&api, wanted).await;
     let line = ground.pair(ready, 1).await;
     for code in codes(&api).await {
         wanted.text("a QR code", &code);
@@ -174,6 +175,28 @@ async fn traffic(ground: &Ground, ready: &Ready, wanted: &mut Wanted) -> Line {
         "the answer is kept: {detail}"
     );
     line
+}
+
+/// Keys and tokens that are made over the API, repeatably: what is kept for a repetition has no secret.
+async fn keys(api: &Api<'_>, wanted: &mut Wanted) {
+    let post = async |path: &str, body, once: &str| {
+        let answer = api.call(Method::POST, path, Some(body), Some(once)).await;
+        let (status, answer) = answer.unwrap();
+        assert!(status.is_success(), "{answer}");
+        answer
+    };
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let key = json!({"name": "made over the API", "scopes": ["events:read"]});
+    let key = post("/v1/api-keys", key, "key").await;
+    wanted.text("a key made over the API", &text(&key["key"]));
+    let rotate = format!("/v1/api-keys/{}/rotate", text(&key["id"]));
+    let next = post(&rotate, json!({}), "rotation").await;
+    wanted.text("that key's next text", &text(&next["key"]));
+    let bound = json!({"name": "with a key", "create_key": true});
+    let bound = post("/v1/instances", bound, "instance").await;
+    wanted.text("an instance's key", &text(&bound["api_key"]["key"]));
+    let token = post("/v1/stream-tokens", json!({}), "token").await;
+    wanted.text("a stream token", &text(&token["token"]));
 }
 
 /// A receiver that answers with the headers and the body that it got.

@@ -123,7 +123,7 @@ async fn a_phone_scans_the_qr_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phone_pairs_by_code() {
-    let world = World::start().await;
+    let world = World::start_with(&[("session.query_timeout", "60s")]).await;
     let api = world.api();
     let id = api.make_instance("by code").await;
     let body = json!({"method": "code", "phone_number": format!("+{ALICE}")});

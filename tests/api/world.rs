@@ -359,14 +359,20 @@ impl Client {
             .body()
             .and_then(reqwest::Body::as_bytes)
             .map(<[u8]>::to_vec);
+        let long = sent.as_ref().is_some_and(|sent| sent.len() > LONG_BYTES);
         let again = request.try_clone();
-        let reply = match client.execute(request).await {
-            // A refusal that comes before a long body was read ends the connection, and may be lost with it.
-            Err(error) if error.is_request() && sent.as_ref().is_some_and(|sent| sent.len() > LONG_BYTES) => {
-                client.execute(again.unwrap()).await.unwrap()
-            }
-            reply => reply.unwrap(),
-        };
+        let mut reply = client.execute(request).await;
+        // A refusal that comes before a long body was read ends the connection, and may be lost with it.
+        for _ in 0..5 {
+            let lost = long && reply.as_ref().is_err_and(reqwest::Error::is_request);
+            let next = again
+                .as_ref()
+                .filter(|_| lost)
+                .and_then(reqwest::Request::try_clone);
+            let Some(next) = next else { break };
+            reply = client.execute(next).await;
+        }
+        let reply = reply.unwrap();
         let (status, headers) = (reply.status(), reply.headers().clone());
         // Pictures are not text; their types are told by the headers.
         let text = String::from_utf8_lossy(&reply.bytes().await.unwrap()).into_owned();

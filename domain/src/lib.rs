@@ -10,6 +10,7 @@
 pub mod address;
 pub mod api_key;
 pub mod audit;
+pub mod cluster;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -16,6 +16,9 @@ use crate::{Epoch, Slot};
 /// Longest name of a node, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 63;
 
+/// Name under which a gateway registers that is no node of a cluster. It is alone on its database.
+pub const LOCAL_NODE: &str = "local";
+
 /// Name of a node: unique in its cluster, kept over restarts. Lower-case letters, digits, `-` and `.`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -144,6 +147,16 @@ pub enum MembershipError {
         /// Where the other one is.
         address: String,
     },
+    /// Another gateway holds a lease, and one of the two is not configured to share the database.
+    #[error(
+        "another gateway uses this database: {node} at {address}; stop it first, or configure both as nodes of one cluster"
+    )]
+    NotAlone {
+        /// Its name.
+        node: NodeName,
+        /// Where it is.
+        address: String,
+    },
     /// The cluster was made with another number of slots or another hash: no node may join with this
     /// release.
     #[error("the cluster's slots were laid out otherwise: {0}")]
@@ -156,12 +169,23 @@ pub enum MembershipError {
     Store(#[from] StoreError),
 }
 
-/// The rows of nodes and slots. Every call is one round trip with a deadline of the caller's.
+/// Whether this node may act for what it owns. Asked before every side effect: it answers at once, from
+/// memory.
+pub trait Lease: Send + Sync {
+    /// Whether the lease holds at this moment.
+    fn holds(&self) -> bool;
+}
+
+/// The rows of nodes and slots. Every call is one round trip with a deadline.
+///
+/// A call that fails with [`MembershipError::Store`], or is given up, may have been carried out all the
+/// same: a claim whose answer was lost shows in the next view.
 #[async_trait]
 pub trait Membership: Send + Sync {
     /// Registers a node under a new incarnation, with a lease of `ttl` from now on by the database's
     /// clock. A live lease of the same name and address is taken over: the caller has proven, by owning
-    /// the port, that the process before it is gone.
+    /// the port, that the process before it is gone. [`LOCAL_NODE`] tolerates no other live node, and none
+    /// tolerates it.
     async fn register(&self, card: &NodeCard, ttl: Duration) -> Result<Member, MembershipError>;
     /// Extends a lease that has not expired. [`MembershipError::Lost`] when it has, or when another life
     /// has registered: it is never revived.
@@ -175,7 +199,8 @@ pub trait Membership: Send + Sync {
     async fn release(&self, me: &Member, slots: &[Slot]) -> Result<(), MembershipError>;
     /// Marks a node as draining, or takes the mark away. Whether there is such a node.
     async fn set_draining(&self, node: &NodeName, draining: bool) -> Result<bool, MembershipError>;
-    /// Ends a lease whose slots were all given back, and removes its row.
+    /// Ends a lease whose slots were all given back, and removes its row. What was not given back is free
+    /// from then on.
     async fn leave(&self, me: &Member) -> Result<(), MembershipError>;
     /// Waits until somebody has changed something, as far as the database tells: a hint that may be
     /// missed, and may come without reason.

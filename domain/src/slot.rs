@@ -21,6 +21,17 @@ impl Slot {
     /// How many slots there are. Frozen: the number and the hash decide where stored rows belong.
     pub const COUNT: u16 = 1024;
 
+    /// Every slot, in order.
+    pub const EVERY: &'static [Self] = &{
+        let mut every = [Self(0); Self::COUNT as usize];
+        let mut number = 0;
+        while number < Self::COUNT {
+            every[number as usize] = Self(number);
+            number += 1;
+        }
+        every
+    };
+
     /// The slot of an instance.
     pub fn of(instance: InstanceId) -> Self {
         Self::of_key(instance.to_u128())
@@ -58,7 +69,7 @@ impl Slot {
 
     /// Every slot.
     pub fn all() -> impl Iterator<Item = Self> {
-        (0..Self::COUNT).map(Self)
+        Self::EVERY.iter().copied()
     }
 }
 

@@ -96,7 +96,7 @@ impl Kind for InstanceKind {
 
     async fn enabled(&self, after: Option<InstanceId>) -> EnabledPage<InstanceId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        let page = self.node.store.running_instances(page).await?;
+        let page = self.node.store.running_instances(Slot::EVERY, page).await?;
         let rows = page.rows.iter().map(|row| (row.id, row.tenant_id));
         Ok(Page {
             rows: rows.collect(),

@@ -90,7 +90,7 @@ impl Kind for WebhookKind {
 
     async fn enabled(&self, after: Option<WebhookId>) -> EnabledPage<WebhookId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        self.shared.node.store.enabled_webhooks(page).await
+        self.shared.node.store.enabled_webhooks(Slot::EVERY, page).await
     }
 
     /// What an operator has stopped is started again by the next start of the node, or the next change by

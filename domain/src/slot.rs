@@ -68,7 +68,7 @@ impl Slot {
     }
 
     /// Every slot.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
         Self::EVERY.iter().copied()
     }
 }

@@ -252,7 +252,8 @@ pub trait Instances: Send + Sync {
     ) -> Result<Page<HistoryEntry, i64>, StoreError>;
     /// Takes ownership: raises the row's epoch. Fenced when the row has a later one.
     async fn activate(&self, owner: Owner) -> Result<Instance, StoreError>;
-    /// Instances of every tenant that shall run, in these slots, by id: what their owner starts.
+    /// Instances of every tenant that shall run, in these slots: what their owner starts. The order is the
+    /// store's own; a page begins where the one before, of the same slots, has ended.
     async fn running_instances(
         &self,
         slots: &[Slot],

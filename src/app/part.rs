@@ -103,6 +103,7 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         acquire_timeout: store.acquire_timeout,
         busy_timeout: store.busy_timeout,
         transaction_timeout: store.transaction_timeout,
+        idle_transaction_timeout: store.idle_transaction_timeout,
         delivery_retention: store.delivery_retention,
         ..StoreConfig::with_keys(url, key_source(config)?)
     })

@@ -68,6 +68,9 @@ pub struct Store {
     /// How long a transaction on PostgreSQL may take.
     #[serde(with = "duration")]
     pub transaction_timeout: Duration,
+    /// How long PostgreSQL waits within a transaction for its next statement.
+    #[serde(with = "duration")]
+    pub idle_transaction_timeout: Duration,
     /// How long a delivered row of a webhook's list is kept.
     #[serde(with = "duration")]
     pub delivery_retention: Duration,

@@ -13,7 +13,7 @@ use roost_domain::store::{Instances, Outcome, Stamp, StoreError};
 use roost_domain::{Epoch, InstanceId, Owner, Slot, TenantId, Timestamp};
 
 use crate::SqlStore;
-use crate::cluster::slot_rows;
+use crate::cluster::rows_by_slots;
 use crate::crypto::{self, Keyring, Place};
 use crate::database::{Column, Row, Rows, Statement};
 
@@ -77,7 +77,8 @@ static RUNNING_IN_SLOTS: Statement = Statement::with_rows(
         "SELECT ",
         columns!(),
         " FROM {rows} AS r {lite:CROSS }JOIN instance AS i ON i.slot = r.slot JOIN tenant AS t ON t.id = i.tenant_id \
-         WHERE i.desired_state = 'running' AND t.state = 'active' AND i.id > $1 ORDER BY i.id LIMIT $2"
+         WHERE i.desired_state = 'running' AND t.state = 'active' AND (i.slot > $2 OR i.id > $1) \
+         ORDER BY i.slot, i.id LIMIT $3"
     ),
     &[Column::Int("slot")],
 );
@@ -378,16 +379,13 @@ impl Instances for SqlStore {
         slots: &[Slot],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        let args = self
-            .reader()
-            .args()
-            .text(after_text(page.after))
-            .int(i64::from(page.limit) + 1);
+        let wanted = i64::from(page.limit) + 1;
         let rows = if slots.len() == Slot::EVERY.len() {
+            let args = self.reader().args().text(after_text(page.after)).int(wanted);
             self.reader().fetch(&RUNNING, args).await?
         } else {
-            let slots = slot_rows(&RUNNING_IN_SLOTS, self.reader().dialect(), slots);
-            self.reader().fetch(&RUNNING_IN_SLOTS, args.rows(slots)).await?
+            let after = page.after.map(|id| (Slot::of(id), id.to_string()));
+            rows_by_slots(self.reader(), &RUNNING_IN_SLOTS, slots, after, wanted).await?
         };
         self.instances_of(&rows, page.limit)
     }

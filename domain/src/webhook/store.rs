@@ -215,7 +215,8 @@ pub trait Webhooks: Send + Sync {
         secret: WebhookSecret,
         overlap_until: Timestamp,
     ) -> Result<(), StoreError>;
-    /// Enabled webhooks of every tenant, in these slots, by id: what their owner starts.
+    /// Enabled webhooks of every tenant, in these slots: what their owner starts. The order is the store's
+    /// own; a page begins where the one before, of the same slots, has ended.
     async fn enabled_webhooks(
         &self,
         slots: &[Slot],

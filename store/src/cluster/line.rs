@@ -56,10 +56,14 @@ impl Line {
         Ok(rows)
     }
 
-    /// The database gives up what takes longer than its caller waits: nothing is carried out much later.
+    /// The database gives up what takes longer than its caller waits, so that nothing is carried out much
+    /// later; and each statement sees what was committed before it, whatever the server's default is.
     async fn connect(&self) -> Result<PgConnection, Failure> {
         let mut connection = self.options.connect().await?;
-        let set = format!("SET statement_timeout = {}", self.limit.as_millis().max(1));
+        let set = format!(
+            "SET statement_timeout = {}; SET default_transaction_isolation = 'read committed'",
+            self.limit.as_millis().max(1)
+        );
         connection.execute(sqlx::raw_sql(AssertSqlSafe(set))).await?;
         Ok(connection)
     }

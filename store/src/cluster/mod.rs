@@ -31,7 +31,8 @@ use roost_domain::{Epoch, Slot};
 
 use self::ears::Ears;
 use self::line::Line;
-pub(crate) use self::place::{place_rows, slot_rows};
+use self::place::slot_rows;
+pub(crate) use self::place::{place_rows, rows_by_slots};
 use crate::StoreConfig;
 use crate::database::{Address, Args, Column, Dialect, Row, Statement};
 use crate::open::{self, OpenError};

@@ -1,11 +1,14 @@
-//! The slots of rows that are there already: SQL cannot compute them.
+//! Rows by their slots, and the slots of rows that are there already: SQL cannot compute them.
 
+use roost_domain::store::StoreError;
 use roost_domain::{InstanceId, Slot, WebhookId};
 
-use crate::database::{Args, Column, Connection, Dialect, Row, Rows, Statement};
+use crate::database::{Args, Column, Connection, Dialect, Reader, Row, Rows, Statement};
 
 /// Rows filled by one statement.
 const BATCH: i64 = 1000;
+/// Slots whose rows are read by one statement.
+const SLOTS_AT_ONCE: usize = 16;
 
 struct Unplaced {
     table: &'static str,
@@ -68,6 +71,35 @@ pub(crate) async fn place_rows(connection: &mut Connection) -> Result<(), sqlx::
         }
     }
     Ok(())
+}
+
+/// Reads rows by slots and ids, after one of them, as many as are wanted. The statement takes the id and the
+/// slot after which it begins, the number of rows, and slots: few at a time, because it sorts what it finds.
+pub(crate) async fn rows_by_slots(
+    reader: &Reader,
+    statement: &'static Statement,
+    slots: &[Slot],
+    after: Option<(Slot, String)>,
+    wanted: i64,
+) -> Result<Vec<Row>, StoreError> {
+    let (first, id) = match after {
+        Some((slot, id)) => (i64::from(slot.number()), id),
+        None => (-1, String::new()),
+    };
+    let mut slots = slots.to_vec();
+    slots.retain(|slot| i64::from(slot.number()) >= first);
+    slots.sort_unstable();
+    let mut found = Vec::new();
+    for slots in slots.chunks(SLOTS_AT_ONCE) {
+        let left = wanted - i64::try_from(found.len()).unwrap_or(wanted);
+        if left <= 0 {
+            break;
+        }
+        let rows = slot_rows(statement, reader.dialect(), slots);
+        let args = reader.args().text(&id).int(first).int(left).rows(rows);
+        found.extend(reader.fetch(statement, args).await?);
+    }
+    Ok(found)
 }
 
 /// Slots as the table of values of a statement with one column.

@@ -7,14 +7,8 @@ use crate::{instance, webhook};
 #[test]
 fn rows_of_some_slots_are_found_by_their_slots() {
     for (statement, index) in [
-        (
-            instance::RUNNING_IN,
-            "INDEX instance_running_slot (slot=? AND id>?)",
-        ),
-        (
-            webhook::ENABLED_IN,
-            "INDEX webhook_enabled_slot (slot=? AND id>?)",
-        ),
+        (instance::RUNNING_IN, "INDEX instance_running_slot (slot=?)"),
+        (webhook::ENABLED_IN, "INDEX webhook_enabled_slot (slot=?)"),
     ] {
         let plan = plan(statement);
         assert!(plan.contains(index), "{plan}");

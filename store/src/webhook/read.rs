@@ -12,7 +12,7 @@ use roost_domain::{Slot, TenantId, WebhookId};
 use super::row::{self, WebhookRow};
 use super::{REPLAYS, SECRETS, attempt};
 use crate::SqlStore;
-use crate::cluster::slot_rows;
+use crate::cluster::rows_by_slots;
 use crate::database::{Column, Row, Statement};
 
 /// Rows that one filtered list looks at.
@@ -41,7 +41,8 @@ static ENABLED: Statement = Statement::new(
 static ENABLED_IN_SLOTS: Statement = Statement::with_rows(
     "SELECT w.id, w.tenant_id FROM {rows} AS r {lite:CROSS }JOIN webhook AS w ON w.slot = r.slot \
      JOIN tenant AS t ON t.id = w.tenant_id \
-     WHERE w.state = 'enabled' AND t.state = 'active' AND w.id > $1 ORDER BY w.id LIMIT $2",
+     WHERE w.state = 'enabled' AND t.state = 'active' AND (w.slot > $2 OR w.id > $1) \
+     ORDER BY w.slot, w.id LIMIT $3",
     &[Column::Int("slot")],
 );
 
@@ -194,13 +195,14 @@ impl SqlStore {
         slots: &[Slot],
         page: PageRequest<WebhookId>,
     ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
-        let after = page.after.map(|id| id.to_string()).unwrap_or_default();
-        let args = self.reader().args().text(after).int(i64::from(page.limit) + 1);
+        let wanted = i64::from(page.limit) + 1;
         let rows = if slots.len() == Slot::EVERY.len() {
+            let after = page.after.map(|id| id.to_string()).unwrap_or_default();
+            let args = self.reader().args().text(after).int(wanted);
             self.reader().fetch(&ENABLED, args).await?
         } else {
-            let slots = slot_rows(&ENABLED_IN_SLOTS, self.reader().dialect(), slots);
-            self.reader().fetch(&ENABLED_IN_SLOTS, args.rows(slots)).await?
+            let after = page.after.map(|id| (Slot::of_webhook(id), id.to_string()));
+            rows_by_slots(self.reader(), &ENABLED_IN_SLOTS, slots, after, wanted).await?
         };
         let found: Result<Vec<_>, StoreError> = rows
             .iter()

@@ -1,7 +1,7 @@
 //! Writes of owners depend on the node's lease, when they begin and when they are committed.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use roost_domain::cluster::Lease;
@@ -10,9 +10,10 @@ use roost_domain::message::{FailureReason, MessageStatus};
 use roost_domain::store::{EventLog, Instances, Messages, Node, Stamp, StoreError, Webhooks};
 use roost_domain::webhook::DeliveryStatus;
 use roost_domain::webhook::store::{ReplayScope, Settlement};
+use roost_domain::{Epoch, Owner};
 use roost_store::Guard;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, until};
 use crate::instances::change as state;
 use crate::messages::step;
 use crate::webhook::{change, hooked, new_event, publish};
@@ -152,4 +153,61 @@ async fn a_lease_that_ends_in_a_batch_leaves_the_others_of_it_alone(mut f: Fixtu
     assert_eq!(f.kinds(other).await, ["custom.a"]);
     let kept = f.store.message(owner.tenant, message.id).await.unwrap();
     assert_eq!(kept.status, MessageStatus::Accepted);
+}
+
+/// Freezes whoever asks for the second time, which is before a commit, until it is let go.
+#[derive(Default)]
+struct Frost {
+    asked: Mutex<u32>,
+    thawed: (Mutex<bool>, Condvar),
+}
+
+impl Lease for Frost {
+    fn holds(&self) -> bool {
+        let asked = {
+            let mut asked = self.asked.lock().unwrap();
+            *asked += 1;
+            *asked
+        };
+        if asked == 2 {
+            let (thawed, changed) = &self.thawed;
+            drop(
+                changed
+                    .wait_while(thawed.lock().unwrap(), |thawed| !*thawed)
+                    .unwrap(),
+            );
+        }
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_freezes_within_a_transaction_does_not_keep_its_instances() {
+    let mut f = Fixture::postgres().await;
+    let owner = f.owner().await;
+    let frost = Arc::new(Frost::default());
+    f.config.guard = Guard::by(frost.clone());
+    f.config.idle_transaction_timeout = Duration::from_millis(500);
+    f.config.writer.retry_for = Duration::from_secs(60);
+    let frozen = Arc::new(f.open_again().await.unwrap());
+    let write = {
+        let (frozen, new) = (frozen.clone(), f.new_message("from the frozen node"));
+        tokio::spawn(async move { frozen.accept(owner, new, Stamp::default()).await })
+    };
+    until("it has written and not committed", async || {
+        *frost.asked.lock().unwrap() == 2
+    })
+    .await;
+    // The next owner waits for the rows that the frozen one holds, and has them before it moves again.
+    let next = Owner {
+        epoch: Epoch(2),
+        ..owner
+    };
+    f.store.activate(next).await.unwrap();
+    f.accept(next, "from the next owner").await;
+    *frost.thawed.0.lock().unwrap() = true;
+    frost.thawed.1.notify_all();
+    assert_eq!(write.await.unwrap().err(), Some(StoreError::Fenced));
+    assert_eq!(f.store.pending_count(next).await.unwrap(), 1);
+    frozen.close().await;
 }

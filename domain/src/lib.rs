@@ -19,6 +19,7 @@ pub mod instance;
 pub mod limit;
 pub mod message;
 pub mod page;
+pub mod peer;
 pub mod rotation;
 mod schema;
 pub mod slot;

@@ -1,0 +1,32 @@
+//! What a call costs. Not a test: `cargo test --release -p roost-link --test mesh measure -- --ignored
+//! --nocapture` prints it.
+
+use crate::node::Order;
+use crate::stage::Stage;
+
+#[tokio::test]
+#[ignore = "prints numbers, and proves nothing"]
+async fn measure_calls_over_loopback() {
+    for (mode, stage) in [("mutual TLS", Stage::new()), ("plain", Stage::plain())] {
+        let [a, _b] = stage.linked(["a", "b"]).await;
+        for (bytes, calls, parallel) in [
+            (512, 2_000, 1),
+            (512, 20_000, 1),
+            (512, 100_000, 16),
+            (512, 200_000, 64),
+            (512, 400_000, 256),
+            (65_536, 4_000, 4),
+            (1 << 20, 400, 4),
+        ] {
+            let measured = a
+                .tell(Order::Measure {
+                    node: "b".to_owned(),
+                    bytes,
+                    calls,
+                    parallel,
+                })
+                .await;
+            eprintln!("{mode}: {bytes} bytes, {parallel} callers: {measured}");
+        }
+    }
+}

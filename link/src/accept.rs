@@ -83,7 +83,7 @@ async fn meet(shared: &Shared, stream: TcpStream) {
 
 async fn greet(shared: &Shared, stream: TcpStream) -> Result<Greeted, AcceptError> {
     socket::prepare(&stream).map_err(AcceptError::Socket)?;
-    let Some(tls) = &shared.tls else {
+    let Some(tls) = shared.tls() else {
         return answer(shared, Box::new(stream), [0; 32], |_| true).await;
     };
     let stream = tls.acceptor.accept(stream).await.map_err(AcceptError::Tls)?;

@@ -33,6 +33,7 @@ pub(crate) enum DialError {
 
 /// Dials a peer and greets it.
 pub(crate) async fn dial(shared: &Shared, to: &PeerAddress) -> Result<Greeted, DialError> {
+    let tls = shared.tls();
     let failed = |source| DialError::Connect {
         address: to.address.clone(),
         source,
@@ -42,7 +43,7 @@ pub(crate) async fn dial(shared: &Shared, to: &PeerAddress) -> Result<Greeted, D
         .map_err(failed)?
         .collect();
     let other = addresses.iter().find(|address| !address.ip().is_loopback());
-    if let (None, Some(other)) = (&shared.tls, other) {
+    if let (None, Some(other)) = (&tls, other) {
         return Err(DialError::NotLoopback(*other));
     }
     // A name may stand for many; a node has one or two.
@@ -52,7 +53,7 @@ pub(crate) async fn dial(shared: &Shared, to: &PeerAddress) -> Result<Greeted, D
     }
     let stream = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
     socket::prepare(&stream).map_err(failed)?;
-    let (mut io, channel): (Box<dyn Io>, Channel) = match &shared.tls {
+    let (mut io, channel): (Box<dyn Io>, Channel) = match tls {
         Some(tls) => {
             let name = tls::server_name(&to.node).map_err(DialError::Name)?;
             let stream = tls

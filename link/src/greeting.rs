@@ -45,17 +45,17 @@ pub(crate) struct Hello {
 /// Why a node does not let another in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("it speaks no version of the link's protocol that we speak")]
+    #[error("no version of the link's protocol is spoken by both")]
     Version,
-    #[error("its certificate does not name the node that it says it is")]
+    #[error("the certificate does not name the node")]
     Certificate,
-    #[error("it does not know the cluster's cookie")]
+    #[error("the cluster's cookie was not proven")]
     Cookie,
-    #[error("it was looking for another node")]
+    #[error("another node was looked for")]
     NotMe,
     #[error("no node of this name is in the cluster as far as is known")]
     Unknown,
-    #[error("a later life of this node is in the cluster")]
+    #[error("a later life of the node is in the cluster")]
     Stale,
     #[error("of two nodes the one with the lower name dials")]
     Direction,

@@ -36,6 +36,9 @@ mod stream;
 mod tls;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Cookie, CookieError, Limits, LinkConfig, TlsFiles};
 pub use error::LinkError;
 pub use link::{Link, Listening};

@@ -97,6 +97,11 @@ impl Link {
         self.address
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Makes these the peers, from the rows of nodes whose leases hold. This node is passed over.
     pub fn set_peers(&self, peers: Vec<PeerAddress>) {
         self.shared.set_peers(peers);
@@ -105,6 +110,16 @@ impl Link {
     /// Goes on as a later life of this node, after its lease was lost and it registered again.
     pub fn reborn(&self, incarnation: i64) {
         self.shared.reborn(incarnation);
+    }
+
+    /// Reads the certificates again: connections that are made from now on use them. Links that are
+    /// there stay. When the files are not good, those read before stay in use.
+    pub fn reload_certificates(&self) -> Result<(), LinkError> {
+        let config = &self.shared.config;
+        if let Some(files) = &config.tls {
+            self.shared.set_tls(Tls::load(files, &config.node)?);
+        }
+        Ok(())
     }
 
     /// Ends the link: peers see it at once, calls that are being served get a few seconds.

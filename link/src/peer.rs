@@ -122,6 +122,12 @@ impl Peer {
             .clone()
     }
 
+    /// Lives before this one are refused.
+    pub fn incarnation_min(&self) -> i64 {
+        let linked = self.live().map_or(i64::MIN, |live| live.incarnation);
+        self.address().incarnation.max(linked)
+    }
+
     /// It is known to be somewhere else, or in a later life. A link to an earlier one is cut.
     pub fn moved(&self, address: PeerAddress) {
         let mut known = self.address.write().unwrap_or_else(PoisonError::into_inner);
@@ -287,28 +293,58 @@ impl Peer {
         greeted: Greeted,
         inbound: &mut mpsc::Receiver<Greeted>,
     ) -> Result<Greeted, String> {
-        let label = shared.label(&self.node);
-        let (closed, guard) = closing();
-        let (ready, is_ready) = oneshot::channel();
         let cut = self.stop.child_token();
         // However this ends, the stream ends with it.
         let _cut = cut.clone().drop_guard();
+        let (live, closed) = self.open(shared, greeted, &cut).await?;
+        self.up(Arc::clone(&live));
+        let end = tokio::select! {
+            reason = self.ping(&live) => Err(reason),
+            never = self.tell(&shared.config.node, &live) => match never {},
+            () = closed.cancelled() => Err("the connection ended".to_owned()),
+            () = cut.cancelled() => Err("it was cut".to_owned()),
+            Some(successor) = inbound.recv() => Ok(successor),
+        };
+        if let Err(reason) = &end {
+            self.failed(reason);
+        }
+        self.set_live(None);
+        self.outbox.clear();
+        cut.cancel();
+        // A successor has to wait: the session of the one before would stand beside it.
+        let ended = tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled()).await;
+        if ended.is_err() {
+            tracing::warn!(peer = %self.node, "the session of a cut link does not end");
+        }
+        end
+    }
+
+    /// Hands a connection to `ractor_cluster` and waits until the peer's gateway can be reached.
+    /// Returns the link, and what is cancelled when it has ended.
+    async fn open(
+        &self,
+        shared: &Shared,
+        greeted: Greeted,
+        cut: &CancellationToken,
+    ) -> Result<(Arc<Live>, CancellationToken), &'static str> {
+        let label = shared.label(&self.node);
+        let (closed, guard) = closing();
+        let (ready, is_ready) = oneshot::channel();
         let received = Arc::<AtomicU64>::default();
-        let _placed = shared.openings.put(
-            label.clone(),
-            Opening {
-                peer: self.node.clone(),
-                ready,
-                closed: guard,
-            },
-        );
+        let opening = Opening {
+            peer: self.node.clone(),
+            ready,
+            closed: guard,
+        };
+        let _placed = shared.openings.put(label.clone(), opening);
+        let stream = Stream {
+            io: greeted.io,
+            label,
+            cut: cut.clone(),
+            received: Arc::clone(&received),
+        };
         let open = NodeServerMessage::ConnectionOpenedExternal {
-            stream: Box::new(Stream {
-                io: greeted.io,
-                label,
-                cut: cut.clone(),
-                received: Arc::clone(&received),
-            }),
+            stream: Box::new(stream),
             is_server: greeted.is_server,
         };
         let door = shared.door().ok_or("the link is not open yet")?;
@@ -319,32 +355,15 @@ impl Peer {
             .map_err(|_| "its session ended before it was ready")?
             .session;
         let gateway = gateway::find(session, &self.node).ok_or("it has no gateway")?;
-        let live = Arc::new(Live {
+        let live = Live {
             gateway,
             incarnation: greeted.hello.incarnation,
             release: greeted.hello.release,
             cut: cut.clone(),
             received,
             rtt_us: AtomicU64::new(0),
-        });
-        self.up(Arc::clone(&live));
-        let end = tokio::select! {
-            reason = self.ping(&live) => Err(reason),
-            never = self.tell(&shared.config.node, &live) => match never {},
-            () = closed.cancelled() => Err("the connection ended".to_owned()),
-            () = cut.cancelled() => Err("it was cut".to_owned()),
-            Some(successor) = inbound.recv() => Ok(successor),
         };
-        self.down();
-        cut.cancel();
-        // A successor has to wait: the session of the one before would stand beside it.
-        if tokio::time::timeout(CLOSE_TIMEOUT, closed.cancelled())
-            .await
-            .is_err()
-        {
-            tracing::warn!(peer = %self.node, "the session of a cut link does not end");
-        }
-        end
+        Ok((Arc::new(live), closed))
     }
 
     fn up(&self, live: Arc<Live>) {
@@ -357,11 +376,6 @@ impl Peer {
         self.links.fetch_add(1, Ordering::Relaxed);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.set_live(Some(live));
-    }
-
-    fn down(&self) {
-        self.set_live(None);
-        self.outbox.clear();
     }
 
     /// Notes why there is no link. Said once, not with each attempt.

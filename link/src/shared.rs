@@ -32,7 +32,6 @@ pub(crate) const RETRY_MS: u32 = 50;
 
 pub(crate) struct Shared {
     pub config: LinkConfig,
-    pub tls: Option<Tls>,
     pub service: Arc<dyn Service>,
     pub entropy: Arc<dyn Entropy>,
     pub openings: Openings,
@@ -41,6 +40,7 @@ pub(crate) struct Shared {
     pub tasks: TaskTracker,
     incarnation: AtomicI64,
     labels: AtomicU64,
+    tls: RwLock<Option<Tls>>,
     door: RwLock<Option<ActorRef<NodeServerMessage>>>,
     peers: RwLock<BTreeMap<NodeName, Arc<Peer>>>,
 }
@@ -62,7 +62,6 @@ impl Shared {
     ) -> Self {
         Self {
             config,
-            tls,
             service,
             entropy,
             openings: Openings::default(),
@@ -70,6 +69,7 @@ impl Shared {
             tasks: TaskTracker::new(),
             incarnation: AtomicI64::new(incarnation),
             labels: AtomicU64::new(1),
+            tls: RwLock::new(tls),
             door: RwLock::default(),
             peers: RwLock::default(),
         }
@@ -92,10 +92,20 @@ impl Shared {
     /// Whether a node that has said hello may be linked to.
     pub fn may_enter(&self, hello: &Hello) -> Result<(), Refusal> {
         let peer = self.peer(&hello.node).ok_or(Refusal::Unknown)?;
-        if hello.incarnation < peer.address().incarnation {
+        // A link can be to a later life than the rows that were read last tell of.
+        if hello.incarnation < peer.incarnation_min() {
             return Err(Refusal::Stale);
         }
         Ok(())
+    }
+
+    /// How connections are encrypted from now on; without certificates they are not.
+    pub fn tls(&self) -> Option<Tls> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_tls(&self, tls: Tls) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = Some(tls);
     }
 
     pub fn label(&self, peer: &NodeName) -> String {

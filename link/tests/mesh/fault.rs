@@ -103,6 +103,30 @@ async fn an_earlier_life_is_refused() {
 }
 
 #[tokio::test]
+async fn a_later_life_replaces_an_earlier_one_that_still_runs() {
+    let stage = Stage::new();
+    let [earlier, b] = stage.linked(["a", "b"]).await;
+    let mut plan = stage.plan("a");
+    plan.incarnation = 2;
+    let later = Node::start(plan).await;
+    // Before `b` has read that there is one.
+    later
+        .tell(Order::Peers(vec![("b".to_owned(), 1, b.address.clone())]))
+        .await;
+    later.until_linked("b", 1).await;
+    b.until_linked("a", 2).await;
+    earlier
+        .until("b", "it is refused as stale", |view| {
+            view["last_error"]
+                .as_str()
+                .is_some_and(|error| error.contains("later life"))
+        })
+        .await;
+    assert_eq!(later.call("b", ECHO, "x").await, json!({"ok": "x"}));
+    assert_eq!(b.view("a").await["incarnation"], 2);
+}
+
+#[tokio::test]
 async fn a_node_that_leaves_is_cut_and_not_let_in_again() {
     let [a, b, c] = Stage::new().linked(["a", "b", "c"]).await;
     introduce(&[&b, &c]).await;

@@ -28,5 +28,15 @@ async fn measure_calls_over_loopback() {
                 .await;
             eprintln!("{mode}: {bytes} bytes, {parallel} callers: {measured}");
         }
+        let order = |bytes, calls, parallel| Order::Measure {
+            node: "b".to_owned(),
+            bytes,
+            calls,
+            parallel,
+        };
+        let large = a.begin(order(1 << 20, 1_000, 4)).await;
+        let small = a.tell(order(512, 1_000, 1)).await;
+        eprintln!("{mode}: 512 bytes, 1 caller, beside 4 with 1 MiB: {small}");
+        eprintln!("{mode}: those 4: {}", large.await.unwrap());
     }
 }

@@ -67,7 +67,8 @@ impl Stage {
     /// Another authority, which the nodes do not know.
     pub fn foreign(&self) -> PathBuf {
         let folder = self.folder.path().join("foreign");
-        certs::make(&folder, &["a".parse().unwrap()], 2, false, today()).unwrap();
+        let nodes = ["a".parse().unwrap(), "b".parse().unwrap()];
+        certs::make(&folder, &nodes, 2, false, today()).unwrap();
         folder
     }
 
@@ -219,6 +220,12 @@ impl Node {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// How many files and sockets its process has.
+    pub fn sockets(&self) -> usize {
+        let files = format!("/proc/{}/fd", self.child.id().unwrap());
+        std::fs::read_dir(files).unwrap().count()
     }
 
     pub async fn kill(&mut self) {

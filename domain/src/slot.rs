@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::cluster::NodeName;
 use crate::limit::BucketKey;
 use crate::{InstanceId, TenantId, WebhookId};
 
@@ -96,7 +97,7 @@ pub enum Place {
     /// This node owns the slot, under this epoch.
     Here(Epoch),
     /// Another node owns it.
-    Node(String),
+    Node(NodeName),
     /// Nobody owns it at this moment; ask again after the given time.
     Nowhere {
         /// How long a caller may wait before asking again.

@@ -170,6 +170,7 @@ impl Listening {
             engine: Arc::new(engine),
             webhook_client,
             placement: Arc::new(placement),
+            cluster: None,
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             streams,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::slot::{Place, Slot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::bucket::BucketKind;
@@ -28,7 +28,9 @@ pub(crate) struct Residents {
 impl Residents {
     /// Empties slots; see [`crate::Runtime::hand_off`].
     pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
-        let (slots, settings) = (Slots::These(slots), &self.node.settings);
+        let settings = &self.node.settings;
+        let of = slots.clone();
+        let slots = Slots::These(slots);
         let deadline = Instant::now() + settings.stop_timeout;
         tokio::join!(
             wave::stop(&self.sessions, slots.clone(), settings, deadline),
@@ -40,7 +42,8 @@ impl Residents {
             wave::kill(&self.deliverers, slots.clone(), settings),
             wave::kill(&self.buckets, slots, settings),
         );
-        sessions && deliverers && buckets
+        let closed = timeout(settings.stop_session_timeout, self.node.links_closed_in(&of)).await;
+        sessions && deliverers && buckets && closed.is_ok()
     }
 
     /// Starts what is to run in some slots, as far as they are here; buckets start when they are used.

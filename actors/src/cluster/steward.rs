@@ -270,6 +270,8 @@ impl Work {
         let residents = Arc::clone(&self.shared.residents);
         self.starts.spawn(async move {
             let slots: Vec<Slot> = taken.into_iter().map(|(slot, _)| slot).collect();
+            // A tenant may have been suspended through another node.
+            read_resting(&residents.node).await;
             let (sessions, webhooks) = residents.start(&slots).await;
             tracing::info!(
                 slots = slots.len(),

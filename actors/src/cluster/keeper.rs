@@ -173,7 +173,7 @@ async fn keep(parts: KeeperParts, mut orders: Orders, told: Told, first: First) 
                 );
                 tokio::select! {
                     _ = ordered(&mut orders) => return,
-                    () = fence(&*parts.life) => {}
+                    () = fence(&*parts.life, parts.settings.ttl) => {}
                 }
             }
         }
@@ -265,12 +265,19 @@ async fn expiry(lease: &HeldLease, settings: &ClusterSettings) {
     }
 }
 
-/// Kills until nothing is left.
-async fn fence(life: &dyn Life) {
+/// Kills until nothing is left. Says so when that takes longer than it should.
+async fn fence(life: &dyn Life, patience: Duration) {
+    let mut complaint = Instant::now() + patience;
     loop {
         life.kill();
         if life.gone() {
             return;
+        }
+        if Instant::now() >= complaint {
+            tracing::error!(
+                "something that was killed does not end; this node stays out of the cluster until it does"
+            );
+            complaint += patience;
         }
         sleep(GONE_POLL).await;
     }

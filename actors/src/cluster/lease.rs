@@ -107,7 +107,9 @@ impl HeldLease {
 
 impl Lease for HeldLease {
     fn holds(&self) -> bool {
-        nanos(self.clock.now()) < self.until.load(Ordering::Acquire)
+        // The clock last: a thread that is frozen between the two then says no.
+        let until = self.until.load(Ordering::Acquire);
+        nanos(self.clock.now()) < until
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Stewardship {
 /// What the last reading has come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Outlook {
-    /// Slots were read once, and what was ours to take was taken.
+    /// What was ours to take was taken, and what is to run in it was handed to its registries.
     pub settled: bool,
     /// This node gives everything away, and nothing is left.
     pub drained: bool,
@@ -192,9 +192,12 @@ impl Work {
         self.free_since.clear();
         self.shared.outlook.send_replace(Outlook::default());
         self.me = member;
-        match &self.me {
-            // A successor of a steward that broke finds what is here.
-            Some(me) if self.shared.placement.life() == Some(me.incarnation) => {}
+        match self.me.clone() {
+            // The predecessor broke, perhaps while it had this started.
+            Some(me) if self.shared.placement.life() == Some(me.incarnation) => {
+                let owned = self.shared.placement.owned();
+                self.begin(&me, owned.into_iter().collect(), false);
+            }
             Some(me) => {
                 self.shared.placement.begin(me.incarnation);
                 // What waits here to be restarted may live elsewhere now.
@@ -231,18 +234,18 @@ impl Work {
             self.end(lost);
         }
         if !adopt.is_empty() {
-            self.begin(me, adopt);
+            self.begin(me, adopt, true);
         }
         if !claim.is_empty() {
             let taken = self.shared.membership.claim(me, &claim).await?;
             tracing::info!(slots = taken.len(), "slots were taken");
-            self.begin(me, taken);
+            self.begin(me, taken, false);
         }
         let drained = drains && self.wave.is_none() && self.shared.placement.owned().is_empty();
         if !give.is_empty() {
             self.give(me, give);
         }
-        let settled = true;
+        let settled = self.starts.is_empty();
         self.shared.outlook.send_replace(Outlook { settled, drained });
         Ok(())
     }
@@ -262,16 +265,20 @@ impl Work {
         waited.map(|(&slot, _)| slot).collect()
     }
 
-    /// Slots are here now: what is to run in them is started.
-    fn begin(&mut self, me: &Member, taken: Vec<(Slot, Epoch)>) {
+    /// Slots are here now: what is to run in them is started, after what may still be ending in them.
+    fn begin(&mut self, me: &Member, taken: Vec<(Slot, Epoch)>, ending: bool) {
         if !self.shared.placement.take(me.incarnation, &taken) {
             return;
         }
-        let residents = Arc::clone(&self.shared.residents);
+        let shared = Arc::clone(&self.shared);
         self.starts.spawn(async move {
+            let residents = &shared.residents;
             let slots: Vec<Slot> = taken.into_iter().map(|(slot, _)| slot).collect();
             // A tenant may have been suspended through another node.
             read_resting(&residents.node).await;
+            if ending {
+                residents.hand_off(slots.iter().copied().collect()).await;
+            }
             let (sessions, webhooks) = residents.start(&slots).await;
             tracing::info!(
                 slots = slots.len(),
@@ -279,6 +286,7 @@ impl Work {
                 webhooks,
                 "what lives in slots that came was started"
             );
+            shared.hint.notify_one();
         });
     }
 

@@ -92,6 +92,8 @@ pub enum Fault {
     Silent,
     /// Claims are carried out, and fail.
     LosesClaims,
+    /// Whoever reads the rows panics.
+    BreaksReaders,
 }
 
 #[derive(Default)]
@@ -161,7 +163,7 @@ impl TestMembership {
         match fault {
             Fault::Refuses => return Err(gone()),
             Fault::Silent => std::future::pending().await,
-            Fault::None | Fault::LosesClaims | Fault::Slow(_) => {}
+            Fault::None | Fault::LosesClaims | Fault::BreaksReaders | Fault::Slow(_) => {}
         }
         let value = act(&mut self.rows());
         if let Fault::Slow(time) = fault {
@@ -225,6 +227,8 @@ impl Membership for TestMembership {
     }
 
     async fn view(&self) -> Result<ClusterView, MembershipError> {
+        let breaks = *self.fault.lock().unwrap() == Fault::BreaksReaders;
+        assert!(!breaks, "as the test wants");
         self.answer(|rows| {
             let lease = |row: &Row| NodeLease {
                 card: row.card.clone(),

@@ -179,3 +179,41 @@ async fn slots_whose_claim_had_no_answer_are_adopted() {
     stage.rows.fault(Fault::None);
     a.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_an_operator_drains_keeps_nothing_until_he_takes_it_back() {
+    let stage = Stage::new(4).await;
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    stage.shared_by(&[&a, &b]).await;
+    stage.rows.set_draining(&name("a"), true).await.unwrap();
+    stage.shared_by(&[&b]).await;
+    assert!(a.placement.owned().is_empty());
+    stage.rows.set_draining(&name("a"), false).await.unwrap();
+    stage.shared_by(&[&a, &b]).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steward_that_broke_is_followed_by_one_that_goes_on() {
+    let stage = Stage::new(4).await;
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    let before = a.placement.owned();
+    stage.rows.fault(Fault::BreaksReaders);
+    eventually("the steward broke", async || {
+        let steward = a.runtime.introspection().get(PATH)?;
+        steward.last_error.map(drop)
+    })
+    .await;
+    stage.rows.fault(Fault::None);
+    let b = stage.node("b").await;
+    stage.shared_by(&[&a, &b]).await;
+    let kept = a.placement.owned();
+    assert!(
+        kept.iter().all(|(slot, epoch)| before[slot] == *epoch),
+        "nothing was taken anew"
+    );
+    a.stop().await;
+    b.stop().await;
+}

@@ -32,6 +32,8 @@ const QUIET: &[&str] = &[
     "wacore_libsignal::protocol::session_cipher=off",
     "wacore_libsignal::protocol::group_cipher=off",
     "ractor=warn",
+    // Below this it prints what nodes say to each other. Why a link ended, ours tells.
+    "ractor_cluster=error",
     "sqlx=warn",
     "hyper=warn",
     "h2=warn",
@@ -89,6 +91,15 @@ mod tests {
                 Level::ERROR
             ));
         });
+    }
+
+    #[test]
+    fn what_nodes_say_to_each_other_is_not_printed_along_with_the_rest() {
+        for filter in ["trace", "debug,ractor=trace"] {
+            with_filter(filter, || {
+                assert!(!tracing::enabled!(target: "ractor_cluster::net::session", Level::DEBUG));
+            });
+        }
     }
 
     #[test]

@@ -10,13 +10,15 @@
 //! ├─ buckets              registry (`registry`)
 //! │  └─ bucket/<key>      owner of one rate limit (`bucket`)
 //! ├─ streams              fan-out of new events (`stream`)
-//! └─ upkeep               expires and sweeps (`node::upkeep`)
+//! ├─ upkeep               expires and sweeps (`node::upkeep`)
+//! └─ steward              who owns which slot, in a cluster (`cluster`)
 //! ```
 //!
 //! Reading order: [`instance`], its `machine`, then `registry`, then [`Runtime`].
 
 mod backoff;
 pub mod bucket;
+pub mod cluster;
 mod error;
 mod gate;
 mod inbox;
@@ -30,6 +32,7 @@ mod persist;
 mod placement;
 mod post;
 mod registry;
+mod residents;
 mod rest;
 mod runtime;
 mod settings;

@@ -8,13 +8,12 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use ractor::{Actor, ActorCell, SpawnErr};
 use roost_domain::engine::Engine;
 use roost_domain::instance::DesiredState;
-use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
-use roost_domain::slot::{Place, Placement, Slot};
+use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
+use roost_domain::slot::{Placement, Slot};
 use roost_domain::store::{Store, StoreError};
 use roost_domain::time::Entropy;
 use roost_domain::webhook::WebhookState;
@@ -25,8 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
+use crate::cluster::{ClusterParts, JoinError, Joined};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
@@ -35,6 +34,7 @@ use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::connected::ConnectedTime;
 use crate::node::{NodeContext, upkeep};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
+use crate::residents::{Residents, read_resting, start};
 use crate::rest::Rest;
 use crate::stream::actor::StreamsActor;
 use crate::webhook::{WebhookKind, WebhookNode, Webhooks, WebhooksParts};
@@ -50,6 +50,9 @@ pub struct RuntimeParts {
     pub webhook_client: Arc<dyn WebhookClient>,
     /// Who owns what.
     pub placement: Arc<dyn Placement>,
+    /// What makes this node one of a cluster; its placement is the one above. Without it, the node is on
+    /// its own.
+    pub cluster: Option<ClusterParts>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -66,6 +69,9 @@ pub enum StartError {
     /// The tree of actors could not be built.
     #[error("the tree of actors could not be built")]
     Spawn(#[source] SpawnErr),
+    /// The node did not become one of the cluster.
+    #[error("the node cannot join the cluster")]
+    Join(#[source] JoinError),
 }
 
 /// What a stop came to.
@@ -82,14 +88,13 @@ pub struct StopReport {
 /// Everything that runs sessions on this node.
 pub struct Runtime {
     node: Arc<NodeContext>,
-    children: Arc<Children<InstanceKind>>,
+    residents: Arc<Residents>,
     webhooks: Webhooks,
-    deliverers: Arc<Children<WebhookKind>>,
     buckets: Buckets,
-    counters: Arc<Children<BucketKind>>,
     streams: Streams,
     ready: Arc<AtomicBool>,
     stopping: CancellationToken,
+    cluster: Option<Joined>,
     root: Mutex<Option<(ActorCell, JoinHandle<()>)>>,
 }
 
@@ -101,6 +106,7 @@ impl Runtime {
             engine,
             webhook_client,
             placement,
+            cluster,
             clock,
             entropy,
             streams,
@@ -134,29 +140,42 @@ impl Runtime {
             shared,
             Arc::clone(&counters),
         ));
-        let parts = vec![
-            registry(&node, &children),
-            registry(&node, &deliverers),
-            registry(&node, &counters),
+        let residents = Arc::new(Residents {
+            node: Arc::clone(&node),
+            sessions: children,
+            deliverers,
+            buckets: counters,
+        });
+        let mut parts = vec![
+            registry(&node, &residents.sessions),
+            registry(&node, &residents.deliverers),
+            registry(&node, &residents.buckets),
             fan_out(&node, &streams),
             housekeeper(&node, &buckets),
         ];
+        let cluster = match cluster {
+            Some(parts) => Some(Joined::join(parts, &residents).await.map_err(StartError::Join)?),
+            None => None,
+        };
+        parts.extend(cluster.as_ref().map(Joined::part));
         let (root, join) = NodeActor::spawn(None, NodeActor, (Arc::clone(&node), parts))
             .await
             .map_err(StartError::Spawn)?;
         let runtime = Self {
-            children,
+            residents,
             webhooks,
-            deliverers,
             buckets,
-            counters,
             streams,
             ready: Arc::new(AtomicBool::new(false)),
             stopping: CancellationToken::new(),
+            cluster,
             root: Mutex::new(Some((root.get_cell(), join))),
             node,
         };
-        runtime.start_all();
+        match &runtime.cluster {
+            Some(cluster) => runtime.ready_when(cluster.settled()),
+            None => runtime.start_all(),
+        }
         Ok(runtime)
     }
 
@@ -164,7 +183,7 @@ impl Runtime {
     pub fn instances(&self) -> Instances {
         Instances::new(InstancesParts {
             node: Arc::clone(&self.node),
-            children: Arc::clone(&self.children),
+            children: Arc::clone(&self.residents.sessions),
         })
     }
 
@@ -221,11 +240,11 @@ impl Runtime {
         let deadline = Instant::now() + self.node.settings.control_timeout;
         let key = path.split_once('/');
         if let Some(key) = key_of::<InstanceKind>(key) {
-            self.children.operate(key, operation, deadline).await
+            self.residents.sessions.operate(key, operation, deadline).await
         } else if let Some(key) = key_of::<WebhookKind>(key) {
-            self.deliverers.operate(key, operation, deadline).await
+            self.residents.deliverers.operate(key, operation, deadline).await
         } else if let Some(key) = key_of::<BucketKind>(key) {
-            self.counters.operate(key, operation, deadline).await
+            self.residents.buckets.operate(key, operation, deadline).await
         } else {
             let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
             Err(CallError::WrongMessage { detail })
@@ -235,7 +254,7 @@ impl Runtime {
     /// Breaks the registry of instances, as a fault would.
     #[cfg(test)]
     pub(crate) fn kill_registry(&self) {
-        self.children.kill_registry();
+        self.residents.sessions.kill_registry();
     }
 
     #[cfg(test)]
@@ -247,19 +266,7 @@ impl Runtime {
     /// what they know, and what does not end in time is killed. Nothing of these slots runs here any more
     /// when this is `true`.
     pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
-        let (slots, settings) = (Slots::These(slots), &self.node.settings);
-        let deadline = Instant::now() + settings.stop_timeout;
-        tokio::join!(
-            wave::stop(&self.children, slots.clone(), settings, deadline),
-            wave::stop(&self.deliverers, slots.clone(), settings, deadline),
-            wave::stop(&self.counters, slots.clone(), settings, deadline),
-        );
-        let (sessions, deliverers, buckets) = tokio::join!(
-            wave::kill(&self.children, slots.clone(), settings),
-            wave::kill(&self.deliverers, slots.clone(), settings),
-            wave::kill(&self.counters, slots, settings),
-        );
-        sessions && deliverers && buckets
+        self.residents.hand_off(slots).await
     }
 
     /// Lets a tenant's actors rest: nothing of it is started any more, and what runs ends. `true` when
@@ -269,12 +276,12 @@ impl Runtime {
         let (slots, settings) = (Slots::OfTenant(tenant), &self.node.settings);
         let deadline = Instant::now() + settings.stop_timeout;
         tokio::join!(
-            wave::stop(&self.children, slots.clone(), settings, deadline),
-            wave::stop(&self.deliverers, slots.clone(), settings, deadline),
+            wave::stop(&self.residents.sessions, slots.clone(), settings, deadline),
+            wave::stop(&self.residents.deliverers, slots.clone(), settings, deadline),
         );
         let (sessions, deliverers) = tokio::join!(
-            wave::kill(&self.children, slots.clone(), settings),
-            wave::kill(&self.deliverers, slots, settings),
+            wave::kill(&self.residents.sessions, slots.clone(), settings),
+            wave::kill(&self.residents.deliverers, slots, settings),
         );
         sessions && deliverers
     }
@@ -288,7 +295,7 @@ impl Runtime {
             let instances = store.instances(tenant, &[], page).await?;
             for row in instances.rows {
                 if row.desired_state == DesiredState::Running {
-                    start(&self.node, &self.children, row.id, tenant).await;
+                    start(&self.node, &self.residents.sessions, row.id, tenant).await;
                 }
             }
             let Some(next) = instances.next else { break };
@@ -299,7 +306,7 @@ impl Runtime {
             let webhooks = store.webhooks(tenant, page).await?;
             for row in webhooks.rows {
                 if row.state == WebhookState::Enabled {
-                    start(&self.node, &self.deliverers, row.id, tenant).await;
+                    start(&self.node, &self.residents.deliverers, row.id, tenant).await;
                 }
             }
             let Some(next) = webhooks.next else { break };
@@ -310,16 +317,12 @@ impl Runtime {
 
     /// Starts every instance that shall run, and every webhook that is enabled, if it lives here.
     fn start_all(&self) {
-        let (node, children) = (Arc::clone(&self.node), Arc::clone(&self.children));
-        let deliverers = Arc::clone(&self.deliverers);
+        let residents = Arc::clone(&self.residents);
         let (ready, stopping) = (Arc::clone(&self.ready), self.stopping.clone());
         self.node.tasks.spawn(async move {
             let started = async {
-                read_resting(&node).await;
-                tokio::join!(
-                    start_enabled(&node, &children),
-                    start_enabled(&node, &deliverers)
-                )
+                read_resting(&residents.node).await;
+                residents.start(Slot::EVERY).await
             };
             tokio::select! {
                 () = stopping.cancelled() => {}
@@ -327,6 +330,17 @@ impl Runtime {
                     tracing::info!(sessions, webhooks, "every running instance has its session, and every enabled webhook its deliverer");
                     ready.store(true, Ordering::Release);
                 }
+            }
+        });
+    }
+
+    /// This node is ready when its steward has taken what is its own.
+    fn ready_when(&self, settled: impl Future<Output = bool> + Send + 'static) {
+        let (ready, stopping) = (Arc::clone(&self.ready), self.stopping.clone());
+        self.node.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                settled = settled => ready.store(settled, Ordering::Release),
             }
         });
     }
@@ -354,22 +368,26 @@ impl Runtime {
             };
         };
         let deadline = Instant::now() + self.node.settings.stop_timeout;
-        self.children.close();
-        self.deliverers.close();
-        self.counters.close();
+        if let Some(cluster) = &self.cluster {
+            // The other half is for what is left.
+            cluster.drain(self.node.settings.stop_timeout / 2).await;
+        }
+        self.residents.sessions.close();
+        self.residents.deliverers.close();
+        self.residents.buckets.close();
         self.node.gate.close();
-        let (total, settings) = (self.children.count(), &self.node.settings);
+        let (total, settings) = (self.residents.sessions.count(), &self.node.settings);
         tokio::join!(
-            wave::stop_all(&self.children, settings, deadline),
-            wave::stop_all(&self.deliverers, settings, deadline),
+            wave::stop_all(&self.residents.sessions, settings, deadline),
+            wave::stop_all(&self.residents.deliverers, settings, deadline),
             // They have nothing to bring to an end.
-            wave::stop(&self.counters, Slots::All, settings, deadline),
+            wave::stop(&self.residents.buckets, Slots::All, settings, deadline),
         );
-        let left = self.children.count();
+        let left = self.residents.sessions.count();
         if left > 0 {
             tracing::warn!(sessions = left, "sessions did not end in time and are killed");
         }
-        let undelivering = self.deliverers.count();
+        let undelivering = self.residents.deliverers.count();
         if undelivering > 0 {
             tracing::warn!(
                 webhooks = undelivering,
@@ -377,9 +395,9 @@ impl Runtime {
             );
         }
         let (sessions, deliverers, buckets) = tokio::join!(
-            wave::kill(&self.children, Slots::All, settings),
-            wave::kill(&self.deliverers, Slots::All, settings),
-            wave::kill(&self.counters, Slots::All, settings),
+            wave::kill(&self.residents.sessions, Slots::All, settings),
+            wave::kill(&self.residents.deliverers, Slots::All, settings),
+            wave::kill(&self.residents.buckets, Slots::All, settings),
         );
         let mut complete = sessions && deliverers && buckets;
         self.write_connected_time().await;
@@ -393,6 +411,12 @@ impl Runtime {
         let end = Instant::now() + wait;
         complete &= timeout_at(end, join).await.is_ok();
         complete &= timeout_at(end, self.node.tasks.wait()).await.is_ok();
+        if let Some(cluster) = &self.cluster {
+            // What did not end holds on to the lease until it runs out.
+            if complete {
+                cluster.leave().await;
+            }
+        }
         StopReport {
             sessions_stopped: total.saturating_sub(left),
             sessions_killed: left,
@@ -467,77 +491,5 @@ fn housekeeper(node: &Arc<NodeContext>, buckets: &Buckets) -> Part {
         path: upkeep::PATH,
         kind: upkeep::PATH,
         spawn: Box::new(spawn),
-    }
-}
-
-/// Hands one to its registry if it lives here and may run; waits for a registry that is being restarted.
-async fn start<K: Kind>(node: &NodeContext, children: &Children<K>, key: K::Key, seed: K::Seed) -> bool {
-    let here = matches!(node.placement.place(children.slot(key)), Place::Here(_));
-    let rests = K::tenant(&seed).is_some_and(|tenant| node.resting.get(tenant).is_some());
-    if !here || rests {
-        return false;
-    }
-    while !children.start(key, seed.clone()) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    true
-}
-
-/// Learns which tenants rest; waits for the store as long as needed.
-async fn read_resting(node: &NodeContext) {
-    let backoff = Backoff {
-        first: node.settings.backoff_first,
-        max: Duration::from_secs(10),
-    };
-    let (mut after, mut failures) = (None, 0);
-    loop {
-        let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        match node.store.tenants(page).await {
-            Ok(Page { rows, next }) => {
-                failures = 0;
-                for tenant in rows {
-                    if let Some(rest) = Rest::of(tenant.state) {
-                        node.resting.set(tenant.id, Some(rest));
-                    }
-                }
-                if next.is_none() {
-                    return;
-                }
-                after = next;
-            }
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(%error, "tenants cannot be read yet; trying again");
-                tokio::time::sleep(backoff.wait(failures, &*node.entropy)).await;
-            }
-        }
-    }
-}
-
-/// Hands what lives here to its registry, page by page; waits for the store as long as needed.
-async fn start_enabled<K: Kind>(node: &NodeContext, children: &Children<K>) -> usize {
-    let backoff = Backoff {
-        first: node.settings.backoff_first,
-        max: Duration::from_secs(10),
-    };
-    let (mut after, mut failures, mut started) = (None, 0, 0);
-    loop {
-        match children.enabled(after).await {
-            Ok(Page { rows, next }) => {
-                failures = 0;
-                for (key, seed) in rows {
-                    started += usize::from(start(node, children, key, seed).await);
-                }
-                if next.is_none() {
-                    return started;
-                }
-                after = next;
-            }
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(kind = K::NAME, %error, "what is to run cannot be read yet; trying again");
-                tokio::time::sleep(backoff.wait(failures, &*node.entropy)).await;
-            }
-        }
     }
 }

@@ -16,6 +16,7 @@ use roost_domain::engine::{
 };
 use roost_domain::instance::{Account, Instance, InstanceState};
 use roost_domain::message::{Chat, Content, Inbound, InboundBody, Message, Sender};
+use roost_domain::slot::Placement;
 use roost_domain::store::{Outcome, Stamp, Store, Tenants as _};
 use roost_domain::tenant::Tenant;
 use roost_domain::time::Entropy;
@@ -25,6 +26,7 @@ use roost_store::{MasterKey, SqlStore, StoreConfig};
 use tokio::sync::Semaphore;
 
 pub use self::lock::Lock;
+use crate::cluster::ClusterParts;
 use crate::instance::{CreateInstance, SendRequest};
 pub(crate) use crate::webhook::ScriptedEndpoint;
 use crate::{
@@ -318,14 +320,19 @@ async fn run(
     endpoint: &Arc<ScriptedEndpoint>,
     streams: &Streams,
     settings: &Settings,
+    cluster: Option<ClusterParts>,
 ) -> Runtime {
     let store: Arc<dyn Store> = Arc::clone(store) as Arc<dyn Store>;
-    let placement = LocalPlacement::start(&*store, "node-a").await.unwrap();
+    let placement: Arc<dyn Placement> = match &cluster {
+        Some(cluster) => Arc::clone(&cluster.placement) as _,
+        None => Arc::new(LocalPlacement::start(&*store, "node-a").await.unwrap()),
+    };
     let parts = RuntimeParts {
         store,
         engine: Arc::clone(engine) as Arc<dyn Engine>,
         webhook_client: Arc::clone(endpoint) as Arc<dyn WebhookClient>,
-        placement: Arc::new(placement),
+        placement,
+        cluster,
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         streams: streams.clone(),
@@ -346,7 +353,7 @@ impl TestNode {
             .unwrap();
         let engine = ScriptedEngine::new();
         let endpoint = ScriptedEndpoint::new();
-        let runtime = run(&store, &engine, &endpoint, &streams, &settings).await;
+        let runtime = run(&store, &engine, &endpoint, &streams, &settings, None).await;
         Self {
             folder,
             engine,
@@ -476,7 +483,7 @@ impl TestNode {
         store.close().await;
         drop(store);
         let (store, streams) = open(folder.path().to_owned(), &settings).await;
-        let runtime = run(&store, &engine, &endpoint, &streams, &settings).await;
+        let runtime = run(&store, &engine, &endpoint, &streams, &settings, None).await;
         Self {
             folder,
             engine,
@@ -497,6 +504,21 @@ impl TestNode {
             &self.endpoint,
             &self.streams,
             &self.settings,
+            None,
+        )
+        .await
+    }
+
+    /// Starts a node of a cluster over the same store and engine.
+    pub async fn in_cluster(&self, cluster: ClusterParts) -> Runtime {
+        let (store, engine, endpoint) = (&self.store, &self.engine, &self.endpoint);
+        run(
+            store,
+            engine,
+            endpoint,
+            &self.streams,
+            &self.settings,
+            Some(cluster),
         )
         .await
     }

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod api_key;
 pub mod audit;
+pub mod cluster;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -18,6 +19,7 @@ pub mod instance;
 pub mod limit;
 pub mod message;
 pub mod page;
+pub mod peer;
 pub mod rotation;
 mod schema;
 pub mod slot;

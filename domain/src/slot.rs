@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::cluster::NodeName;
 use crate::limit::BucketKey;
 use crate::{InstanceId, TenantId, WebhookId};
 
@@ -20,6 +21,17 @@ pub struct Slot(u16);
 impl Slot {
     /// How many slots there are. Frozen: the number and the hash decide where stored rows belong.
     pub const COUNT: u16 = 1024;
+
+    /// Every slot, in order.
+    pub const EVERY: &'static [Self] = &{
+        let mut every = [Self(0); Self::COUNT as usize];
+        let mut number = 0;
+        while number < Self::COUNT {
+            every[number as usize] = Self(number);
+            number += 1;
+        }
+        every
+    };
 
     /// The slot of an instance.
     pub fn of(instance: InstanceId) -> Self {
@@ -57,8 +69,8 @@ impl Slot {
     }
 
     /// Every slot.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (0..Self::COUNT).map(Self)
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> {
+        Self::EVERY.iter().copied()
     }
 }
 
@@ -85,7 +97,7 @@ pub enum Place {
     /// This node owns the slot, under this epoch.
     Here(Epoch),
     /// Another node owns it.
-    Node(String),
+    Node(NodeName),
     /// Nobody owns it at this moment; ask again after the given time.
     Nowhere {
         /// How long a caller may wait before asking again.

@@ -21,7 +21,7 @@ pub use crate::rotation::MasterKeys;
 use crate::tenant::{Tenant, TenantPatch};
 use crate::usage::{Day, Usage, UsageDay};
 pub use crate::webhook::store::Webhooks;
-use crate::{ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, TenantId, Timestamp};
+use crate::{ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, Slot, TenantId, Timestamp};
 
 /// Why the store could not do something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,8 @@ pub enum StoreError {
     /// No such row in this tenant.
     #[error("not found")]
     NotFound,
-    /// The writer's epoch is behind: another owner has taken over.
+    /// The writer's epoch is behind: another owner has taken over. Or this node's lease is over, and
+    /// another owner may take over.
     #[error("the writer no longer owns the instance")]
     Fenced,
     /// The idempotency key was used for another request.
@@ -251,9 +252,11 @@ pub trait Instances: Send + Sync {
     ) -> Result<Page<HistoryEntry, i64>, StoreError>;
     /// Takes ownership: raises the row's epoch. Fenced when the row has a later one.
     async fn activate(&self, owner: Owner) -> Result<Instance, StoreError>;
-    /// Instances of every tenant that shall run, by id: what a node starts with.
+    /// Instances of every tenant that shall run, in these slots: what their owner starts. The order is the
+    /// store's own; a page begins where the one before, of the same slots, has ended.
     async fn running_instances(
         &self,
+        slots: &[Slot],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError>;
 }

@@ -5,6 +5,7 @@
 //! requests at work finish, streams end, sessions close their links, the store closes. What was
 //! acknowledged is in the store at every moment, so that a kill instead of a stop loses nothing.
 
+mod cluster;
 mod data_dir;
 mod open_files;
 mod part;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context;
 use roost_actors::{LocalPlacement, Runtime, RuntimeParts, Streams};
 use roost_domain::Clock;
+use roost_domain::slot::Placement;
 use roost_domain::time::Entropy;
 use roost_domain::webhook::client::WebhookClient;
 use roost_store::SqlStore;
@@ -26,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::cluster::Seat;
 use crate::access::{Access, AccessSettings};
 use crate::config::Config;
 use crate::http::{self, Http};
@@ -151,8 +154,10 @@ impl Listening {
         prepare_data_dir(&config.data)?;
         let settings = part::settings(&config);
         let streams = Streams::new(&settings);
+        let seat = Seat::of(&config, address);
         let store = open_store(
             &config,
+            seat.as_ref().map(Seat::guard).unwrap_or_default(),
             Arc::new(part::Committed(streams.clone())),
             Arc::clone(&clock),
             Arc::clone(&entropy),
@@ -162,14 +167,20 @@ impl Listening {
         let webhook_client: Arc<dyn WebhookClient> = Arc::new(part::webhook_client(&config, &clock)?);
         #[cfg(feature = "sandbox")]
         let webhook_client = stop_point::install(webhook_client);
-        let placement = LocalPlacement::start(store.as_ref(), NODE)
-            .await
-            .context("the node cannot register in the database")?;
+        let cluster = seat.map(|seat| seat.parts(&config)).transpose()?;
+        let placement: Arc<dyn Placement> = match &cluster {
+            Some(cluster) => Arc::clone(&cluster.placement) as _,
+            None => {
+                let local = LocalPlacement::start(store.as_ref(), NODE).await;
+                Arc::new(local.context("the node cannot register in the database")?)
+            }
+        };
         let runtime = Runtime::start(RuntimeParts {
             store: store.clone(),
             engine: Arc::new(engine),
             webhook_client,
-            placement: Arc::new(placement),
+            placement,
+            cluster,
             clock: Arc::clone(&clock),
             entropy: Arc::clone(&entropy),
             streams,

@@ -11,7 +11,7 @@ use roost_domain::time::Entropy;
 use roost_domain::{Clock, TenantId};
 use roost_engine::{WebEngine, WebEngineConfig};
 use roost_store::{
-    KeySource, MasterKey, MasterKeys, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits,
+    Guard, KeySource, MasterKey, MasterKeys, OpenError, SqlStore, StoreConfig, Synchronous, WriterLimits,
 };
 
 use crate::config::{self, Config};
@@ -31,14 +31,18 @@ impl CommitObserver for Committed {
     }
 }
 
-/// Opens the database; it is brought to this version's shape when it is older.
+/// Opens the database; it is brought to this version's shape when it is older. Owners write under `guard`.
 pub async fn open_store(
     config: &Config,
+    guard: Guard,
     observer: Arc<dyn CommitObserver>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> anyhow::Result<Arc<SqlStore>> {
-    let store_config = store_config(config)?;
+    let store_config = StoreConfig {
+        guard,
+        ..store_config(config)?
+    };
     SqlStore::open(store_config, clock, entropy, observer)
         .await
         .map(Arc::new)
@@ -104,6 +108,7 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         busy_timeout: store.busy_timeout,
         transaction_timeout: store.transaction_timeout,
         page_bytes_max: store.page_bytes_max,
+        idle_transaction_timeout: store.idle_transaction_timeout,
         delivery_retention: store.delivery_retention,
         ..StoreConfig::with_keys(url, key_source(config)?)
     })

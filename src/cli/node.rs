@@ -25,6 +25,7 @@ pub(super) async fn open(common: &Common) -> anyhow::Result<Arc<SqlStore>> {
     app::prepare_data_dir(&config.data)?;
     app::open_store(
         &config,
+        roost_store::Guard::default(),
         Arc::new(Nobody),
         Arc::new(SystemClock),
         Arc::new(OsEntropy),

@@ -134,6 +134,7 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "session.connected_time_every",
         "must be longer than zero",
     );
+    super::cluster::relations(config, &mut need);
     super::keys::relations(config, &mut need);
     super::limits::relations(config, &mut need);
     need(

@@ -5,6 +5,7 @@
 
 mod buckets;
 mod check;
+mod cluster;
 mod http;
 mod keys;
 mod layer;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 pub use buckets::Buckets;
+pub use cluster::Cluster;
 pub use http::{ClientAddressHeader, Cors, Http, Origin};
 pub use keys::Keys;
 pub use layer::{ConfigError, Setting};
@@ -51,6 +53,8 @@ pub struct Config {
     pub keys: Keys,
     /// The database.
     pub store: Store,
+    /// This gateway as one of several nodes.
+    pub cluster: Cluster,
     /// How WhatsApp is reached.
     pub whatsapp: Whatsapp,
     /// Sessions.

@@ -71,6 +71,9 @@ pub struct Store {
     /// Bytes of one page of the event log.
     #[serde(with = "size")]
     pub page_bytes_max: usize,
+    /// How long PostgreSQL waits within a transaction for its next statement.
+    #[serde(with = "duration")]
+    pub idle_transaction_timeout: Duration,
     /// How long a delivered row of a webhook's list is kept.
     #[serde(with = "duration")]
     pub delivery_retention: Duration,

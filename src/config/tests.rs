@@ -264,3 +264,26 @@ fn limits_that_do_not_fit_are_refused() {
     let problems = problems(&layers);
     assert_eq!(problems.len(), 7, "{problems:#?}");
 }
+
+#[test]
+fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
+    let wrong = |text: &str| problems(&with_file(text).1).join("\n");
+    let postgres = "[store]\nurl = \"postgres://localhost/roost\"\n[cluster]\n";
+    assert!(wrong("[cluster]\nnode = \"a\"").contains("cluster.node: needs PostgreSQL"));
+    assert!(wrong("[cluster]\nnode = \"A b\"").contains("cluster.node"));
+    assert!(wrong(&format!("{postgres}node = \"local\"")).contains("cluster.node: must not be"));
+    let told = wrong(&format!(
+        "{postgres}node = \"a\"\nlease = \"1s\"\ntick = \"3s\"\nmoves_max = 0"
+    ));
+    for key in [
+        "cluster.lease",
+        "cluster.tick",
+        "store.idle_transaction_timeout",
+        "cluster.moves_max",
+    ] {
+        assert!(told.contains(key), "{key} in {told}");
+    }
+    let (_folder, layers) = with_file(&format!("{postgres}node = \"a\""));
+    assert_eq!(load(&layers).unwrap().cluster.node, Some("a".parse().unwrap()));
+    assert_eq!(load(&Layers::default()).unwrap().cluster.node, None);
+}

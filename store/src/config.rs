@@ -1,7 +1,10 @@
 //! How a store is opened, and its limits.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use roost_domain::cluster::Lease;
 
 use crate::{KeySource, MasterKey, MasterKeys};
 
@@ -41,6 +44,29 @@ impl Default for WriterLimits {
     }
 }
 
+/// The lease under which a node writes for what it owns. Without one it always may: nobody else can take
+/// over, or the epochs in the rows are all that keeps two apart.
+#[derive(Clone, Default)]
+pub struct Guard(Option<Arc<dyn Lease>>);
+
+impl Guard {
+    /// Writes for owners happen only while the lease holds.
+    pub fn by(lease: Arc<dyn Lease>) -> Self {
+        Self(Some(lease))
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        self.0.as_ref().is_none_or(|lease| lease.holds())
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = if self.0.is_some() { "a lease" } else { "none" };
+        f.debug_tuple("Guard").field(&kind).finish()
+    }
+}
+
 /// What to open, and how.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -68,6 +94,12 @@ pub struct StoreConfig {
     /// Bytes of one page of the event log, beyond which the page ends early; the event that passes the
     /// limit is the last.
     pub page_bytes_max: usize,
+    /// How long PostgreSQL waits within a transaction for its next statement before it undoes it. For so
+    /// long a node that froze in the middle of one keeps its instances from the node that takes over.
+    pub idle_transaction_timeout: Duration,
+    /// Asked before every transaction and again before its commit: without it what is written for
+    /// instances and webhooks is refused as fenced.
+    pub guard: Guard,
     /// How long a delivery that an endpoint has taken stays in its webhook's list.
     pub delivery_retention: Duration,
 }
@@ -92,6 +124,8 @@ impl StoreConfig {
             busy_timeout: Duration::from_secs(1),
             transaction_timeout: Duration::from_secs(15),
             page_bytes_max: 8 << 20,
+            idle_transaction_timeout: Duration::from_secs(3),
+            guard: Guard::default(),
             delivery_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }

@@ -10,9 +10,10 @@ use roost_domain::instance::{
 };
 use roost_domain::page::{Page, PageRequest};
 use roost_domain::store::{Instances, Outcome, Stamp, StoreError};
-use roost_domain::{Epoch, InstanceId, Owner, TenantId, Timestamp};
+use roost_domain::{Epoch, InstanceId, Owner, Slot, TenantId, Timestamp};
 
 use crate::SqlStore;
+use crate::cluster::rows_by_slots;
 use crate::crypto::{self, Keyring, Place};
 use crate::database::{Column, Row, Rows, Statement};
 
@@ -70,6 +71,21 @@ static RUNNING: Statement = Statement::new(concat!(
      WHERE i.desired_state = 'running' AND t.state = 'active' AND i.id > $1 ORDER BY i.id LIMIT $2"
 ));
 
+/// The same, of some slots.
+static RUNNING_IN_SLOTS: Statement = Statement::with_rows(
+    concat!(
+        "SELECT ",
+        columns!(),
+        " FROM {rows} AS r {lite:CROSS }JOIN instance AS i ON i.slot = r.slot JOIN tenant AS t ON t.id = i.tenant_id \
+         WHERE i.desired_state = 'running' AND t.state = 'active' AND (i.slot > $2 OR i.id > $1) \
+         ORDER BY i.slot, i.id LIMIT $3"
+    ),
+    &[Column::Int("slot")],
+);
+
+#[cfg(test)]
+pub(crate) static RUNNING_IN: &Statement = &RUNNING_IN_SLOTS;
+
 static COUNT: Statement = Statement::new("SELECT count(*) FROM instance WHERE tenant_id = $1");
 
 static EXISTS: Statement = Statement::new("SELECT 1 FROM instance WHERE id = $1 AND tenant_id = $2");
@@ -81,9 +97,9 @@ static HISTORY: Statement = Statement::new(
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
     "INSERT {lite:OR ROLLBACK }INTO instance (id, tenant_id, name, state, state_reason, desired_state, created_at, updated_at, \
-     epoch, history_count, pacing, reply_only) \
+     epoch, history_count, pacing, reply_only, slot) \
      SELECT r.id, r.tenant_id, r.name, r.state, r.state_reason, r.desired_state, r.created_at, r.updated_at, \
-     r.epoch, r.history_count, r.pacing, r.reply_only FROM {rows} AS r",
+     r.epoch, r.history_count, r.pacing, r.reply_only, r.slot FROM {rows} AS r",
     &[
         Column::Text("id"),
         Column::Text("tenant_id"),
@@ -97,6 +113,7 @@ pub(crate) static INSERT: Statement = Statement::with_rows(
         Column::Int("history_count"),
         Column::Text("pacing"),
         Column::Int("reply_only"),
+        Column::Int("slot"),
     ],
 );
 
@@ -189,8 +206,8 @@ pub(crate) fn insert_row(rows: &mut Rows, instance: &Instance, history_count: i6
         .int(instance.updated_at.unix_ms());
     rows.int(instance.epoch.0).int(history_count);
     rows.opt_text(pacing_json(instance.pacing).as_deref())
-        .int(i64::from(instance.policy.reply_only))
-        .end();
+        .int(i64::from(instance.policy.reply_only));
+    rows.int(i64::from(Slot::of(instance.id).number())).end();
 }
 
 /// A row for [`UPDATE`].
@@ -359,14 +376,17 @@ impl Instances for SqlStore {
 
     async fn running_instances(
         &self,
+        slots: &[Slot],
         page: PageRequest<InstanceId>,
     ) -> Result<Page<Instance, InstanceId>, StoreError> {
-        let args = self
-            .reader()
-            .args()
-            .text(after_text(page.after))
-            .int(i64::from(page.limit) + 1);
-        let rows = self.reader().fetch(&RUNNING, args).await?;
+        let wanted = i64::from(page.limit) + 1;
+        let rows = if slots.len() == Slot::EVERY.len() {
+            let args = self.reader().args().text(after_text(page.after)).int(wanted);
+            self.reader().fetch(&RUNNING, args).await?
+        } else {
+            let after = page.after.map(|id| (Slot::of(id), id.to_string()));
+            rows_by_slots(self.reader(), &RUNNING_IN_SLOTS, slots, after, wanted).await?
+        };
         self.instances_of(&rows, page.limit)
     }
 }

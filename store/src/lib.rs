@@ -9,6 +9,7 @@
 
 mod audit;
 mod backup;
+mod cluster;
 mod config;
 mod crypto;
 mod custody;
@@ -40,7 +41,8 @@ mod webhook;
 mod writer;
 
 pub use backup::{BackedUp, BackupError, Restored, backup, compact, restore};
-pub use config::{StoreConfig, Synchronous, WriterLimits};
+pub use cluster::{MembershipLimits, PgMembership};
+pub use config::{Guard, StoreConfig, Synchronous, WriterLimits};
 pub use master_key::{KeySource, MasterKey, MasterKeyError, MasterKeys};
 pub use open::{OpenError, SqlStore, migrate};
 pub use schema::{AppliedMigration, Migrated};

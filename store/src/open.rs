@@ -13,6 +13,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::Instant;
 
+use crate::cluster::place_rows;
 use crate::crypto::Keyring;
 use crate::database::{Address, Connection, Reader, STATEMENTS_MAX, SqliteFile, WriteConnection};
 use crate::inspect::{Inspected, beside, inspect};
@@ -274,6 +275,7 @@ async fn prepare(connection: &mut Connection, keyring: &Keyring) -> Result<Migra
         custody::Custody::load(connection).await?.check(keyring)?;
     }
     schema::apply(connection).await.map_err(OpenError::Migration)?;
+    place_rows(connection).await?;
     custody::adopt(connection, keyring, fresh).await?;
     let ledger = schema::ledger(connection).await?;
     let applied = ledger
@@ -293,7 +295,11 @@ pub(crate) fn address(config: &StoreConfig) -> Result<Address, OpenError> {
         let options = options
             .application_name("roost")
             .statement_cache_capacity(STATEMENTS_MAX)
-            .disable_statement_logging();
+            .disable_statement_logging()
+            .options([(
+                "idle_in_transaction_session_timeout",
+                config.idle_transaction_timeout.as_millis().to_string(),
+            )]);
         return Ok(Address::Postgres(Box::new(options)));
     }
     let path = url

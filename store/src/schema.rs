@@ -31,6 +31,12 @@ const MIGRATIONS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../migrations/sqlite/0005_pacing.sql"),
         include_str!("../../migrations/postgres/0005_pacing.sql"),
     ),
+    (
+        6,
+        "cluster",
+        include_str!("../../migrations/sqlite/0006_cluster.sql"),
+        include_str!("../../migrations/postgres/0006_cluster.sql"),
+    ),
 ];
 
 /// A migration in the ledger.

@@ -185,7 +185,13 @@ impl World {
         })
         .unwrap();
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-        let opened = roost::app::open_store(&config, Arc::new(Nobody), clock, entropy);
+        let opened = roost::app::open_store(
+            &config,
+            roost_store::Guard::default(),
+            Arc::new(Nobody),
+            clock,
+            entropy,
+        );
         let store = opened.await.unwrap();
         act(&store).await;
         store.close().await;

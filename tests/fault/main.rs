@@ -14,6 +14,7 @@
     reason = "kills at points that nobody chose, as often as the environment says; stands outside the gateway"
 )]
 
+mod cluster;
 mod disk;
 mod gateway;
 mod ground;

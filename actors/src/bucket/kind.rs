@@ -75,7 +75,7 @@ impl Kind for BucketKind {
     }
 
     /// A bucket is started by the first call that takes from it.
-    async fn enabled(&self, _: Option<BucketKey>) -> EnabledPage<BucketKey, ()> {
+    async fn enabled(&self, _: &[Slot], _: Option<BucketKey>) -> EnabledPage<BucketKey, ()> {
         let (rows, next) = (Vec::new(), None);
         Ok(Page { rows, next })
     }

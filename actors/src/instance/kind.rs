@@ -94,9 +94,9 @@ impl Kind for InstanceKind {
         let _ = handle.line.post.cast(SessionMessage::Shutdown { succeeded });
     }
 
-    async fn enabled(&self, after: Option<InstanceId>) -> EnabledPage<InstanceId, TenantId> {
+    async fn enabled(&self, slots: &[Slot], after: Option<InstanceId>) -> EnabledPage<InstanceId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        let page = self.node.store.running_instances(page).await?;
+        let page = self.node.store.running_instances(slots, page).await?;
         let rows = page.rows.iter().map(|row| (row.id, row.tenant_id));
         Ok(Page {
             rows: rows.collect(),

@@ -7,11 +7,11 @@ pub(crate) mod actor;
 pub(crate) mod connected;
 pub(crate) mod upkeep;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roost_domain::engine::{Engine, Link};
-use roost_domain::slot::Placement;
+use roost_domain::slot::{Placement, Slot};
 use roost_domain::store::Store;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, InstanceId};
@@ -121,6 +121,17 @@ impl NodeContext {
     pub async fn links_closed(&self, instance: InstanceId) {
         let closing = self.closing().get(&instance).cloned();
         for closed in closing.into_iter().flatten() {
+            closed.cancelled().await;
+        }
+    }
+
+    /// Waits until no link of an instance in these slots is left that is being closed now.
+    pub async fn links_closed_in(&self, slots: &HashSet<Slot>) {
+        let of_slots = |(&instance, links): (&InstanceId, &Vec<CancellationToken>)| {
+            slots.contains(&Slot::of(instance)).then(|| links.clone())
+        };
+        let closing: Vec<_> = self.closing().iter().filter_map(of_slots).flatten().collect();
+        for closed in closing {
             closed.cancelled().await;
         }
     }

@@ -66,9 +66,10 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// Asks it to finish and stop by itself; whether a successor follows, here or on another node.
     fn ask_to_stop(&self, handle: &Self::Handle, succeeded: bool);
 
-    /// Those that a node starts with, after one, by key; and where the next page begins.
+    /// Those of some slots that a node starts with, after one; and where the next page begins.
     fn enabled(
         &self,
+        slots: &[Slot],
         after: Option<Self::Key>,
     ) -> impl Future<Output = EnabledPage<Self::Key, Self::Seed>> + Send;
 

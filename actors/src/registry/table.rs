@@ -335,9 +335,9 @@ impl<K: Kind> Children<K> {
         self.kind.slot(key)
     }
 
-    /// A page of what a node starts with.
-    pub async fn enabled(&self, after: Option<K::Key>) -> EnabledPage<K::Key, K::Seed> {
-        self.kind.enabled(after).await
+    /// A page of what a node starts with in some slots.
+    pub async fn enabled(&self, slots: &[Slot], after: Option<K::Key>) -> EnabledPage<K::Key, K::Seed> {
+        self.kind.enabled(slots, after).await
     }
 
     /// Keys of the children in some slots.
@@ -370,6 +370,27 @@ impl<K: Kind> Children<K> {
             }
             changed.await;
         }
+    }
+
+    /// Kills whatever runs, by signals, without the registry: it may be busy. What waits to be restarted is
+    /// not here any more when its time comes.
+    pub fn fence(&self) {
+        let mut table = self.table();
+        for entry in table.entries.values_mut() {
+            entry.ordered = Some(After::Forget);
+            match &mut entry.phase {
+                Phase::Running { cell, .. } => cell.kill(),
+                Phase::Ending { after } => *after = After::Forget,
+                // It is killed the next time, if it comes to run.
+                Phase::Spawning | Phase::BacksOff { .. } | Phase::Quarantined => {}
+            }
+        }
+    }
+
+    /// Whether no child runs, begins or ends.
+    pub fn none_runs(&self) -> bool {
+        let idle = |phase: &Phase<K::Handle>| matches!(phase, Phase::BacksOff { .. } | Phase::Quarantined);
+        self.table().entries.values().all(|entry| idle(&entry.phase))
     }
 
     /// Starts nothing any more.

@@ -88,9 +88,9 @@ impl Kind for WebhookKind {
         let _ = handle.line.post.cast(WebhookMessage::Shutdown);
     }
 
-    async fn enabled(&self, after: Option<WebhookId>) -> EnabledPage<WebhookId, TenantId> {
+    async fn enabled(&self, slots: &[Slot], after: Option<WebhookId>) -> EnabledPage<WebhookId, TenantId> {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        self.shared.node.store.enabled_webhooks(page).await
+        self.shared.node.store.enabled_webhooks(slots, page).await
     }
 
     /// What an operator has stopped is started again by the next start of the node, or the next change by

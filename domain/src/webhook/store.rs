@@ -11,7 +11,7 @@ use super::{
 use crate::event::{Event, EventType, NewEvent};
 use crate::page::{Page, PageRequest};
 use crate::store::{Idempotency, Outcome, Stamp, StoreError};
-use crate::{Address, EventId, InstanceId, TenantId, Timestamp, WebhookId};
+use crate::{Address, EventId, InstanceId, Slot, TenantId, Timestamp, WebhookId};
 
 /// A webhook with what delivering it takes: what its actor starts with.
 #[derive(Debug, Clone)]
@@ -215,9 +215,11 @@ pub trait Webhooks: Send + Sync {
         secret: WebhookSecret,
         overlap_until: Timestamp,
     ) -> Result<(), StoreError>;
-    /// Enabled webhooks of every tenant, by id: what a node starts with.
+    /// Enabled webhooks of every tenant, in these slots: what their owner starts. The order is the store's
+    /// own; a page begins where the one before, of the same slots, has ended.
     async fn enabled_webhooks(
         &self,
+        slots: &[Slot],
         page: PageRequest<WebhookId>,
     ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError>;
 

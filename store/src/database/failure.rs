@@ -16,6 +16,8 @@ pub(crate) enum Failure {
     CommitUnknown,
     /// The connection was given up because it took too long.
     TimedOut,
+    /// The node's lease ended while it wrote for what it owned.
+    LeaseLost,
 }
 
 /// What can be done about a failure.
@@ -27,6 +29,8 @@ pub(crate) enum Remedy {
     Reconnect,
     /// Somebody else was first: the same again will see what they wrote.
     Reread,
+    /// The same again, in which owners are refused.
+    Refuse,
     /// The same will fail again.
     None,
 }
@@ -55,6 +59,7 @@ impl Failure {
             Self::Stored(_) => Remedy::None,
             Self::CommitUnknown => Remedy::None,
             Self::TimedOut => Remedy::Reconnect,
+            Self::LeaseLost => Remedy::Refuse,
             Self::Database(error) => remedy(error),
             Self::Sqlite(error) => local_remedy(error),
         }
@@ -64,7 +69,10 @@ impl Failure {
     /// database that is away is nobody's fault, and what may have been committed is not run again.
     pub(crate) fn blames_a_unit(&self) -> bool {
         match self {
-            Self::Stored(StoreError::Unavailable(_)) | Self::CommitUnknown | Self::TimedOut => false,
+            Self::Stored(StoreError::Unavailable(_))
+            | Self::CommitUnknown
+            | Self::TimedOut
+            | Self::LeaseLost => false,
             Self::Stored(_) | Self::Database(_) | Self::Sqlite(_) => {
                 matches!(self.remedy(), Remedy::None | Remedy::Reread)
             }
@@ -79,6 +87,7 @@ impl Failure {
                 StoreError::Unavailable("the connection was lost during a commit".to_owned())
             }
             Self::TimedOut => StoreError::Unavailable("the database takes too long to answer".to_owned()),
+            Self::LeaseLost => StoreError::Fenced,
             Self::Database(sqlx::Error::Database(error)) => told(remedy, error.message().to_owned()),
             Self::Database(error) => told(remedy, error.to_string()),
             Self::Sqlite(error) => told(remedy, error.to_string()),
@@ -91,7 +100,7 @@ fn told(remedy: Remedy, words: String) -> StoreError {
     match remedy {
         Remedy::Wait | Remedy::Reconnect => StoreError::Unavailable(words),
         Remedy::Reread => StoreError::Conflict("such a row is there already".to_owned()),
-        Remedy::None => StoreError::Corrupt(words),
+        Remedy::None | Remedy::Refuse => StoreError::Corrupt(words),
     }
 }
 
@@ -150,9 +159,10 @@ fn postgres_remedy(code: &str) -> Remedy {
         (Some("40"), _) | (_, "55P03") => Remedy::Wait,
         // Out of disk, memory or connections.
         (Some("53"), _) => Remedy::Reconnect,
-        // Connection exceptions; shutdowns; a read-only transaction, as on a demoted primary;
+        // Connection exceptions; shutdowns; a transaction in which the server heard nothing for too long; a
+        // read-only transaction, as on a demoted primary;
         // passwords and databases that are not there while a server is being set up.
-        (Some("08" | "57" | "58" | "28" | "3D"), _) | (_, "25006") => Remedy::Reconnect,
+        (Some("08" | "57" | "58" | "28" | "3D"), _) | (_, "25006" | "25P03") => Remedy::Reconnect,
         _ => Remedy::None,
     }
 }
@@ -169,6 +179,7 @@ mod tests {
         assert_eq!(sqlite_remedy(19), Remedy::None);
         assert_eq!(postgres_remedy("57P01"), Remedy::Reconnect);
         assert_eq!(postgres_remedy("53100"), Remedy::Reconnect);
+        assert_eq!(postgres_remedy("25P03"), Remedy::Reconnect);
         assert_eq!(postgres_remedy("40P01"), Remedy::Wait);
         assert_eq!(postgres_remedy("22021"), Remedy::None);
     }

@@ -147,7 +147,7 @@ async fn fetch_sqlite(
         .collect())
 }
 
-async fn fetch_postgres(
+pub(crate) async fn fetch_postgres(
     connection: &mut PgConnection,
     statement: &Statement,
     args: Args,

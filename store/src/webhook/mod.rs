@@ -29,7 +29,7 @@ use roost_domain::webhook::store::{
     WebhookPatch,
 };
 use roost_domain::webhook::{Delivery, DeliveryId, Webhook, WebhookOwner, WebhookSecret};
-use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
+use roost_domain::{EventId, Slot, TenantId, Timestamp, WebhookId};
 
 use crate::SqlStore;
 use crate::database::Statement;
@@ -37,6 +37,8 @@ use crate::stop_point::{self, around};
 
 pub(crate) use attempt::is_secret as seals_attempt;
 pub(crate) use expire::{ExpireDeliveries, ExpireEvents, Expired};
+#[cfg(test)]
+pub(crate) use read::ENABLED_IN;
 pub(crate) use settle::{HookDraft, HookNeeds};
 
 /// Secrets that still sign, the current one first.
@@ -140,9 +142,10 @@ impl Webhooks for SqlStore {
 
     async fn enabled_webhooks(
         &self,
+        slots: &[Slot],
         page: PageRequest<WebhookId>,
     ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
-        self.enabled_page(page).await
+        self.enabled_page(slots, page).await
     }
 
     async fn activate_webhook(&self, owner: WebhookOwner) -> Result<WebhookDuty, StoreError> {

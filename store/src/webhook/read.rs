@@ -7,12 +7,13 @@ use roost_domain::webhook::store::{DeliveryCounts, DeliveryDetail, DeliveryFilte
 use roost_domain::webhook::{
     DeadReason, Delivery, DeliveryId, DeliveryStatus, Webhook, WebhookOwner, WebhookSecret,
 };
-use roost_domain::{TenantId, WebhookId};
+use roost_domain::{Slot, TenantId, WebhookId};
 
 use super::row::{self, WebhookRow};
 use super::{REPLAYS, SECRETS, attempt};
 use crate::SqlStore;
-use crate::database::{Row, Statement};
+use crate::cluster::rows_by_slots;
+use crate::database::{Column, Row, Statement};
 
 /// Rows that one filtered list looks at.
 const LOOKS_MAX: i64 = 10_000;
@@ -36,6 +37,17 @@ static ENABLED: Statement = Statement::new(
     "SELECT w.id, w.tenant_id FROM webhook AS w JOIN tenant AS t ON t.id = w.tenant_id \
      WHERE w.state = 'enabled' AND t.state = 'active' AND w.id > $1 ORDER BY w.id LIMIT $2",
 );
+
+static ENABLED_IN_SLOTS: Statement = Statement::with_rows(
+    "SELECT w.id, w.tenant_id FROM {rows} AS r {lite:CROSS }JOIN webhook AS w ON w.slot = r.slot \
+     JOIN tenant AS t ON t.id = w.tenant_id \
+     WHERE w.state = 'enabled' AND t.state = 'active' AND (w.slot > $2 OR w.id > $1) \
+     ORDER BY w.slot, w.id LIMIT $3",
+    &[Column::Int("slot")],
+);
+
+#[cfg(test)]
+pub(crate) static ENABLED_IN: &Statement = &ENABLED_IN_SLOTS;
 
 /// The few that wait or are dead have an index of their own, which SQLite does not choose by itself.
 static PARKED: Statement = Statement::new(
@@ -180,11 +192,18 @@ impl SqlStore {
 
     pub(super) async fn enabled_page(
         &self,
+        slots: &[Slot],
         page: PageRequest<WebhookId>,
     ) -> Result<Page<(WebhookId, TenantId), WebhookId>, StoreError> {
-        let after = page.after.map(|id| id.to_string()).unwrap_or_default();
-        let args = self.reader().args().text(after).int(i64::from(page.limit) + 1);
-        let rows = self.reader().fetch(&ENABLED, args).await?;
+        let wanted = i64::from(page.limit) + 1;
+        let rows = if slots.len() == Slot::EVERY.len() {
+            let after = page.after.map(|id| id.to_string()).unwrap_or_default();
+            let args = self.reader().args().text(after).int(wanted);
+            self.reader().fetch(&ENABLED, args).await?
+        } else {
+            let after = page.after.map(|id| (Slot::of_webhook(id), id.to_string()));
+            rows_by_slots(self.reader(), &ENABLED_IN_SLOTS, slots, after, wanted).await?
+        };
         let found: Result<Vec<_>, StoreError> = rows
             .iter()
             .map(|row| Ok((row.parse(0)?, row.parse(1)?)))

@@ -104,6 +104,13 @@ pub(crate) struct HookNeeds {
     long: BTreeSet<(WebhookId, i64)>,
 }
 
+impl HookNeeds {
+    /// Whether an owner will write.
+    pub(crate) fn by_owner(&self) -> bool {
+        !self.owned.is_empty()
+    }
+}
+
 struct HookSlot {
     tenant: TenantId,
     epoch: Epoch,
@@ -128,6 +135,8 @@ struct Settled {
 /// Webhooks and deliveries that a group works on.
 #[derive(Default)]
 pub(crate) struct HookDraft {
+    /// Whether the node's lease is over.
+    fenced: bool,
     hooks: HashMap<WebhookId, HookSlot>,
     long: HashMap<(WebhookId, i64), String>,
     /// In the order of their keys, which is also the order of writing.
@@ -139,7 +148,9 @@ impl HookDraft {
         &mut self,
         transaction: &mut Transaction<'_>,
         needs: &HookNeeds,
+        leased: bool,
     ) -> Result<(), Failure> {
+        self.fenced = !leased;
         if needs.owned.is_empty() {
             return Ok(());
         }
@@ -174,6 +185,9 @@ impl HookDraft {
 
     /// Takes a settlement's cursor, deliveries and `failing_since`.
     fn settle(&mut self, owner: WebhookOwner, settlement: &Settlement) -> Result<(), StoreError> {
+        if self.fenced {
+            return Err(StoreError::Fenced);
+        }
         let slot = self.hooks.get_mut(&owner.webhook).ok_or(StoreError::NotFound)?;
         row::check(owner, slot.tenant, slot.epoch)?;
         if settlement

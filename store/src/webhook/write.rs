@@ -5,7 +5,7 @@ use roost_domain::event::{EventType, NewEvent};
 use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::webhook::store::{Replay, ReplayScope, WebhookDuty, WebhookPatch};
 use roost_domain::webhook::{Webhook, WebhookOwner, WebhookSecret, WebhookState};
-use roost_domain::{TenantId, Timestamp, WebhookId};
+use roost_domain::{Slot, TenantId, Timestamp, WebhookId};
 
 use super::row::{self, WebhookRow};
 use super::{REPLAYS, SECRETS};
@@ -34,9 +34,9 @@ static COUNT: Statement = Statement::new("SELECT count(*) FROM webhook WHERE ten
 
 static INSERT: Statement = Statement::new(
     "INSERT INTO webhook (id, url, description, filter, mode, headers, max_concurrency, rate_per_second, \
-     api_version, legacy_signature, state, state_reason, updated_at, tenant_id, created_at, cursor_seq, epoch, \
-     secret_count, replay_count) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, 1, 0)",
+     api_version, legacy_signature, state, state_reason, updated_at, tenant_id, created_at, cursor_seq, slot, \
+     epoch, secret_count, replay_count) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0, 1, 0)",
 );
 
 static UPDATE: Statement = Statement::new(
@@ -101,6 +101,9 @@ pub(super) async fn fetch_owned(
     transaction: &mut Transaction<'_>,
     owner: WebhookOwner,
 ) -> Result<Result<WebhookRow, StoreError>, Failure> {
+    if !transaction.writes_for_owner() {
+        return Ok(Err(StoreError::Fenced));
+    }
     let row = fetch(transaction, owner.tenant, owner.webhook).await?;
     Ok(row
         .ok_or(StoreError::NotFound)
@@ -185,7 +188,8 @@ impl Direct for Create {
         let args = args
             .text(tenant)
             .int(self.webhook.created_at.unix_ms())
-            .int(cursor);
+            .int(cursor)
+            .int(i64::from(Slot::of_webhook(self.webhook.id).number()));
         transaction.execute(&INSERT, args).await?;
         add_secret(transaction, tenant, self.webhook.id, 1, &self.secret).await?;
         Ok(Ok(Outcome::Done(self.webhook.clone())))

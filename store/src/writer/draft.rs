@@ -25,6 +25,8 @@ pub(crate) struct Needs {
     pub(super) instances: BTreeSet<InstanceId>,
     /// Tenants whose log is written without an instance that is there.
     pub(super) tenants: BTreeSet<TenantId>,
+    /// Whether an owner will write.
+    pub(super) by_owner: bool,
     /// Whether events will be written for `owned`.
     pub(super) events: bool,
     pub(super) replies: BTreeSet<(TenantId, String)>,
@@ -40,6 +42,7 @@ pub(crate) struct Needs {
 impl Needs {
     /// The instance's epoch.
     pub(crate) fn owner(&mut self, owner: Owner) {
+        self.by_owner = true;
         self.owned.insert(owner.instance);
     }
 
@@ -140,6 +143,8 @@ pub(super) struct InboundKey {
 pub(crate) struct Draft {
     pub(crate) now: Timestamp,
     pub(super) ids: Arc<Ids>,
+    /// Whether the node's lease held when the transaction began.
+    leased: bool,
     pub(super) logs: HashMap<TenantId, LogSlot>,
     pub(super) instances: HashMap<InstanceId, InstanceSlot>,
     pub(super) history: Vec<(TenantId, InstanceId, HistoryEntry)>,
@@ -163,10 +168,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn empty(now: Timestamp, ids: Arc<Ids>) -> Self {
+    pub(super) fn empty(now: Timestamp, ids: Arc<Ids>, leased: bool) -> Self {
         Self {
             now,
             ids,
+            leased,
             logs: HashMap::new(),
             instances: HashMap::new(),
             history: Vec::new(),
@@ -186,8 +192,12 @@ impl Draft {
         }
     }
 
-    /// Whether the owner may write: the instance is its tenant's, and its epoch is not behind.
+    /// Whether the owner may write: the node's lease holds, the instance is its tenant's, and its epoch is
+    /// not behind.
     pub(crate) fn check(&self, owner: Owner) -> Result<(), StoreError> {
+        if !self.leased {
+            return Err(StoreError::Fenced);
+        }
         match self.instances.get(&owner.instance) {
             Some(slot) if slot.tenant == owner.tenant => {
                 if owner.epoch < slot.epoch {

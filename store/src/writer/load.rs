@@ -55,7 +55,9 @@ static KNOWN_CHATS: Statement = Statement::with_rows(
 impl Draft {
     /// Reads what units need.
     pub(crate) async fn load(transaction: &mut Transaction<'_>, needs: Needs) -> Result<Self, Failure> {
-        let mut draft = Self::empty(transaction.now, transaction.ids.clone());
+        let owners = needs.by_owner || needs.hooks.by_owner();
+        let leased = !owners || transaction.writes_for_owner();
+        let mut draft = Self::empty(transaction.now, transaction.ids.clone(), leased);
         draft.load_owners(transaction, &needs).await?;
         draft.load_logs(transaction, &needs).await?;
         draft.load_instances(transaction, &needs).await?;
@@ -63,7 +65,7 @@ impl Draft {
         draft.load_messages(transaction, &needs).await?;
         draft.load_inbound(transaction, &needs).await?;
         draft.load_known_chats(transaction, &needs).await?;
-        draft.hooks.load(transaction, &needs.hooks).await?;
+        draft.hooks.load(transaction, &needs.hooks, leased).await?;
         Ok(draft)
     }
 

@@ -12,6 +12,10 @@
 //! locked, full or away, a batch is repeated for a bounded time and then refused as `Unavailable`;
 //! the next success is a full recovery.
 //!
+//! Owners write only while the node's lease holds: see [`crate::Guard`]. It is asked before a transaction, and
+//! again before its commit is sent. Without it every write of an owner is refused as fenced, and the others of
+//! its batch are committed without it.
+//!
 //! A unit is never half there: a crash before the commit undoes it, and after the commit it is
 //! durable whether or not its caller heard so.
 
@@ -40,7 +44,7 @@ pub(crate) use self::transaction::Transaction;
 use self::unit::{Direct, Planned, Unit};
 use crate::crypto::Keyring;
 use crate::database::{Address, Args, Dialect, Failure, Remedy, Statement, WriteConnection};
-use crate::{StoreConfig, WriterLimits};
+use crate::{Guard, StoreConfig, WriterLimits};
 
 /// Pauses between attempts of a batch: the first, doubled up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
@@ -86,6 +90,7 @@ impl Writer {
             observer: parts.observer,
             limits: config.writer.clone(),
             transaction_timeout: config.transaction_timeout,
+            guard: config.guard.clone(),
             checkpointer,
             healthy: true,
         };
@@ -149,6 +154,7 @@ struct Committer {
     observer: Arc<dyn CommitObserver>,
     limits: WriterLimits,
     transaction_timeout: Duration,
+    guard: Guard,
     /// On SQLite.
     checkpointer: Option<Checkpointer>,
     /// Whether the last batch got through.
@@ -280,8 +286,10 @@ impl Committer {
             };
         let mut pause = PAUSES.0;
         let mut rereads = 0;
+        let mut lost = false;
         loop {
-            let failure = match self.attempt(batch).await {
+            let leased = !lost && self.guard.holds();
+            let failure = match self.attempt(batch, leased).await {
                 Ok(events) => {
                     self.found_healthy(true, "");
                     return Ok(events);
@@ -290,6 +298,7 @@ impl Committer {
             };
             match failure.remedy() {
                 Remedy::None => return Err(failure),
+                Remedy::Refuse => lost = true,
                 // Another node wrote the same key first, or one unit's row is there already: a lone
                 // unit looks once more, a batch is taken apart.
                 Remedy::Reread if batch.len() == 1 && rereads == 0 => rereads += 1,
@@ -317,7 +326,7 @@ impl Committer {
     }
 
     /// Runs a batch once.
-    async fn attempt(&mut self, batch: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
+    async fn attempt(&mut self, batch: &mut [Unit], leased: bool) -> Result<Vec<Arc<Event>>, Failure> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => limited(self.time_limit(), WriteConnection::open(&self.address)).await?,
@@ -327,12 +336,16 @@ impl Committer {
             let number = connection.begin().await?;
             let transaction = Transaction::new(
                 &mut connection,
+                leased,
                 self.clock.now(),
                 self.ids.clone(),
                 self.keyring.clone(),
             );
-            let events = transaction.run(batch).await?;
-            Ok::<_, Failure>((number, events))
+            let ran = transaction.run(batch).await?;
+            if ran.needs_lease && !self.guard.holds() {
+                return Err(Failure::LeaseLost);
+            }
+            Ok::<_, Failure>((number, ran.events))
         };
         let (number, events) = match limited(limit, run).await {
             Ok(done) => done,

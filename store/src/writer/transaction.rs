@@ -14,9 +14,20 @@ use crate::crypto::Keyring;
 use crate::database::{Args, Dialect, Failure, Row, Rows, Statement, WriteConnection};
 use crate::usage::Tally;
 
+/// What a transaction has come to before its commit.
+pub(super) struct Ran {
+    pub(super) events: Vec<Arc<Event>>,
+    /// Whether there may be writes in it that only the holder of the lease may commit.
+    pub(super) needs_lease: bool,
+}
+
 /// What a unit's statements run in.
 pub(crate) struct Transaction<'a> {
     connection: &'a mut WriteConnection,
+    /// Whether the node's lease held when the transaction began.
+    leased: bool,
+    /// Whether an owner has asked to write.
+    by_owner: bool,
     pub(crate) now: Timestamp,
     pub(crate) ids: Arc<Ids>,
     pub(crate) keyring: Arc<Keyring>,
@@ -30,12 +41,15 @@ pub(crate) struct Transaction<'a> {
 impl<'a> Transaction<'a> {
     pub(crate) fn new(
         connection: &'a mut WriteConnection,
+        leased: bool,
         now: Timestamp,
         ids: Arc<Ids>,
         keyring: Arc<Keyring>,
     ) -> Self {
         Self {
             connection,
+            leased,
+            by_owner: false,
             now,
             ids,
             keyring,
@@ -43,6 +57,12 @@ impl<'a> Transaction<'a> {
             audit: Vec::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Whether owners may write in this transaction. Who asks makes the commit depend on the lease.
+    pub(crate) fn writes_for_owner(&mut self) -> bool {
+        self.by_owner = true;
+        self.leased
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -76,7 +96,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Runs units in their order; neighbours that can share statements do.
-    pub(super) async fn run(mut self, units: &mut [Unit]) -> Result<Vec<Arc<Event>>, Failure> {
+    pub(super) async fn run(mut self, units: &mut [Unit]) -> Result<Ran, Failure> {
         for group in units.chunk_by_mut(|a, b| matches!((a, b), (Unit::Planned(_), Unit::Planned(_)))) {
             if let [Unit::Direct(unit)] = group {
                 unit.run(&mut self).await?;
@@ -100,6 +120,9 @@ impl<'a> Transaction<'a> {
         audit::flush(calls, &mut self).await?;
         let tally = std::mem::take(&mut self.tally);
         tally.flush(&mut self).await?;
-        Ok(self.events)
+        Ok(Ran {
+            events: self.events,
+            needs_lease: self.by_owner && self.leased,
+        })
     }
 }

@@ -7,7 +7,7 @@ use roost_domain::instance::{
 use roost_domain::message::{FailureReason, MessageStatus};
 use roost_domain::page::PageRequest;
 use roost_domain::store::{Collection, Instances, LinkState, Messages, Outcome, Stamp, StateOp, StoreError};
-use roost_domain::{Epoch, Owner};
+use roost_domain::{Epoch, Owner, Slot};
 
 use crate::fixture::Fixture;
 
@@ -301,12 +301,12 @@ async fn running_instances_are_listed(f: Fixture) {
     running.sort();
     let page = f
         .store
-        .running_instances(PageRequest::new(None, 2))
+        .running_instances(Slot::EVERY, PageRequest::new(None, 2))
         .await
         .unwrap();
     let rest = f
         .store
-        .running_instances(PageRequest::new(page.next, 2))
+        .running_instances(Slot::EVERY, PageRequest::new(page.next, 2))
         .await
         .unwrap();
     let listed: Vec<_> = page

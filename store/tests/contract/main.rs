@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
+mod cluster;
+mod cluster_calls;
 mod events;
 mod faults;
 mod fixture;
@@ -10,6 +12,7 @@ mod inbound;
 mod instances;
 mod isolation;
 mod keys;
+mod lease;
 mod link_state;
 mod messages;
 mod model;
@@ -18,6 +21,7 @@ mod policy;
 mod retention;
 mod rotation;
 mod secrets;
+mod slots;
 mod tenant_end;
 mod tenants;
 mod upgrade;

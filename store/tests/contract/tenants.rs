@@ -1,13 +1,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use roost_domain::TenantId;
 use roost_domain::api_key::{ApiKey, Principal};
 use roost_domain::instance::{DesiredState, InstanceState, StateChange};
 use roost_domain::limit::Limits;
 use roost_domain::page::PageRequest;
 use roost_domain::store::{Instances, Keys, Node, Outcome, Stamp, StoreError, Tenants, Webhooks};
 use roost_domain::tenant::{Tenant, TenantPatch, TenantState};
+use roost_domain::{Slot, TenantId};
 
 use crate::fixture::Fixture;
 use crate::instances::change;
@@ -131,10 +131,14 @@ async fn what_a_suspended_tenant_runs_is_not_started(f: Fixture) {
     let running = async || {
         let instances = f
             .store
-            .running_instances(PageRequest::new(None, 5))
+            .running_instances(Slot::EVERY, PageRequest::new(None, 5))
             .await
             .unwrap();
-        let webhooks = f.store.enabled_webhooks(PageRequest::new(None, 5)).await.unwrap();
+        let webhooks = f
+            .store
+            .enabled_webhooks(Slot::EVERY, PageRequest::new(None, 5))
+            .await
+            .unwrap();
         (instances.rows.len(), webhooks.rows.len())
     };
     assert_eq!(running().await, (1, 1));

@@ -13,7 +13,7 @@ use roost_domain::webhook::{
     ApiVersion, Attempt, AttemptError, DeliveryMode, DeliveryStatus, Webhook, WebhookFilter, WebhookOwner,
     WebhookSecret, WebhookState,
 };
-use roost_domain::{Address, Epoch, InstanceId, TenantId, WebhookId};
+use roost_domain::{Address, Epoch, InstanceId, Slot, TenantId, WebhookId};
 use serde_json::value::RawValue;
 
 use crate::fixture::{Fixture, START_MS, chat};
@@ -401,7 +401,7 @@ async fn enabled_webhooks_of_every_tenant_are_listed(f: Fixture) {
     enabled.sort();
     let page = async |after, limit| {
         f.store
-            .enabled_webhooks(PageRequest::new(after, limit))
+            .enabled_webhooks(Slot::EVERY, PageRequest::new(after, limit))
             .await
             .unwrap()
     };

@@ -74,7 +74,7 @@ impl Kind for Lingering {
         handle.stop(None);
     }
 
-    async fn enabled(&self, _: Option<InstanceId>) -> EnabledPage<InstanceId, ()> {
+    async fn enabled(&self, _: &[Slot], _: Option<InstanceId>) -> EnabledPage<InstanceId, ()> {
         unreachable!("nobody starts all of them")
     }
 

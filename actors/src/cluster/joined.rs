@@ -1,0 +1,127 @@
+//! A runtime's place in a cluster: the keeper of its lease and the stewardship of its slots.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorCell;
+use roost_domain::cluster::{Membership, NodeCard};
+use tokio::sync::{Notify, watch};
+
+use super::keeper::{JoinError, Keeper, KeeperParts, Life};
+use super::steward::{self, Outlook, StewardActor, Stewardship};
+use super::{ClusterPlacement, ClusterSettings, HeldLease};
+use crate::node::actor::{Part, Spawning};
+use crate::residents::Residents;
+
+/// What makes a node one of a cluster.
+pub struct ClusterParts {
+    /// What it says of itself.
+    pub card: NodeCard,
+    /// The rows, for the steward.
+    pub membership: Arc<dyn Membership>,
+    /// The same rows over connections of their own, for the keeper: it uses them on its own runtime.
+    pub lease_rows: Arc<dyn Membership>,
+    /// The lease; the store's guard asks the same one.
+    pub lease: Arc<HeldLease>,
+    /// The placement over that lease; the runtime's other parts ask the same one.
+    pub placement: Arc<ClusterPlacement>,
+    /// Limits and times.
+    pub settings: ClusterSettings,
+}
+
+/// See the module.
+pub(crate) struct Joined {
+    keeper: Keeper,
+    stewardship: Arc<Stewardship>,
+}
+
+/// Everything that this node does under its lease.
+struct Everything {
+    placement: Arc<ClusterPlacement>,
+    residents: Arc<Residents>,
+}
+
+impl Life for Everything {
+    fn kill(&self) {
+        self.placement.end();
+        self.residents.kill();
+    }
+
+    fn gone(&self) -> bool {
+        self.residents.none_runs()
+    }
+}
+
+impl Joined {
+    /// Registers the node. It takes slots as soon as [`Self::part`] runs.
+    pub async fn join(parts: ClusterParts, residents: &Arc<Residents>) -> Result<Self, JoinError> {
+        let ClusterParts {
+            card,
+            membership,
+            lease_rows,
+            lease,
+            placement,
+            settings,
+        } = parts;
+        let life = Everything {
+            placement: Arc::clone(&placement),
+            residents: Arc::clone(residents),
+        };
+        let keeper = Keeper::start(KeeperParts {
+            membership: lease_rows,
+            card,
+            settings,
+            lease,
+            life: Arc::new(life),
+        })
+        .await?;
+        let stewardship = Arc::new(Stewardship {
+            membership,
+            placement,
+            residents: Arc::clone(residents),
+            settings,
+            standing: keeper.standing(),
+            hint: Notify::new(),
+            outlook: watch::Sender::new(Outlook::default()),
+        });
+        Ok(Self { keeper, stewardship })
+    }
+
+    /// The steward, as a part of the node.
+    pub fn part(&self) -> Part {
+        let stewardship = Arc::clone(&self.stewardship);
+        let spawn = move |root: ActorCell| -> Spawning {
+            let stewardship = Arc::clone(&stewardship);
+            Box::pin(async move {
+                let spawned = ractor::Actor::spawn_linked(None, StewardActor, stewardship, root);
+                let (actor, join): (ractor::ActorRef<_>, _) = spawned.await?;
+                Ok((actor.get_cell(), join))
+            })
+        };
+        Part {
+            path: steward::PATH,
+            kind: steward::PATH,
+            spawn: Box::new(spawn),
+        }
+    }
+
+    /// Waits until this node has taken what is its own.
+    pub fn settled(&self) -> impl Future<Output = bool> + Send + 'static {
+        let mut outlook = self.stewardship.outlook.subscribe();
+        async move { outlook.wait_for(|outlook| outlook.settled).await.is_ok() }
+    }
+
+    /// Gives every slot away, in good order and within a time.
+    pub async fn drain(&self, wait: Duration) {
+        if !self.stewardship.drain(wait).await {
+            tracing::warn!(
+                "not every slot was given away in time; the rest are free when this node has left"
+            );
+        }
+    }
+
+    /// Signs off, when nothing runs any more.
+    pub async fn leave(&self) {
+        self.keeper.leave().await;
+    }
+}

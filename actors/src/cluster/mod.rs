@@ -1,0 +1,28 @@
+//! This node as one of several: its lease, the slots it owns, and how they move.
+//!
+//! ```text
+//! keeper (own thread) ── register, renew ──▶ node_lease        lease: until when this node may act
+//!    │ on loss: kills everything, by signals
+//! steward (actor) ────── view, claim, release ──▶ slot         placement: who owns which slot
+//!    │ starts what lives in slots that came, ends what lives in slots that go
+//! ```
+//! Rows in the database are the truth ([`roost_domain::cluster`]). A node that crashes loses nothing but
+//! its slots: they are free when its lease has run out, and whoever takes them finds in the store what is
+//! to run.
+
+mod joined;
+mod keeper;
+mod lease;
+mod placement;
+mod plan;
+mod settings;
+pub(crate) mod steward;
+#[cfg(test)]
+mod testing;
+
+pub use joined::ClusterParts;
+pub(crate) use joined::Joined;
+pub use keeper::JoinError;
+pub use lease::{BootTime, HeldLease, UpTime};
+pub use placement::ClusterPlacement;
+pub use settings::ClusterSettings;

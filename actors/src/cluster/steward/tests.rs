@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use roost_domain::InstanceId;
+use roost_domain::instance::InstanceState;
+use roost_domain::slot::Place;
+
+use super::*;
+use crate::Runtime;
+use crate::cluster::testing::{Fault, TestMembership, card, name};
+use crate::cluster::{BootTime, ClusterParts, HeldLease};
+use crate::testing::{TestNode, eventually, quick};
+
+/// A node of the cluster under test.
+struct Node {
+    runtime: Runtime,
+    placement: Arc<ClusterPlacement>,
+}
+
+/// Several nodes over one store, one engine and the same rows.
+struct Stage {
+    world: TestNode,
+    rows: Arc<TestMembership>,
+    numbers: Vec<InstanceId>,
+}
+
+fn settings() -> ClusterSettings {
+    let millis = Duration::from_millis;
+    ClusterSettings {
+        ttl: millis(3_000),
+        tick: millis(50),
+        pause: millis(5),
+        stable_for: millis(100),
+        moves_max: 100,
+        ..ClusterSettings::default()
+    }
+}
+
+impl Stage {
+    /// So many numbers that shall be connected, and no node.
+    async fn new(count: usize) -> Self {
+        let world = TestNode::start(quick()).await;
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            numbers.push(world.connected().await);
+        }
+        world.stop().await;
+        let rows = Arc::new(TestMembership::new());
+        Self { world, rows, numbers }
+    }
+
+    async fn node(&self, node: &str) -> Node {
+        let lease = Arc::new(HeldLease::new(Arc::new(BootTime)));
+        let placement = Arc::new(ClusterPlacement::new(name(node), Arc::clone(&lease) as _));
+        let cluster = ClusterParts {
+            card: card(node, node),
+            membership: Arc::clone(&self.rows) as _,
+            lease_rows: Arc::clone(&self.rows) as _,
+            lease,
+            placement: Arc::clone(&placement),
+            settings: settings(),
+        };
+        let runtime = self.world.in_cluster(cluster).await;
+        Node { runtime, placement }
+    }
+
+    /// Waits until these nodes own every slot, each its share, and every number is connected by its owner.
+    async fn shared_by(&self, nodes: &[&Node]) {
+        let names: Vec<_> = nodes.iter().map(|node| name(node.placement.node())).collect();
+        let names: Vec<_> = names.iter().collect();
+        let owner = |slot| super::super::placement::rendezvous(slot, &names);
+        eventually("every slot is at its own node", async || {
+            let at_home = |node: &&Node| {
+                let me = name(node.placement.node());
+                let here = |slot| matches!(node.placement.place(slot), Place::Here(_));
+                Slot::all().all(|slot| here(slot) == (owner(slot) == Some(&me)))
+            };
+            nodes.iter().all(at_home).then_some(())
+        })
+        .await;
+        eventually("every number is connected once", async || {
+            let links = self.numbers.iter().filter_map(|&id| self.world.engine.link(id));
+            let open = links.filter(|link| !link.is_closed()).count();
+            (open == self.numbers.len()).then_some(())
+        })
+        .await;
+        for &id in &self.numbers {
+            let node = nodes
+                .iter()
+                .find(|node| matches!(node.placement.place(Slot::of(id)), Place::Here(_)));
+            let path = format!("instance/{id}");
+            assert!(
+                node.unwrap().runtime.introspection().get(&path).is_some(),
+                "its owner runs it"
+            );
+            self.connected(node.unwrap(), id).await;
+        }
+        assert_eq!(self.world.engine.live(), self.numbers.len());
+        assert!(
+            self.world.engine.live_max() <= self.numbers.len(),
+            "no number ever had two links"
+        );
+    }
+
+    async fn connected(&self, node: &Node, id: InstanceId) {
+        eventually("the number is connected", async || {
+            let row = node.runtime.instances().get(self.world.tenant, id).await.unwrap();
+            (row.state == InstanceState::Connected).then_some(())
+        })
+        .await;
+    }
+}
+
+impl Node {
+    async fn stop(self) {
+        assert!(self.runtime.stop().await.complete);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_alone_runs_everything_and_leaves_nothing_behind() {
+    let stage = Stage::new(4).await;
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    eventually("the node is ready", async || a.runtime.ready().then_some(())).await;
+    a.stop().await;
+    assert!(!stage.rows.has("a"));
+    assert_eq!(stage.world.engine.live(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_joins_is_given_its_share_and_gives_it_back_when_it_stops() {
+    let stage = Stage::new(8).await;
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    let b = stage.node("b").await;
+    stage.shared_by(&[&a, &b]).await;
+    assert!(!b.placement.owned().is_empty());
+    b.stop().await;
+    stage.shared_by(&[&a]).await;
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_that_is_gone_had_is_taken_over_when_its_lease_has_run_out() {
+    let stage = Stage::new(8).await;
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    stage.shared_by(&[&a, &b]).await;
+    drop(b);
+    stage.shared_by(&[&a]).await;
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_lease_kills_everything_and_begins_again() {
+    let stage = Stage::new(4).await;
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    let before = a.placement.owned();
+    stage.rows.expire("a");
+    eventually("the node has another life", async || {
+        (stage.rows.registrations() == 2).then_some(())
+    })
+    .await;
+    stage.shared_by(&[&a]).await;
+    let after = a.placement.owned();
+    assert!(
+        before.iter().all(|(slot, epoch)| after[slot] > *epoch),
+        "under later epochs"
+    );
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_whose_claim_had_no_answer_are_adopted() {
+    let stage = Stage::new(2).await;
+    stage.rows.fault(Fault::LosesClaims);
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    stage.rows.fault(Fault::None);
+    a.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_an_operator_drains_keeps_nothing_until_he_takes_it_back() {
+    let stage = Stage::new(4).await;
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    stage.shared_by(&[&a, &b]).await;
+    stage.rows.set_draining(&name("a"), true).await.unwrap();
+    stage.shared_by(&[&b]).await;
+    assert!(a.placement.owned().is_empty());
+    stage.rows.set_draining(&name("a"), false).await.unwrap();
+    stage.shared_by(&[&a, &b]).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steward_that_broke_is_followed_by_one_that_goes_on() {
+    let stage = Stage::new(4).await;
+    let a = stage.node("a").await;
+    stage.shared_by(&[&a]).await;
+    let before = a.placement.owned();
+    stage.rows.fault(Fault::BreaksReaders);
+    eventually("the steward broke", async || {
+        let steward = a.runtime.introspection().get(PATH)?;
+        steward.last_error.map(drop)
+    })
+    .await;
+    stage.rows.fault(Fault::None);
+    let b = stage.node("b").await;
+    stage.shared_by(&[&a, &b]).await;
+    let kept = a.placement.owned();
+    assert!(
+        kept.iter().all(|(slot, epoch)| before[slot] == *epoch),
+        "nothing was taken anew"
+    );
+    a.stop().await;
+    b.stop().await;
+}

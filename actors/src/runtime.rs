@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
-use crate::cluster::{ClusterParts, JoinError, Joined};
+use crate::cluster::{ClusterParts, Exchange, JoinError, Joined};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
@@ -154,7 +154,13 @@ impl Runtime {
             housekeeper(&node, &buckets),
         ];
         let cluster = match cluster {
-            Some(parts) => Some(Joined::join(parts, &residents).await.map_err(StartError::Join)?),
+            Some(parts) => {
+                let exchange = Exchange {
+                    node: Arc::clone(&node),
+                };
+                let joined = Joined::join(parts, &residents, exchange).await;
+                Some(joined.map_err(StartError::Join)?)
+            }
             None => None,
         };
         parts.extend(cluster.as_ref().map(Joined::part));
@@ -412,6 +418,7 @@ impl Runtime {
         complete &= timeout_at(end, join).await.is_ok();
         complete &= timeout_at(end, self.node.tasks.wait()).await.is_ok();
         if let Some(cluster) = &self.cluster {
+            cluster.hang_up().await;
             // What did not end holds on to the lease until it runs out.
             if complete {
                 cluster.leave().await;

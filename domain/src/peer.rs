@@ -5,6 +5,7 @@
 //! A call is carried out at most once. When its answer is lost, it may have been carried out or not;
 //! [`PeerError::may_have_run`] says when that is so.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -201,6 +202,33 @@ pub trait Peers: Send + Sync {
     fn notify(&self, note: Note);
     /// Every other node of the cluster, by name.
     fn peers(&self) -> Vec<PeerView>;
+}
+
+/// The way to the other nodes, as whoever knows the cluster's rows guides it.
+#[async_trait]
+pub trait Mesh: Peers {
+    /// Makes these the peers, from the rows of nodes whose leases hold. This node is passed over.
+    fn set_peers(&self, peers: Vec<PeerAddress>);
+    /// Goes on as a later life of this node, after its lease was lost and it registered again.
+    fn reborn(&self, incarnation: i64);
+    /// Ends every link: peers see it at once, calls that are being served get a few seconds.
+    async fn stop(&self);
+}
+
+/// The mesh could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the link to other nodes cannot be opened: {0}")]
+pub struct MeshError(pub String);
+
+/// A port that is taken, and where nobody answers before this node has registered.
+#[async_trait]
+pub trait MeshPort: Send + Sync {
+    /// Begins to answer and to link, as the life that was registered.
+    async fn open(
+        self: Box<Self>,
+        incarnation: i64,
+        service: Arc<dyn Service>,
+    ) -> Result<Arc<dyn Mesh>, MeshError>;
 }
 
 /// What answers other nodes.

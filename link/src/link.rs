@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use ractor::{Actor, ActorRef};
 use roost_domain::cluster::NodeName;
-use roost_domain::peer::{Kind, Note, PeerAddress, PeerError, PeerView, Peers, Service};
+use roost_domain::peer::{
+    Kind, Mesh, MeshError, MeshPort, Note, PeerAddress, PeerError, PeerView, Peers, Service,
+};
 use roost_domain::time::Entropy;
 use tokio::net::TcpListener;
 
@@ -57,6 +59,14 @@ impl Listening {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// As a port of the domain, for a runtime.
+    pub fn into_port(self, entropy: Arc<dyn Entropy>) -> Box<dyn MeshPort> {
+        Box::new(Taken {
+            listening: self,
+            entropy,
+        })
     }
 
     /// Starts to answer and to link, as the life that was registered.
@@ -109,16 +119,6 @@ impl Link {
         &self.shared
     }
 
-    /// Makes these the peers, from the rows of nodes whose leases hold. This node is passed over.
-    pub fn set_peers(&self, peers: Vec<PeerAddress>) {
-        self.shared.set_peers(peers);
-    }
-
-    /// Goes on as a later life of this node, after its lease was lost and it registered again.
-    pub fn reborn(&self, incarnation: i64) {
-        self.shared.reborn(incarnation);
-    }
-
     /// Reads the certificates again: connections that are made from now on use them. Links that are
     /// there stay. When the files are not good, those read before stay in use.
     pub fn reload_certificates(&self) -> Result<(), LinkError> {
@@ -127,22 +127,6 @@ impl Link {
             self.shared.set_tls(Tls::load(files, &config.node)?);
         }
         Ok(())
-    }
-
-    /// Ends the link: peers see it at once, calls that are being served get a few seconds.
-    pub async fn stop(&self) {
-        self.shared.tasks.close();
-        self.shared.stop.cancel();
-        if tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("calls of other nodes were still being served at the link's end");
-        }
-        // The root's children end with it.
-        if let Err(error) = self.root.stop_and_wait(None, Some(STOP_TIMEOUT)).await {
-            tracing::warn!(%error, "the link's actors did not end");
-        }
     }
 }
 
@@ -167,5 +151,50 @@ impl Peers for Link {
 
     fn peers(&self) -> Vec<PeerView> {
         self.shared.peers().iter().map(|peer| peer.view()).collect()
+    }
+}
+
+#[async_trait]
+impl Mesh for Link {
+    fn set_peers(&self, peers: Vec<PeerAddress>) {
+        self.shared.set_peers(peers);
+    }
+
+    fn reborn(&self, incarnation: i64) {
+        self.shared.reborn(incarnation);
+    }
+
+    async fn stop(&self) {
+        self.shared.tasks.close();
+        self.shared.stop.cancel();
+        if tokio::time::timeout(STOP_TIMEOUT, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("calls of other nodes were still being served at the link's end");
+        }
+        // The root's children end with it.
+        if let Err(error) = self.root.stop_and_wait(None, Some(STOP_TIMEOUT)).await {
+            tracing::warn!(%error, "the link's actors did not end");
+        }
+    }
+}
+
+/// A port that waits for its node to register.
+struct Taken {
+    listening: Listening,
+    entropy: Arc<dyn Entropy>,
+}
+
+#[async_trait]
+impl MeshPort for Taken {
+    async fn open(
+        self: Box<Self>,
+        incarnation: i64,
+        service: Arc<dyn Service>,
+    ) -> Result<Arc<dyn Mesh>, MeshError> {
+        let opened = self.listening.start(incarnation, service, self.entropy).await;
+        let link = opened.map_err(|error| MeshError(error.to_string()))?;
+        Ok(Arc::new(link))
     }
 }

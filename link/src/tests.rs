@@ -12,7 +12,7 @@ use ractor::{Actor, ActorRef};
 use ractor_cluster::NodeServerMessage;
 use roost_domain::Timestamp;
 use roost_domain::cluster::NodeName;
-use roost_domain::peer::{Kind, Note, PeerAddress, PeerError, Peers, Service, WireError};
+use roost_domain::peer::{Kind, Mesh as _, Note, PeerAddress, PeerError, Peers, Service, WireError};
 use roost_domain::time::Entropy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

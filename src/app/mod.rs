@@ -154,7 +154,7 @@ impl Listening {
         prepare_data_dir(&config.data)?;
         let settings = part::settings(&config);
         let streams = Streams::new(&settings);
-        let seat = Seat::of(&config, address);
+        let seat = Seat::take(&config, address).await?;
         let store = open_store(
             &config,
             seat.as_ref().map(Seat::guard).unwrap_or_default(),
@@ -167,7 +167,7 @@ impl Listening {
         let webhook_client: Arc<dyn WebhookClient> = Arc::new(part::webhook_client(&config, &clock)?);
         #[cfg(feature = "sandbox")]
         let webhook_client = stop_point::install(webhook_client);
-        let cluster = seat.map(|seat| seat.parts(&config)).transpose()?;
+        let cluster = seat.map(|seat| seat.parts(&config, &entropy)).transpose()?;
         let placement: Arc<dyn Placement> = match &cluster {
             Some(cluster) => Arc::clone(&cluster.placement) as _,
             None => {

@@ -266,6 +266,38 @@ fn limits_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn nodes_need_a_cookie_an_address_and_certificates_beyond_their_own_host() {
+    let wrong = |text: &str| {
+        let postgres = "[store]\nurl = \"postgres://localhost/roost\"\n[cluster]\nnode = \"a\"\n";
+        problems(&with_file(&format!("{postgres}{text}")).1).join("\n")
+    };
+    assert!(wrong("").contains("cluster.cookie"));
+    let told = wrong("cookie = \"short\"\nlisten = \"0.0.0.0:9400\"\nkey_file = \"key.pem\"");
+    for key in ["cluster.cookie", "cluster.address", "cluster.certificate_file"] {
+        assert!(told.contains(key), "{key} in {told}");
+    }
+    let cookie = "cookie = \"0123456789abcdef\"\n";
+    assert!(wrong(&format!("{cookie}listen = \"192.0.2.1:9400\"")).contains("roost cluster certs"));
+    for address in ["node-1", "node-1:", ":9400", "node-1:0"] {
+        let told = wrong(&format!("{cookie}address = \"{address}\""));
+        assert!(
+            told.contains("cluster.address: must be a host and a port"),
+            "{address}: {told}"
+        );
+    }
+    let told = wrong(&format!(
+        "{cookie}calls_max = 0\ncall_bytes_max = \"1KiB\"\npings_missed_max = 0"
+    ));
+    for key in [
+        "cluster.calls_max",
+        "cluster.call_bytes_max",
+        "cluster.pings_missed_max",
+    ] {
+        assert!(told.contains(key), "{key} in {told}");
+    }
+}
+
+#[test]
 fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
     let wrong = |text: &str| problems(&with_file(text).1).join("\n");
     let postgres = "[store]\nurl = \"postgres://localhost/roost\"\n[cluster]\n";
@@ -283,7 +315,8 @@ fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
     ] {
         assert!(told.contains(key), "{key} in {told}");
     }
-    let (_folder, layers) = with_file(&format!("{postgres}node = \"a\""));
+    let cookie = "cookie = \"0123456789abcdef\"";
+    let (_folder, layers) = with_file(&format!("{postgres}node = \"a\"\n{cookie}"));
     assert_eq!(load(&layers).unwrap().cluster.node, Some("a".parse().unwrap()));
     assert_eq!(load(&Layers::default()).unwrap().cluster.node, None);
 }

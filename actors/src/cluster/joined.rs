@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use ractor::ActorCell;
 use roost_domain::cluster::{Membership, NodeCard};
+use roost_domain::peer::{Mesh, MeshPort};
 use tokio::sync::{Notify, watch};
 
 use super::keeper::{JoinError, Keeper, KeeperParts, Life};
 use super::steward::{self, Outlook, StewardActor, Stewardship};
-use super::{ClusterPlacement, ClusterSettings, HeldLease};
+use super::{ClusterPlacement, ClusterSettings, Exchange, HeldLease};
 use crate::node::actor::{Part, Spawning};
 use crate::residents::Residents;
 
@@ -25,6 +26,8 @@ pub struct ClusterParts {
     pub lease: Arc<HeldLease>,
     /// The placement over that lease; the runtime's other parts ask the same one.
     pub placement: Arc<ClusterPlacement>,
+    /// Where other nodes reach this one, as the card says.
+    pub port: Box<dyn MeshPort>,
     /// Limits and times.
     pub settings: ClusterSettings,
 }
@@ -32,6 +35,7 @@ pub struct ClusterParts {
 /// See the module.
 pub(crate) struct Joined {
     keeper: Keeper,
+    mesh: Arc<dyn Mesh>,
     stewardship: Arc<Stewardship>,
 }
 
@@ -53,14 +57,19 @@ impl Life for Everything {
 }
 
 impl Joined {
-    /// Registers the node. It takes slots as soon as [`Self::part`] runs.
-    pub async fn join(parts: ClusterParts, residents: &Arc<Residents>) -> Result<Self, JoinError> {
+    /// Registers the node and opens its port. It takes slots as soon as [`Self::part`] runs.
+    pub async fn join(
+        parts: ClusterParts,
+        residents: &Arc<Residents>,
+        exchange: Exchange,
+    ) -> Result<Self, JoinError> {
         let ClusterParts {
             card,
             membership,
             lease_rows,
             lease,
             placement,
+            port,
             settings,
         } = parts;
         let life = Everything {
@@ -75,8 +84,16 @@ impl Joined {
             life: Arc::new(life),
         })
         .await?;
+        let mut standing = keeper.standing();
+        let incarnation = match standing.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(member)) => member.incarnation,
+            _ => return Err(JoinError::Ended),
+        };
+        let mesh = port.open(incarnation, Arc::new(exchange)).await?;
+        residents.node.link(Arc::clone(&mesh) as _);
         let stewardship = Arc::new(Stewardship {
             membership,
+            mesh: Arc::clone(&mesh),
             placement,
             residents: Arc::clone(residents),
             settings,
@@ -84,7 +101,11 @@ impl Joined {
             hint: Notify::new(),
             outlook: watch::Sender::new(Outlook::default()),
         });
-        Ok(Self { keeper, stewardship })
+        Ok(Self {
+            keeper,
+            mesh,
+            stewardship,
+        })
     }
 
     /// The steward, as a part of the node.
@@ -118,6 +139,11 @@ impl Joined {
                 "not every slot was given away in time; the rest are free when this node has left"
             );
         }
+    }
+
+    /// Speaks to no other node any more.
+    pub async fn hang_up(&self) {
+        self.mesh.stop().await;
     }
 
     /// Signs off, when nothing runs any more.

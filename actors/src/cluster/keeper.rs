@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roost_domain::cluster::{Lease as _, Member, Membership, MembershipError, NodeCard};
+use roost_domain::peer::MeshError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,6 +40,9 @@ pub enum JoinError {
     /// There is no thread for the keeper.
     #[error("the keeper of the lease cannot start")]
     Thread(#[source] std::io::Error),
+    /// Its port for other nodes cannot be opened.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// The keeper ended before it had registered.
     #[error("the keeper of the lease ended")]
     Ended,

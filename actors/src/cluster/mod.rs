@@ -5,11 +5,13 @@
 //!    │ on loss: kills everything, by signals
 //! steward (actor) ────── view, claim, release ──▶ slot         placement: who owns which slot
 //!    │ starts what lives in slots that came, ends what lives in slots that go
+//! mesh ◀── who is there ─┘      calls to other nodes; exchange: what they ask of this one
 //! ```
 //! Rows in the database are the truth ([`roost_domain::cluster`]). A node that crashes loses nothing but
 //! its slots: they are free when its lease has run out, and whoever takes them finds in the store what is
 //! to run.
 
+mod exchange;
 mod joined;
 mod keeper;
 mod lease;
@@ -20,6 +22,7 @@ pub(crate) mod steward;
 #[cfg(test)]
 mod testing;
 
+pub(crate) use exchange::Exchange;
 pub use joined::ClusterParts;
 pub(crate) use joined::Joined;
 pub use keeper::JoinError;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use roost_domain::cluster::{ClusterView, Member, Membership, MembershipError};
+use roost_domain::peer::{Mesh, PeerAddress};
 use roost_domain::slot::Placement as _;
 use roost_domain::{Epoch, Slot};
 use tokio::sync::{Notify, watch};
@@ -29,6 +30,7 @@ pub(crate) const PATH: &str = "steward";
 /// What successive lives of the steward share.
 pub(crate) struct Stewardship {
     pub membership: Arc<dyn Membership>,
+    pub mesh: Arc<dyn Mesh>,
     pub placement: Arc<ClusterPlacement>,
     pub residents: Arc<Residents>,
     pub settings: ClusterSettings,
@@ -200,6 +202,7 @@ impl Work {
             }
             Some(me) => {
                 self.shared.placement.begin(me.incarnation);
+                self.shared.mesh.reborn(me.incarnation);
                 // What waits here to be restarted may live elsewhere now.
                 self.shared.residents.hand_off(Slot::all().collect()).await;
             }
@@ -210,6 +213,7 @@ impl Work {
     async fn pass(&mut self, me: &Member) -> Result<(), MembershipError> {
         let view = self.shared.membership.view().await?;
         self.shared.placement.learn(&view);
+        self.shared.mesh.set_peers(peers(&view));
         let overdue = self.overdue(&view);
         let (none, owned) = (BTreeSet::new(), self.shared.placement.owned());
         let situation = Situation {
@@ -319,6 +323,17 @@ impl Work {
             done: AbortOnDropHandle::new(done),
         });
     }
+}
+
+/// The nodes that are there, this one among them.
+fn peers(view: &ClusterView) -> Vec<PeerAddress> {
+    let live = view.nodes.values().filter(|lease| lease.is_live());
+    live.map(|lease| PeerAddress {
+        node: lease.card.node.clone(),
+        incarnation: lease.incarnation,
+        address: lease.card.address.clone(),
+    })
+    .collect()
 }
 
 async fn wave_done(wave: &mut Option<Wave>) {

@@ -1,5 +1,7 @@
 //! Rows of nodes and slots in memory, with faults, for tests. Its clock is tokio's.
 
+mod net;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -14,6 +16,7 @@ use roost_domain::{Epoch, Slot};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::net::TestNet;
 use super::UpTime;
 
 pub fn name(text: &str) -> NodeName {

@@ -8,9 +8,10 @@ pub(crate) mod connected;
 pub(crate) mod upkeep;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roost_domain::engine::{Engine, Link};
+use roost_domain::peer::Peers;
 use roost_domain::slot::{Placement, Slot};
 use roost_domain::store::Store;
 use roost_domain::time::Entropy;
@@ -44,6 +45,8 @@ pub(crate) struct NodeContext {
     pub connected: Arc<ConnectedTime>,
     /// Tenants of whom nothing is started.
     pub resting: Resting,
+    /// The way to other nodes, in a cluster.
+    peers: OnceLock<Arc<dyn Peers>>,
     /// Small tasks that outlive an actor; awaited when the node stops.
     pub tasks: TaskTracker,
     /// Cancelled when the node has stopped all its actors.
@@ -78,10 +81,22 @@ impl NodeContext {
             index,
             connected,
             resting: Resting::default(),
+            peers: OnceLock::new(),
             tasks,
             stopping,
             closing,
         }
+    }
+
+    /// Other nodes can be spoken to from now on.
+    pub fn link(&self, peers: Arc<dyn Peers>) {
+        // A node joins once.
+        let _ = self.peers.set(peers);
+    }
+
+    /// The way to other nodes; none without a cluster.
+    pub fn peers(&self) -> Option<&Arc<dyn Peers>> {
+        self.peers.get()
     }
 
     /// Closes a link to its end, whatever becomes of the session it was part of; the token is cancelled

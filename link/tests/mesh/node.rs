@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rand::Rng;
 use roost_domain::cluster::NodeName;
-use roost_domain::peer::{Kind, Note, NoteKind, PeerAddress, Peers, Service, WireError};
+use roost_domain::peer::{Kind, Mesh as _, Note, NoteKind, PeerAddress, Peers, Service, WireError};
 use roost_domain::time::Entropy;
 use roost_link::{Cookie, Limits, Link, LinkConfig, Listening, certs};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@ use roost_domain::slot::Place;
 
 use super::*;
 use crate::Runtime;
-use crate::cluster::testing::{Fault, TestMembership, card, name};
+use crate::cluster::testing::{Fault, TestMembership, TestNet, card, name};
 use crate::cluster::{BootTime, ClusterParts, HeldLease};
 use crate::testing::{TestNode, eventually, quick};
 
@@ -20,6 +20,7 @@ struct Node {
 struct Stage {
     world: TestNode,
     rows: Arc<TestMembership>,
+    net: TestNet,
     numbers: Vec<InstanceId>,
 }
 
@@ -45,7 +46,13 @@ impl Stage {
         }
         world.stop().await;
         let rows = Arc::new(TestMembership::new());
-        Self { world, rows, numbers }
+        let net = TestNet::default();
+        Self {
+            world,
+            rows,
+            net,
+            numbers,
+        }
     }
 
     async fn node(&self, node: &str) -> Node {
@@ -57,6 +64,7 @@ impl Stage {
             lease_rows: Arc::clone(&self.rows) as _,
             lease,
             placement: Arc::clone(&placement),
+            port: self.net.port(name(node)),
             settings: settings(),
         };
         let runtime = self.world.in_cluster(cluster).await;

@@ -1,0 +1,122 @@
+//! Nodes of one process that call each other in memory, and can be cut off, for tests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roost_domain::cluster::NodeName;
+use roost_domain::peer::{
+    Kind, Mesh, MeshError, MeshPort, Note, PeerAddress, PeerError, PeerView, Peers, Service,
+};
+
+/// The network between them.
+#[derive(Clone, Default)]
+pub struct TestNet {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    services: BTreeMap<NodeName, Arc<dyn Service>>,
+    cut: BTreeSet<NodeName>,
+    calls: usize,
+}
+
+impl TestNet {
+    /// The port of a node.
+    pub fn port(&self, node: NodeName) -> Box<dyn MeshPort> {
+        Box::new(TestPort {
+            net: self.clone(),
+            node,
+        })
+    }
+
+    /// Cuts a node off from all others, or ends that.
+    pub fn cut(&self, node: &NodeName, cut: bool) {
+        let mut inner = self.inner();
+        if cut {
+            inner.cut.insert(node.clone());
+        } else {
+            inner.cut.remove(node);
+        }
+    }
+
+    /// Calls that arrived.
+    pub fn calls(&self) -> usize {
+        self.inner().calls
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach(&self, from: &NodeName, to: &NodeName) -> Option<Arc<dyn Service>> {
+        let inner = self.inner();
+        let cut = inner.cut.contains(from) || inner.cut.contains(to);
+        inner.services.get(to).filter(|_| !cut).cloned()
+    }
+}
+
+struct TestPort {
+    net: TestNet,
+    node: NodeName,
+}
+
+#[async_trait]
+impl MeshPort for TestPort {
+    async fn open(self: Box<Self>, _: i64, service: Arc<dyn Service>) -> Result<Arc<dyn Mesh>, MeshError> {
+        let Self { net, node } = *self;
+        net.inner().services.insert(node.clone(), service);
+        Ok(Arc::new(TestMesh { net, node }))
+    }
+}
+
+struct TestMesh {
+    net: TestNet,
+    node: NodeName,
+}
+
+#[async_trait]
+impl Peers for TestMesh {
+    async fn call(
+        &self,
+        node: &NodeName,
+        kind: Kind,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, PeerError> {
+        let service = self.net.reach(&self.node, node).ok_or(PeerError::Down)?;
+        self.net.inner().calls += 1;
+        let served = service.serve(&self.node, kind, body, deadline);
+        match tokio::time::timeout_at(deadline.into(), served).await {
+            Ok(answer) => answer.map_err(PeerError::Refused),
+            Err(_) => Err(PeerError::Deadline),
+        }
+    }
+
+    fn notify(&self, note: Note) {
+        let all: Vec<NodeName> = self.net.inner().services.keys().cloned().collect();
+        for node in all.iter().filter(|node| **node != self.node) {
+            if let Some(service) = self.net.reach(&self.node, node) {
+                service.told(&self.node, note.clone());
+            }
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl Mesh for TestMesh {
+    fn set_peers(&self, _: Vec<PeerAddress>) {}
+
+    fn reborn(&self, _: i64) {}
+
+    async fn stop(&self) {
+        self.net.inner().services.remove(&self.node);
+    }
+}

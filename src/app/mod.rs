@@ -9,6 +9,7 @@ mod cluster;
 mod data_dir;
 mod open_files;
 mod part;
+mod presence;
 mod signals;
 #[cfg(feature = "sandbox")]
 mod stop_point;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use roost_actors::{LocalPlacement, Runtime, RuntimeParts, Streams};
 use roost_domain::Clock;
 use roost_domain::slot::Placement;
@@ -29,6 +30,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::cluster::Seat;
+use self::presence::Presence;
 use crate::access::{Access, AccessSettings};
 use crate::config::Config;
 use crate::http::{self, Http};
@@ -79,6 +81,7 @@ pub struct App {
     store: Arc<SqlStore>,
     runtime: Arc<Runtime>,
     access: Access,
+    presence: Option<Presence>,
 }
 
 impl Listening {
@@ -163,6 +166,7 @@ impl Listening {
             Arc::clone(&entropy),
         )
         .await?;
+        let presence = Presence::announce(&config, address).await?;
         let engine = part::engine(&config, &trusted_pem, &store, &clock, &entropy)?;
         let webhook_client: Arc<dyn WebhookClient> = Arc::new(part::webhook_client(&config, &clock)?);
         #[cfg(feature = "sandbox")]
@@ -211,6 +215,7 @@ impl Listening {
             store,
             runtime,
             access,
+            presence,
         })
     }
 }
@@ -253,9 +258,16 @@ impl App {
         }
     }
 
-    /// Runs until a signal asks to stop, then stops. A second one ends the process without waiting.
-    pub async fn run_until(self, mut signals: StopSignals) {
-        signals.next().await;
+    /// Runs until a signal asks to stop, then stops. A second one ends the process without waiting. It is an
+    /// error to be displaced by another gateway.
+    pub async fn run_until(self, mut signals: StopSignals) -> anyhow::Result<()> {
+        let displaced = tokio::select! {
+            () = signals.next() => None,
+            by = self.displaced() => Some(by),
+        };
+        if let Some(by) = &displaced {
+            tracing::error!(%by, "another gateway has taken over this database; this one stops");
+        }
         tracing::info!("stopping; a second signal ends the process at once");
         tokio::select! {
             stopped = tokio::time::timeout(STOP_MAX, self.stop()) => {
@@ -264,6 +276,17 @@ impl App {
                 }
             }
             () = signals.next() => {}
+        }
+        match displaced {
+            Some(by) => bail!("another gateway has taken over this database: {by}"),
+            None => Ok(()),
+        }
+    }
+
+    async fn displaced(&self) -> String {
+        match &self.presence {
+            Some(presence) => presence.displaced().await,
+            None => std::future::pending().await,
         }
     }
 
@@ -289,6 +312,9 @@ impl App {
             );
         }
         self.http.write_all().await;
+        if let Some(presence) = self.presence {
+            presence.leave().await;
+        }
         self.store.close().await;
         tracing::info!(data.dir = %self.config.data.dir.display(), "stopped");
     }

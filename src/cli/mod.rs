@@ -168,7 +168,7 @@ async fn run_gateway<T>(start: impl Future<Output = anyhow::Result<(App, T)>>) -
         started = start => started?,
         () = signals.next() => return Ok(None),
     };
-    app.run_until(signals).await;
+    app.run_until(signals).await?;
     Ok(Some(beside))
 }
 

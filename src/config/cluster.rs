@@ -76,6 +76,11 @@ pub struct Cluster {
 /// What has to hold between keys.
 pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)) {
     let (cluster, second) = (&config.cluster, Duration::from_secs(1));
+    need(
+        (3 * second..=300 * second).contains(&cluster.lease),
+        "cluster.lease",
+        "must be 3s to 5m",
+    );
     let Some(node) = &cluster.node else { return };
     link_relations(cluster, need);
     need(
@@ -91,11 +96,6 @@ pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)
             .is_some_and(|url| url.scheme() != "sqlite"),
         "cluster.node",
         "needs PostgreSQL (store.url)",
-    );
-    need(
-        (3 * second..=300 * second).contains(&cluster.lease),
-        "cluster.lease",
-        "must be 3s to 5m",
     );
     need(
         (Duration::from_millis(500)..=cluster.lease / 4).contains(&cluster.lease_margin),

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -130,6 +130,23 @@ impl Launch {
 
     pub fn log(&self) -> PathBuf {
         self.files.join("gateway.log")
+    }
+
+    /// Starts a gateway that is expected to end before it is ready. Returns how it ended, and its output.
+    pub async fn fails(&self) -> (ExitStatus, String) {
+        let mut child = self.command(&self.files.join("ready.json")).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return (status, tail(&self.log()));
+            }
+            if Instant::now() >= deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("the gateway did not end\n{}", tail(&self.log()));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn run(&self) -> (Child, Ready) {

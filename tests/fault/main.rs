@@ -21,6 +21,7 @@ mod ground;
 mod kill;
 mod ledger;
 mod outage;
+mod presence;
 mod proxy;
 mod secrets;
 mod webhook;

@@ -8,7 +8,6 @@ use serde_json::json;
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::Instant;
 
-use crate::gateway::{Gateway, Launch};
 use crate::ground::{Api, Database, Ground};
 use crate::kill::{Traffic, never_scanned_again};
 
@@ -81,61 +80,6 @@ async fn a_database_locked_for_ten_seconds_answers_clearly_and_recovers() {
     let ledger = traffic.stop().await;
     ledger.verify(&ground, &api, &[line]).await;
     assert!(gateway.is_running());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_gateways_on_one_database_the_later_works_and_the_earlier_says_why_it_does_not() {
-    let ground = Ground::new(Database::postgres()).await;
-    let earlier = ground.gateway().await;
-    let line = ground.pair(&earlier.ready, 6).await;
-    let path = format!("/v1/instances/{}", line.instance);
-    let history = format!("{path}/history");
-    let api = Api {
-        client: &ground.client,
-        ready: &earlier.ready,
-    };
-    let before = api.must(Method::GET, &history, None).await;
-    let before = before["data"].as_array().unwrap().len();
-    let later = Gateway::start(Launch {
-        files: ground.data_dir(),
-        ..ground.launch(ground.data_dir(), &[])
-    })
-    .await;
-    let [earlier, later] = [&earlier, &later].map(|gateway| Api {
-        client: &ground.client,
-        ready: &gateway.ready,
-    });
-    // The row says `connected` from before, until the later has taken the instance up.
-    later
-        .until(&history, |_, body| {
-            let steps = body["data"].as_array()?;
-            (steps.len() > before && steps[0]["state"] == "connected").then_some(())
-        })
-        .await;
-
-    let send = format!("{path}/messages");
-    let text = |text: &str| Some(json!({"to": line.peer, "type": "text", "text": {"body": text}}));
-    for (method, path, body) in [
-        (Method::POST, &send, text("through the earlier")),
-        (Method::POST, &send, text("through the earlier, once more")),
-        (Method::POST, &format!("{path}/disconnect"), None),
-    ] {
-        let (status, problem) = earlier.call(method, path, body, None).await.unwrap();
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
-        let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("another gateway"), "{problem}");
-    }
-
-    let sent = later.must(Method::POST, &send, text("through the later")).await;
-    let message = format!("/v1/messages/{}", sent["id"].as_str().unwrap());
-    later
-        .until(&message, |_, body| (body["status"] != "accepted").then_some(()))
-        .await;
-    let received = ground.received_by(&line.peer).await;
-    assert_eq!(received.len(), 1, "{received:?}");
-    later
-        .until(&path, |_, body| (body["state"] == "connected").then_some(()))
-        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,6 +32,9 @@ pub struct Gateway {
 pub struct Launch {
     pub data_dir: PathBuf,
     pub sandbox_url: String,
+    /// Keys of a tenant and of an operator that the database has. With them it is `roost serve` that is
+    /// started; without, `roost sandbox`, which makes its own.
+    pub keys: Option<(String, String)>,
     /// PostgreSQL; without it, SQLite in the data folder.
     pub store_url: Option<String>,
     /// Folder for its log and its ready file.
@@ -76,6 +79,23 @@ impl Gateway {
         };
         assert_eq!(status.signal(), Some(SIGKILL), "{point}: {status}");
         self.launch.environment.retain(|(name, _)| name != STOP_POINT);
+    }
+
+    /// How it is started the next time.
+    pub fn launch(&mut self) -> &mut Launch {
+        &mut self.launch
+    }
+
+    /// Waits until it has ended by itself, and says how.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the gateway does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Has further variables in its environment from the next start on.
@@ -158,12 +178,16 @@ impl Launch {
             if let Ok(text) = std::fs::read_to_string(&ready_file) {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 let field = |name: &str| value[name].as_str().unwrap().to_owned();
+                let keys = self.keys.clone();
+                let (api_key, operator_key) =
+                    keys.unwrap_or_else(|| (field("api_key"), field("operator_key")));
+                let api = field("api");
                 return (
                     child,
                     Ready {
-                        api: field("api"),
-                        api_key: field("api_key"),
-                        operator_key: field("operator_key"),
+                        api,
+                        api_key,
+                        operator_key,
                     },
                 );
             }
@@ -191,15 +215,15 @@ impl Launch {
         let roost = env!("CARGO_BIN_EXE_roost").to_owned();
         let words: Vec<String> = self.wrapper.iter().cloned().chain([roost]).collect();
         let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        if self.keys.is_some() {
+            let whatsapp = self.sandbox_url.replace("http://", "ws://") + "/ws/chat";
+            command.arg("serve").env("ROOST__WHATSAPP__URL", whatsapp);
+        } else {
+            command.args(["sandbox", "--sandbox-url", &self.sandbox_url]);
+        }
         command
-            .args(&words[1..])
-            .args([
-                "sandbox",
-                "--listen",
-                "127.0.0.1:0",
-                "--sandbox-url",
-                &self.sandbox_url,
-            ])
+            .args(["--listen", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(&self.data_dir)
             .arg("--ready-file")

@@ -58,10 +58,10 @@ pub struct Ground {
 
 impl Ground {
     pub async fn new(database: Database) -> Self {
-        let config = SandboxConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ..SandboxConfig::default()
-        };
+        Self::with(database, SandboxConfig::default()).await
+    }
+
+    pub async fn with(database: Database, config: SandboxConfig) -> Self {
         let sandbox = Sandbox::start(config).await.unwrap();
         let proxy = Proxy::start(sandbox.addr()).await;
         let client = reqwest::Client::builder()
@@ -86,6 +86,7 @@ impl Ground {
         Launch {
             data_dir,
             sandbox_url: self.proxy.url(),
+            keys: None,
             store_url: self.database.url(),
             files: self.folder.path().to_owned(),
             wrapper: wrapper.iter().map(|&word| word.to_owned()).collect(),

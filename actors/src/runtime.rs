@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
-use crate::cluster::{ClusterParts, Exchange, JoinError, Joined};
+use crate::cluster::{ClusterNumbers, ClusterParts, Exchange, JoinError, Joined};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
@@ -211,6 +211,11 @@ impl Runtime {
     /// The actors, for operators.
     pub fn introspection(&self) -> ActorIndex {
         self.node.index.clone()
+    }
+
+    /// How this node stands in its cluster; none without one.
+    pub fn cluster_numbers(&self) -> Option<ClusterNumbers> {
+        self.cluster.as_ref().map(Joined::numbers)
     }
 
     /// Numbers of the start gate.

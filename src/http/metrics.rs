@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use roost_actors::bucket::BucketNumbers;
+use roost_actors::cluster::ClusterNumbers;
 use roost_actors::webhook::WebhookNumbers;
 use roost_domain::event::{Event, EventType};
 use tokio::time::MissedTickBehavior;
@@ -30,6 +31,12 @@ const WEBHOOK_IN_FLIGHT: &str = "roost_webhook_in_flight";
 const WEBHOOK_LAG: &str = "roost_webhook_lag_seconds";
 const BUCKETS_LIVE: &str = "roost_buckets";
 const BUCKET_CALLS: &str = "roost_bucket_calls_total";
+const LEASE: &str = "roost_cluster_lease_seconds";
+const LEASES_LOST: &str = "roost_cluster_leases_lost_total";
+const SLOTS: &str = "roost_cluster_slots";
+const NODES: &str = "roost_cluster_nodes";
+const LINKS: &str = "roost_cluster_links";
+const VIEW_AGE: &str = "roost_cluster_view_age_seconds";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -82,10 +89,31 @@ fn describe() {
         BUCKET_CALLS,
         "Calls that a rate limit was asked about, by limit and what it said."
     );
+    describe_cluster();
     metrics::describe_gauge!(
         WEBHOOK_LAG,
         metrics::Unit::Seconds,
         "How long the oldest event that is read and not delivered has waited, over all webhooks."
+    );
+}
+
+fn describe_cluster() {
+    metrics::describe_gauge!(
+        LEASE,
+        metrics::Unit::Seconds,
+        "For how long this node of a cluster may still act without renewing its lease."
+    );
+    metrics::describe_counter!(LEASES_LOST, "Leases that this node has lost.");
+    metrics::describe_gauge!(
+        SLOTS,
+        "Slots that this node owns, and those that no live node owns."
+    );
+    metrics::describe_gauge!(NODES, "Live nodes of the cluster, this one among them.");
+    metrics::describe_gauge!(LINKS, "Nodes that this one has a working link to.");
+    metrics::describe_gauge!(
+        VIEW_AGE,
+        metrics::Unit::Seconds,
+        "How long ago this node last read who owns what."
     );
 }
 
@@ -134,6 +162,9 @@ fn measure(gateway: &Gateway) {
     metrics::gauge!("roost_stream_buffer_bytes").set(gateway.streams.buffered_bytes() as f64);
     measure_webhooks(&gateway.webhooks.numbers());
     measure_buckets(&gateway.runtime.buckets().numbers());
+    if let Some(numbers) = gateway.runtime.cluster_numbers() {
+        measure_cluster(&numbers);
+    }
     let now = gateway.runtime.introspection().count(SESSION_KIND);
     // A state that no session is in any more has to fall to zero, so that it is remembered.
     static SEEN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
@@ -172,6 +203,16 @@ fn measure_buckets(numbers: &BucketNumbers) {
             metrics::counter!(BUCKET_CALLS, "limit" => of.limit, "result" => result).absolute(count);
         }
     }
+}
+
+fn measure_cluster(numbers: &ClusterNumbers) {
+    metrics::gauge!(LEASE).set(numbers.lease_left.as_secs_f64());
+    metrics::counter!(LEASES_LOST).absolute(numbers.leases_lost);
+    metrics::gauge!(SLOTS, "owner" => "this").set(numbers.slots as f64);
+    metrics::gauge!(SLOTS, "owner" => "nobody").set(numbers.slots_unowned as f64);
+    metrics::gauge!(NODES).set(numbers.nodes as f64);
+    metrics::gauge!(LINKS).set(numbers.links as f64);
+    metrics::gauge!(VIEW_AGE).set(numbers.view_age.as_secs_f64());
 }
 
 /// Read the metrics.

@@ -44,9 +44,7 @@ async fn a_frozen_node_wakes_up_without_a_single_side_effect_and_comes_back_as_a
         Duration::from_micros(rejoined_us - thawed_us)
     );
     let asleep = thawed_us..rejoined_us;
-    let sent = cluster.nodes[0]
-        .to_sandbox
-        .sent_between(asleep.start, asleep.end);
+    let sent = cluster.nodes[0].to_sandbox.sent_between(asleep.start, asleep.end);
     assert_eq!(sent, 0, "the zombie sent bytes to WhatsApp");
     let notes = journal::read(&cluster.ground).await;
     let written: Vec<_> = notes

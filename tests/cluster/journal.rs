@@ -51,7 +51,9 @@ pub struct Notes {
 }
 
 pub async fn connect(ground: &Ground) -> PgConnection {
-    PgConnection::connect(&ground.database.url().unwrap()).await.unwrap()
+    PgConnection::connect(&ground.database.url().unwrap())
+        .await
+        .unwrap()
 }
 
 /// Has notes taken from now on.

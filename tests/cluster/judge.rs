@@ -144,8 +144,11 @@ impl Trial<'_> {
     }
 
     fn frames(&mut self, device: &Device) {
-        let by_connection: BTreeMap<u64, &Login> =
-            device.logins.iter().map(|login| (login.connection, login)).collect();
+        let by_connection: BTreeMap<u64, &Login> = device
+            .logins
+            .iter()
+            .map(|login| (login.connection, login))
+            .collect();
         for frame in &device.frames {
             let Some(of) = by_connection.get(&frame.connection) else {
                 let phone = &device.phone;

@@ -42,7 +42,10 @@ async fn one(ground: &Ground, front: &Front, number: u32) -> Line {
     front.must(Method::POST, &format!("{path}/connect"), by_qr).await;
     let code = front
         .until(&format!("{path}/qr"), |body| {
-            body["code"].as_str().filter(|code| code.contains('@')).map(str::to_owned)
+            body["code"]
+                .as_str()
+                .filter(|code| code.contains('@'))
+                .map(str::to_owned)
         })
         .await;
     let scan = format!("/accounts/{phone}/scan");

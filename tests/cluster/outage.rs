@@ -103,12 +103,18 @@ async fn when_the_database_is_stopped_every_session_ends_with_the_lease_and_all_
     assert!(ends < TTL + Duration::from_secs(2), "{ends:?}");
     sleep_until(back).await;
     let still = cluster.logins().await;
-    assert!(measure::shares(&still).is_empty(), "somebody logged in without a database");
+    assert!(
+        measure::shares(&still).is_empty(),
+        "somebody logged in without a database"
+    );
 
     let started = Instant::now();
     server(|server| server.start_again().unwrap());
     cluster.connected().await;
-    println!("all numbers were back {:.2?} after PostgreSQL was started", started.elapsed());
+    println!(
+        "all numbers were back {:.2?} after PostgreSQL was started",
+        started.elapsed()
+    );
     cluster.database = crate::journal::connect(&cluster.ground).await;
     cluster.even().await;
     traffic.flows().await;

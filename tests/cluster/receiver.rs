@@ -95,7 +95,9 @@ fn inode(of: SocketAddr) -> Option<String> {
     let address = u32::from_ne_bytes(of.ip().octets());
     let wanted = format!("{address:08X}:{:04X}", of.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let mut rows = table
+        .lines()
+        .map(|row| row.split_whitespace().collect::<Vec<_>>());
     let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
     row.get(9).map(|inode| (*inode).to_owned())
 }

@@ -101,7 +101,10 @@ async fn frames(ground: &Ground, phone: &str) -> Vec<Frame> {
     loop {
         let path = format!("/accounts/{phone}/ledger?device=1&after={after}&limit=10000");
         let page = ground.control(Method::GET, &path, None).await;
-        assert_eq!(page["forgotten"], 0, "the sandbox has forgotten frames of {phone}");
+        assert_eq!(
+            page["forgotten"], 0,
+            "the sandbox has forgotten frames of {phone}"
+        );
         let events = page["data"].as_array().unwrap();
         let sent = events
             .iter()

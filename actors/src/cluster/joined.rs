@@ -9,6 +9,7 @@ use roost_domain::peer::{Mesh, MeshPort};
 use tokio::sync::{Notify, watch};
 
 use super::keeper::{JoinError, Keeper, KeeperParts, Life};
+use super::numbers::{ClusterNumbers, Notebook};
 use super::steward::{self, Outlook, StewardActor, Stewardship};
 use super::{ClusterPlacement, ClusterSettings, Exchange, HeldLease};
 use crate::node::actor::{Part, Spawning};
@@ -35,7 +36,9 @@ pub struct ClusterParts {
 /// See the module.
 pub(crate) struct Joined {
     keeper: Keeper,
+    lease: Arc<HeldLease>,
     mesh: Arc<dyn Mesh>,
+    notebook: Arc<Notebook>,
     stewardship: Arc<Stewardship>,
 }
 
@@ -43,9 +46,14 @@ pub(crate) struct Joined {
 struct Everything {
     placement: Arc<ClusterPlacement>,
     residents: Arc<Residents>,
+    notebook: Arc<Notebook>,
 }
 
 impl Life for Everything {
+    fn lost(&self) {
+        self.notebook.lost();
+    }
+
     fn kill(&self) {
         self.placement.end();
         self.residents.kill();
@@ -72,7 +80,9 @@ impl Joined {
             port,
             settings,
         } = parts;
+        let notebook = Arc::new(Notebook::new());
         let life = Everything {
+            notebook: Arc::clone(&notebook),
             placement: Arc::clone(&placement),
             residents: Arc::clone(residents),
         };
@@ -80,7 +90,7 @@ impl Joined {
             membership: lease_rows,
             card,
             settings,
-            lease,
+            lease: Arc::clone(&lease),
             life: Arc::new(life),
         })
         .await?;
@@ -94,6 +104,7 @@ impl Joined {
         let stewardship = Arc::new(Stewardship {
             membership,
             mesh: Arc::clone(&mesh),
+            notebook: Arc::clone(&notebook),
             placement,
             residents: Arc::clone(residents),
             settings,
@@ -103,9 +114,19 @@ impl Joined {
         });
         Ok(Self {
             keeper,
+            lease,
             mesh,
+            notebook,
             stewardship,
         })
+    }
+
+    /// How this node stands.
+    pub fn numbers(&self) -> ClusterNumbers {
+        let slots = self.stewardship.placement.owned().len();
+        let peers = self.mesh.peers();
+        let links = peers.iter().filter(|peer| peer.connected).count();
+        self.notebook.numbers(self.lease.left(), slots, links)
     }
 
     /// The steward, as a part of the node.

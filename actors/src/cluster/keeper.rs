@@ -24,6 +24,8 @@ const GONE_POLL: Duration = Duration::from_millis(20);
 
 /// What runs under a lease.
 pub(crate) trait Life: Send + Sync + 'static {
+    /// Takes note that a lease was lost.
+    fn lost(&self);
     /// Ends everything, by signals: it returns at once, whatever the actors do. Called again until
     /// nothing is left.
     fn kill(&self);
@@ -175,6 +177,7 @@ async fn keep(parts: KeeperParts, mut orders: Orders, told: Told, first: First) 
                     why,
                     "the lease of this node is lost; everything that runs under it is killed"
                 );
+                parts.life.lost();
                 tokio::select! {
                     _ = ordered(&mut orders) => return,
                     () = fence(&*parts.life, parts.settings.ttl) => {}

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::numbers::Notebook;
 use super::plan::{self, Plan, Situation, plan};
 use super::{ClusterPlacement, ClusterSettings};
 use crate::index::ActorMeta;
@@ -31,6 +32,7 @@ pub(crate) const PATH: &str = "steward";
 pub(crate) struct Stewardship {
     pub membership: Arc<dyn Membership>,
     pub mesh: Arc<dyn Mesh>,
+    pub notebook: Arc<Notebook>,
     pub placement: Arc<ClusterPlacement>,
     pub residents: Arc<Residents>,
     pub settings: ClusterSettings,
@@ -213,6 +215,7 @@ impl Work {
     async fn pass(&mut self, me: &Member) -> Result<(), MembershipError> {
         let view = self.shared.membership.view().await?;
         self.shared.placement.learn(&view);
+        self.shared.notebook.saw(&view);
         self.shared.mesh.set_peers(peers(&view));
         let overdue = self.overdue(&view);
         let (none, owned) = (BTreeSet::new(), self.shared.placement.owned());

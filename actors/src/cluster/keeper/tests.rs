@@ -9,6 +9,7 @@ use crate::cluster::testing::{Fault, TestClock, TestMembership, card};
 
 /// Runs until it is killed, and longer if it is stubborn.
 struct TestLife {
+    lost: AtomicUsize,
     kills: AtomicUsize,
     stubborn: AtomicBool,
     lease: Arc<HeldLease>,
@@ -16,6 +17,10 @@ struct TestLife {
 }
 
 impl Life for TestLife {
+    fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn kill(&self) {
         assert!(
             !self.lease.holds(),
@@ -55,6 +60,7 @@ fn stage(rows: &Arc<TestMembership>, address: &str) -> Stage {
     let clock = Arc::new(TestClock::new());
     let lease = Arc::new(HeldLease::new(Arc::clone(&clock) as _));
     let life = Arc::new(TestLife {
+        lost: AtomicUsize::new(0),
         kills: AtomicUsize::new(0),
         stubborn: AtomicBool::new(false),
         lease: Arc::clone(&lease),
@@ -204,6 +210,7 @@ async fn a_new_life_begins_when_nothing_of_the_last_one_runs() {
     stage.pass(MINUTE).await;
     assert_eq!(stage.rows.registrations(), 1);
     assert!(stage.kills() > 1, "it is killed again and again");
+    assert_eq!(stage.life.lost.load(Ordering::SeqCst), 1, "one lease was lost");
     stage.life.stubborn.store(false, Ordering::SeqCst);
     stage.pass(Duration::from_secs(1)).await;
     assert_eq!(stage.rows.registrations(), 2);
@@ -256,6 +263,7 @@ async fn a_node_that_leaves_has_no_row_and_no_lease() {
 fn real(killed: SyncSender<()>, rows: &Arc<TestMembership>) -> KeeperParts {
     let lease = Arc::new(HeldLease::new(Arc::new(BootTime)));
     let life = Arc::new(TestLife {
+        lost: AtomicUsize::new(0),
         kills: AtomicUsize::new(0),
         stubborn: AtomicBool::new(false),
         lease: Arc::clone(&lease),

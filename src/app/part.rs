@@ -102,6 +102,8 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         readers_max: store.readers_max.get(),
         acquire_timeout: store.acquire_timeout,
         busy_timeout: store.busy_timeout,
+        // A size always fits.
+        disk_floor: store.disk_floor as u64,
         transaction_timeout: store.transaction_timeout,
         page_bytes_max: store.page_bytes_max,
         delivery_retention: store.delivery_retention,

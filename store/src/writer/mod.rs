@@ -20,6 +20,7 @@ pub(crate) mod draft;
 mod flush;
 mod ids;
 mod load;
+mod room;
 mod transaction;
 pub(crate) mod unit;
 
@@ -36,6 +37,7 @@ use tokio::time::Instant;
 
 use self::checkpoint::Checkpointer;
 use self::ids::Ids;
+use self::room::Disk;
 pub(crate) use self::transaction::Transaction;
 use self::unit::{Direct, Planned, Unit};
 use crate::crypto::Keyring;
@@ -73,9 +75,13 @@ impl Writer {
             queue: waiting,
             closing,
         };
-        let checkpointer = match &parts.address {
-            Address::Sqlite(file) => Some(Checkpointer::start(file.clone())?),
-            Address::Postgres(_) => None,
+        let (disk, checkpointer) = match &parts.address {
+            Address::Sqlite(file) => {
+                let disk = Arc::new(Disk::new(&file.path, config.disk_floor));
+                let checkpointer = Checkpointer::start(file.clone(), disk.clone())?;
+                (Some(disk), Some(checkpointer))
+            }
+            Address::Postgres(_) => (None, None),
         };
         let committer = Committer {
             address: parts.address,
@@ -86,6 +92,7 @@ impl Writer {
             observer: parts.observer,
             limits: config.writer.clone(),
             transaction_timeout: config.transaction_timeout,
+            disk,
             checkpointer,
             healthy: true,
         };
@@ -150,6 +157,7 @@ struct Committer {
     limits: WriterLimits,
     transaction_timeout: Duration,
     /// On SQLite.
+    disk: Option<Arc<Disk>>,
     checkpointer: Option<Checkpointer>,
     /// Whether the last batch got through.
     healthy: bool,
@@ -197,7 +205,8 @@ impl Committer {
         let mut weight = first.weight();
         let mut patient = first.patient();
         let mut batch = vec![first];
-        while weight < self.limits.batch_max_ops {
+        let weight_max = self.weight_max();
+        while weight < weight_max {
             let unit = match units.queue.try_recv() {
                 Ok(unit) => unit,
                 Err(_) if !patient => break,
@@ -288,16 +297,18 @@ impl Committer {
                 }
                 Err(failure) => failure,
             };
+            self.note_full(&failure);
             match failure.remedy() {
+                Remedy::None if failure.is_for_all(batch.len()) => {
+                    return Err(self.refused(failure));
+                }
                 Remedy::None => return Err(failure),
                 // Another node wrote the same key first, or one unit's row is there already: a lone
                 // unit looks once more, a batch is taken apart.
                 Remedy::Reread if batch.len() == 1 && rereads == 0 => rereads += 1,
                 Remedy::Reread => return Err(failure),
                 Remedy::Wait | Remedy::Reconnect if Instant::now() + pause >= deadline => {
-                    let error = failure.into_store_error();
-                    self.found_healthy(false, &error.to_string());
-                    return Err(Failure::Stored(error));
+                    return Err(self.refused(failure));
                 }
                 Remedy::Wait | Remedy::Reconnect => {
                     tokio::time::sleep(pause).await;
@@ -305,6 +316,13 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Notes that nothing can be written for now.
+    fn refused(&mut self, failure: Failure) -> Failure {
+        let error = failure.into_store_error();
+        self.found_healthy(false, &error.to_string());
+        Failure::Stored(error)
     }
 
     fn found_healthy(&mut self, healthy: bool, error: &str) {
@@ -322,6 +340,12 @@ impl Committer {
             Some(connection) => connection,
             None => limited(self.time_limit(), WriteConnection::open(&self.address)).await?,
         };
+        if let Err(failure) = self.make_room(&mut connection) {
+            if failure.remedy() != Remedy::Reconnect {
+                self.connection = Some(connection);
+            }
+            return Err(failure);
+        }
         let limit = self.time_limit();
         let run = async {
             let number = connection.begin().await?;
@@ -332,6 +356,7 @@ impl Committer {
                 self.keyring.clone(),
             );
             let events = transaction.run(batch).await?;
+            self.check_room(&connection)?;
             Ok::<_, Failure>((number, events))
         };
         let (number, events) = match limited(limit, run).await {

@@ -106,6 +106,8 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         readers_max: store.readers_max.get(),
         acquire_timeout: store.acquire_timeout,
         busy_timeout: store.busy_timeout,
+        // A size always fits.
+        disk_floor: store.disk_floor as u64,
         transaction_timeout: store.transaction_timeout,
         page_bytes_max: store.page_bytes_max,
         idle_transaction_timeout: store.idle_transaction_timeout,

@@ -60,6 +60,11 @@ pub fn relations(config: &Config) -> Vec<ConfigError> {
         "must be at least 64KiB",
     );
     need(
+        store.disk_floor >= 1 << 20,
+        "store.disk_floor",
+        "must be at least 1MiB",
+    );
+    need(
         store.delivery_retention >= 60 * second,
         "store.delivery_retention",
         "must be at least 1m",

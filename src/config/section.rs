@@ -65,6 +65,9 @@ pub struct Store {
     /// How long SQLite waits for a lock.
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
+    /// Bytes of the disk that SQLite leaves free.
+    #[serde(with = "size")]
+    pub disk_floor: usize,
     /// How long a transaction on PostgreSQL may take.
     #[serde(with = "duration")]
     pub transaction_timeout: Duration,

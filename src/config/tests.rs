@@ -103,12 +103,12 @@ fn a_file_that_cannot_be_read_or_parsed_is_named() {
 }
 
 #[test]
-fn time_outs_that_do_not_fit_are_refused() {
+fn time_outs_and_sizes_that_do_not_fit_are_refused() {
     let (_folder, layers) = with_file(
-        "[http]\nwait_max = \"2m\"\n[stop]\ndrain = \"20s\"\n[store]\ndelivery_retention = \"59s\"\n[sandbox]\nlisten = \"0.0.0.0:1\"",
+        "[http]\nwait_max = \"2m\"\n[stop]\ndrain = \"20s\"\n[store]\ndelivery_retention = \"59s\"\ndisk_floor = \"1023KiB\"\n[sandbox]\nlisten = \"0.0.0.0:1\"",
     );
     let problems = problems(&layers);
-    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert_eq!(problems.len(), 5, "{problems:#?}");
 }
 
 #[test]

@@ -81,6 +81,9 @@ pub struct StoreConfig {
     /// Size beyond which a SQLite database does not grow: writes are then `Unavailable` until a sweep
     /// has made room. `None` leaves the disk as the limit.
     pub sqlite_bytes_max: Option<u64>,
+    /// Bytes of the disk that SQLite leaves free, beside what copying its write-ahead log back needs.
+    /// With less than 16 times as much, commits are smaller and the log is emptied before each.
+    pub disk_floor: u64,
     /// Limits of the writer.
     pub writer: WriterLimits,
     /// Connections for reading.
@@ -118,6 +121,7 @@ impl StoreConfig {
             encrypt_messages: false,
             synchronous: Synchronous::Full,
             sqlite_bytes_max: None,
+            disk_floor: 4 << 20,
             writer: WriterLimits::default(),
             readers_max: 4,
             acquire_timeout: Duration::from_secs(5),

@@ -30,6 +30,9 @@ const PAGE_BYTES: u32 = 4096;
 /// Pages in SQLite's write-ahead log at which a commit copies them back itself, should the thread that
 /// does so fall behind.
 const CHECKPOINT_PAGES: &str = "65536";
+/// Bytes of the log that are kept for reuse when it is begun anew: 64 MiB. A reader that takes long, such as
+/// a backup, makes it longer, and the disk has that back afterwards.
+const LOG_BYTES_KEPT: &str = "67108864";
 
 /// How long to wait for a process that is just ending, and between looks.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
@@ -326,6 +329,7 @@ pub(crate) fn address(config: &StoreConfig) -> Result<Address, OpenError> {
         // What is overwritten does not stay behind in the free space of pages that are written anyway.
         ("secure_delete", "FAST".to_owned()),
         ("wal_autocheckpoint", CHECKPOINT_PAGES.to_owned()),
+        ("journal_size_limit", LOG_BYTES_KEPT.to_owned()),
     ];
     if let Some(bytes) = config.sqlite_bytes_max {
         let pages = (bytes / u64::from(PAGE_BYTES)).max(1);

@@ -3,16 +3,17 @@
 //!
 //! A message that is accepted and an event that is published carry their row in the same transaction.
 //! For other calls that have changed something, or may have, the layer around `/v1` appends the row and
-//! waits until it is durable before the answer goes out; when that fails it is logged and counted, and the
-//! answer goes out as it is. Calls that were denied, and calls that were wrong and changed nothing, are
-//! folded in memory ([`fold::Fold`]) and written by [`write`](Audit::write); a crash loses those of the
-//! last moment. The first of calls that are forbidden alike is written at once.
+//! waits until it is durable before the answer goes out; when that fails it is counted, and logged once
+//! until it succeeds again, and the answer goes out as it is. Calls that were denied, and calls that were
+//! wrong and changed nothing, are folded in memory ([`fold::Fold`]) and written by [`write`](Audit::write);
+//! a crash loses those of the last moment. The first of calls that are forbidden alike is written at once.
 
 mod fold;
 mod operation;
 pub mod row;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::StatusCode;
 use roost_domain::ErrorCode;
@@ -35,6 +36,8 @@ const BATCH_ROWS: usize = 500;
 pub struct Audit {
     store: Arc<dyn Store>,
     fold: Fold,
+    /// Acts that could not be written since one was.
+    missing: AtomicU64,
 }
 
 impl Audit {
@@ -43,6 +46,7 @@ impl Audit {
         Self {
             store,
             fold: Fold::new(config.folded_max),
+            missing: AtomicU64::new(0),
         }
     }
 
@@ -111,10 +115,24 @@ impl Audit {
     }
 
     async fn append(&self, rows: Vec<AuditEvent>) {
-        let (count, action) = (rows.len(), rows[0].action.clone());
-        if let Err(error) = self.store.append_audit(rows).await {
-            metrics::counter!(LOST).increment(count as u64);
-            tracing::error!(%error, audit.action = action, "an act could not be written into the audit log");
+        let (count, action) = (rows.len() as u64, rows[0].action.clone());
+        match self.store.append_audit(rows).await {
+            Ok(()) => {
+                let acts = self.missing.swap(0, Ordering::Relaxed);
+                if acts > 0 {
+                    tracing::warn!(
+                        acts,
+                        "acts can be written into the audit log again; so many are missing in it"
+                    );
+                }
+            }
+            Err(error) => {
+                metrics::counter!(LOST).increment(count);
+                // Told once: while the database is away, every call that is refused is such an act.
+                if self.missing.fetch_add(count, Ordering::Relaxed) == 0 {
+                    tracing::error!(%error, audit.action = action, "an act could not be written into the audit log");
+                }
+            }
         }
     }
 

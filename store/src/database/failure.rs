@@ -18,6 +18,15 @@ pub(crate) enum Failure {
     TimedOut,
     /// The node's lease ended while it wrote for what it owned.
     LeaseLost,
+    /// The disk would not have room left to copy SQLite's log back.
+    DiskShort {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that have to be.
+        needed: u64,
+        /// Of these, for the batch itself; zero before it was run.
+        batch: u64,
+    },
 }
 
 /// What can be done about a failure.
@@ -57,7 +66,7 @@ impl Failure {
     pub(crate) fn remedy(&self) -> Remedy {
         match self {
             Self::Stored(_) => Remedy::None,
-            Self::CommitUnknown => Remedy::None,
+            Self::CommitUnknown | Self::DiskShort { .. } => Remedy::None,
             Self::TimedOut => Remedy::Reconnect,
             Self::LeaseLost => Remedy::Refuse,
             Self::Database(error) => remedy(error),
@@ -73,10 +82,25 @@ impl Failure {
             | Self::CommitUnknown
             | Self::TimedOut
             | Self::LeaseLost => false,
+            // Each unit alone may be small enough.
+            Self::DiskShort { batch, .. } => *batch > 0,
             Self::Stored(_) | Self::Database(_) | Self::Sqlite(_) => {
                 matches!(self.remedy(), Remedy::None | Remedy::Reread)
             }
         }
+    }
+
+    /// Whether a batch of so many units would fail for lack of room whatever is in it.
+    pub(crate) fn is_for_all(&self, units: usize) -> bool {
+        matches!(self, Self::DiskShort { .. }) && (units == 1 || !self.blames_a_unit())
+    }
+
+    /// Whether the disk, or the size that the database may have, was reached.
+    pub(crate) fn is_full(&self) -> bool {
+        let Self::Sqlite(error) = self else {
+            return false;
+        };
+        error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
     }
 
     pub(crate) fn into_store_error(self) -> StoreError {
@@ -88,6 +112,11 @@ impl Failure {
             }
             Self::TimedOut => StoreError::Unavailable("the database takes too long to answer".to_owned()),
             Self::LeaseLost => StoreError::Fenced,
+            Self::DiskShort { free, needed, .. } => StoreError::Unavailable(format!(
+                "the disk is almost full: {} KiB are free, {} KiB have to be",
+                free >> 10,
+                needed >> 10
+            )),
             Self::Database(sqlx::Error::Database(error)) => told(remedy, error.message().to_owned()),
             Self::Database(error) => told(remedy, error.to_string()),
             Self::Sqlite(error) => told(remedy, error.to_string()),

@@ -3,6 +3,9 @@
 //! `sqlx` runs SQLite on a thread beside its caller and hands over every statement, every row and every
 //! end. For the handful of short statements of a commit that costs more than the statements do.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use rusqlite::types::{ToSqlOutput, Value as Stored};
 use rusqlite::{CachedStatement, OpenFlags};
 
@@ -15,6 +18,9 @@ const READING_CACHE: &str = "-2048";
 /// A connection whose calls block.
 pub(crate) struct Local {
     connection: rusqlite::Connection,
+    busy_timeout: Duration,
+    /// Bytes given to statements since the transaction began.
+    given: Cell<u64>,
 }
 
 impl Local {
@@ -27,7 +33,7 @@ impl Local {
             connection.pragma_update(None, name, value)?;
         }
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Self { connection })
+        Ok(Self::of(connection, file))
     }
 
     /// Opens a database that is there, for reading alone.
@@ -38,7 +44,15 @@ impl Local {
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "cache_size", READING_CACHE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-        Ok(Self { connection })
+        Ok(Self::of(connection, file))
+    }
+
+    fn of(connection: rusqlite::Connection, file: &SqliteFile) -> Self {
+        Self {
+            connection,
+            busy_timeout: file.busy_timeout,
+            given: Cell::new(0),
+        }
     }
 
     pub(super) fn fetch(&self, statement: &Statement, args: Args) -> rusqlite::Result<Vec<Row>> {
@@ -78,6 +92,29 @@ impl Local {
             .map(|pages| u32::try_from(pages).unwrap_or(0))
     }
 
+    /// Copies all of the write-ahead log back and gives its room to the disk again, unless somebody still
+    /// reads it after so long. Returns whether that was done.
+    pub(super) fn empty_log(&self, patience: Duration) -> rusqlite::Result<bool> {
+        self.connection.busy_timeout(patience)?;
+        let done = self
+            .connection
+            .prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")
+            .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)));
+        self.connection.busy_timeout(self.busy_timeout)?;
+        Ok(done? == 0)
+    }
+
+    /// Begins a transaction that writes.
+    pub(super) fn begin(&self) -> rusqlite::Result<()> {
+        self.given.set(0);
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    /// Bytes given to statements since the transaction began: about what it makes the database grow by.
+    pub(super) fn given(&self) -> u64 {
+        self.given.get()
+    }
+
     /// Whether a transaction is open.
     pub(super) fn in_transaction(&self) -> bool {
         !self.connection.is_autocommit()
@@ -93,10 +130,25 @@ impl Local {
             rusqlite::Error::ToSqlConversionFailure(error.into())
         })?;
         let mut prepared = self.connection.prepare_cached(&statement.sql(Dialect::Sqlite))?;
+        let mut given = self.given.get();
         for (at, value) in values.iter().enumerate() {
+            given += value.size();
             prepared.raw_bind_parameter(at + 1, value)?;
         }
+        self.given.set(given);
         Ok(prepared)
+    }
+}
+
+impl Value {
+    fn size(&self) -> u64 {
+        let bytes = match self {
+            Self::Int(_) => size_of::<i64>(),
+            Self::Text(value) => value.as_ref().map_or(0, String::len),
+            Self::Bytes(value) => value.as_ref().map_or(0, Vec::len),
+        };
+        // A length always fits.
+        bytes as u64
     }
 }
 

@@ -1,5 +1,7 @@
 //! The connection through which everything is written.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
@@ -31,7 +33,7 @@ impl WriteConnection {
     pub(crate) async fn begin(&mut self) -> Result<Option<String>, Failure> {
         match self {
             Self::Sqlite(connection) => {
-                connection.run("BEGIN IMMEDIATE")?;
+                connection.begin()?;
                 Ok(None)
             }
             Self::Postgres(connection) => {
@@ -63,6 +65,23 @@ impl WriteConnection {
             connection.checkpoint()?;
         }
         Ok(())
+    }
+
+    /// On SQLite, copies all of the write-ahead log back and gives its room to the disk again. Readers that
+    /// take longer than `patience` keep that from happening.
+    pub(crate) fn empty_log(&mut self, patience: Duration) -> Result<bool, Failure> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection.empty_log(patience)?),
+            Self::Postgres(_) => Ok(true),
+        }
+    }
+
+    /// On SQLite, about how many bytes the open transaction makes the database grow by.
+    pub(crate) fn given(&self) -> u64 {
+        match self {
+            Self::Sqlite(connection) => connection.given(),
+            Self::Postgres(_) => 0,
+        }
     }
 
     /// Runs a statement and gives its rows.

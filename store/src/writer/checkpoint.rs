@@ -5,6 +5,9 @@
 //! begin the log anew, when all of it was copied: it copies the little that came meanwhile itself,
 //! between two batches.
 //!
+//! The thread also looks how much room the disk has. While there is little, it copies nothing: the writer
+//! empties the log itself, see [`room`](super::room).
+//!
 //! Nothing depends on it for durability: without it the log grows, up to a limit at which SQLite
 //! copies within a commit again.
 
@@ -13,12 +16,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::room::Disk;
 use crate::database::{Local, SqliteFile};
 
 /// How often the thread looks whether there is enough to copy.
 const LOOK: Duration = Duration::from_millis(250);
 /// Operations worth a look at the log.
 const OPERATIONS_MIN: u64 = 500;
+/// Bytes that it grew by which are worth one however few operations they are: long texts, pages all over.
+const GROWN_MIN: u64 = 8 << 20;
 /// Pages in the log from which it is begun anew: pages that are written often are copied once for many
 /// commits.
 const PAGES_MIN: u32 = 4000;
@@ -38,13 +44,13 @@ struct Shared {
 }
 
 impl Checkpointer {
-    pub(super) fn start(file: SqliteFile) -> std::io::Result<Self> {
+    pub(super) fn start(file: SqliteFile, disk: Arc<Disk>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new()
             .name("roost-checkpoint".to_owned())
             .spawn({
                 let shared = shared.clone();
-                move || run(&file, &shared)
+                move || run(&file, &disk, &shared)
             })?;
         Ok(Self {
             shared,
@@ -74,16 +80,22 @@ impl Drop for Checkpointer {
     }
 }
 
-fn run(file: &SqliteFile, shared: &Shared) {
+fn run(file: &SqliteFile, disk: &Disk, shared: &Shared) {
     let mut connection = None;
     let mut seen = 0;
+    let mut log_seen = 0;
     while !shared.stop.load(Ordering::Relaxed) {
         std::thread::park_timeout(LOOK);
-        let operations = shared.operations.load(Ordering::Relaxed);
-        if operations < seen + OPERATIONS_MIN {
+        let log = disk.look();
+        log_seen = log.min(log_seen);
+        if disk.is_short() {
             continue;
         }
-        seen = operations;
+        let operations = shared.operations.load(Ordering::Relaxed);
+        if operations < seen + OPERATIONS_MIN && log < log_seen + GROWN_MIN {
+            continue;
+        }
+        (seen, log_seen) = (operations, log);
         match copy(file, &mut connection) {
             Ok(pages) if pages >= PAGES_MIN => shared.rest.store(true, Ordering::Relaxed),
             Ok(_) => {}

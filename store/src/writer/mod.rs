@@ -24,6 +24,7 @@ pub(crate) mod draft;
 mod flush;
 mod ids;
 mod load;
+mod room;
 mod transaction;
 pub(crate) mod unit;
 
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 
 use self::checkpoint::Checkpointer;
 use self::ids::Ids;
+use self::room::Disk;
 pub(crate) use self::transaction::Transaction;
 use self::unit::{Direct, Planned, Unit};
 use crate::crypto::Keyring;
@@ -77,9 +79,13 @@ impl Writer {
             queue: waiting,
             closing,
         };
-        let checkpointer = match &parts.address {
-            Address::Sqlite(file) => Some(Checkpointer::start(file.clone())?),
-            Address::Postgres(_) => None,
+        let (disk, checkpointer) = match &parts.address {
+            Address::Sqlite(file) => {
+                let disk = Arc::new(Disk::new(&file.path, config.disk_floor));
+                let checkpointer = Checkpointer::start(file.clone(), disk.clone())?;
+                (Some(disk), Some(checkpointer))
+            }
+            Address::Postgres(_) => (None, None),
         };
         let committer = Committer {
             address: parts.address,
@@ -91,6 +97,7 @@ impl Writer {
             limits: config.writer.clone(),
             transaction_timeout: config.transaction_timeout,
             guard: config.guard.clone(),
+            disk,
             checkpointer,
             healthy: true,
         };
@@ -156,6 +163,7 @@ struct Committer {
     transaction_timeout: Duration,
     guard: Guard,
     /// On SQLite.
+    disk: Option<Arc<Disk>>,
     checkpointer: Option<Checkpointer>,
     /// Whether the last batch got through.
     healthy: bool,
@@ -203,7 +211,8 @@ impl Committer {
         let mut weight = first.weight();
         let mut patient = first.patient();
         let mut batch = vec![first];
-        while weight < self.limits.batch_max_ops {
+        let weight_max = self.weight_max();
+        while weight < weight_max {
             let unit = match units.queue.try_recv() {
                 Ok(unit) => unit,
                 Err(_) if !patient => break,
@@ -296,7 +305,11 @@ impl Committer {
                 }
                 Err(failure) => failure,
             };
+            self.note_full(&failure);
             match failure.remedy() {
+                Remedy::None if failure.is_for_all(batch.len()) => {
+                    return Err(self.refused(failure));
+                }
                 Remedy::None => return Err(failure),
                 Remedy::Refuse => lost = true,
                 // Another node wrote the same key first, or one unit's row is there already: a lone
@@ -304,9 +317,7 @@ impl Committer {
                 Remedy::Reread if batch.len() == 1 && rereads == 0 => rereads += 1,
                 Remedy::Reread => return Err(failure),
                 Remedy::Wait | Remedy::Reconnect if Instant::now() + pause >= deadline => {
-                    let error = failure.into_store_error();
-                    self.found_healthy(false, &error.to_string());
-                    return Err(Failure::Stored(error));
+                    return Err(self.refused(failure));
                 }
                 Remedy::Wait | Remedy::Reconnect => {
                     tokio::time::sleep(pause).await;
@@ -314,6 +325,13 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// Notes that nothing can be written for now.
+    fn refused(&mut self, failure: Failure) -> Failure {
+        let error = failure.into_store_error();
+        self.found_healthy(false, &error.to_string());
+        Failure::Stored(error)
     }
 
     fn found_healthy(&mut self, healthy: bool, error: &str) {
@@ -331,6 +349,12 @@ impl Committer {
             Some(connection) => connection,
             None => limited(self.time_limit(), WriteConnection::open(&self.address)).await?,
         };
+        if let Err(failure) = self.make_room(&mut connection) {
+            if failure.remedy() != Remedy::Reconnect {
+                self.connection = Some(connection);
+            }
+            return Err(failure);
+        }
         let limit = self.time_limit();
         let run = async {
             let number = connection.begin().await?;
@@ -345,6 +369,7 @@ impl Committer {
             if ran.needs_lease && !self.guard.holds() {
                 return Err(Failure::LeaseLost);
             }
+            self.check_room(&connection)?;
             Ok::<_, Failure>((number, ran.events))
         };
         let (number, events) = match limited(limit, run).await {

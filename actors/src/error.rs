@@ -43,6 +43,14 @@ pub enum CallError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// What the call is for ends, moves to another node or starts again at this moment; nothing was done.
+    #[error("{detail}")]
+    Moving {
+        /// What goes on, for humans.
+        detail: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Another gateway has taken over what the call is for; nothing was done.
     #[error("another gateway on the same database has taken over; nothing was done")]
     Moved,
@@ -113,7 +121,7 @@ impl CallError {
             }
             Self::NotConnected => ErrorCode::NotConnected,
             Self::Overloaded { .. } => ErrorCode::Overloaded,
-            Self::Unavailable { .. } | Self::Moved => ErrorCode::Unavailable,
+            Self::Unavailable { .. } | Self::Moving { .. } | Self::Moved => ErrorCode::Unavailable,
             Self::Timeout => ErrorCode::Timeout,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::UnsupportedRecipient { .. } => ErrorCode::UnsupportedRecipient,
@@ -128,7 +136,9 @@ impl CallError {
     /// When the same call may be tried again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after } | Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Overloaded { retry_after }
+            | Self::Unavailable { retry_after, .. }
+            | Self::Moving { retry_after, .. } => Some(*retry_after),
             Self::Moved => Some(RETRY_AFTER),
             _ => None,
         }
@@ -136,6 +146,13 @@ impl CallError {
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
         Self::Unavailable {
+            detail: detail.into(),
+            retry_after: RETRY_AFTER,
+        }
+    }
+
+    pub(crate) fn moving(detail: impl Into<String>) -> Self {
+        Self::Moving {
             detail: detail.into(),
             retry_after: RETRY_AFTER,
         }

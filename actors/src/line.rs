@@ -71,7 +71,7 @@ impl<M: Message> Line<M> {
 
 /// What a call is told whose actor ends before it took the call up.
 pub(crate) fn restarting(kind: &str) -> CallError {
-    CallError::unavailable(format!("the actor of this {kind} is being restarted"))
+    CallError::moving(format!("the actor of this {kind} is being restarted"))
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ pub struct StopReport {
 pub struct Runtime {
     node: Arc<NodeContext>,
     residents: Arc<Residents>,
+    instances: Instances,
     webhooks: Webhooks,
     buckets: Buckets,
     streams: Streams,
@@ -146,6 +147,10 @@ impl Runtime {
             deliverers,
             buckets: counters,
         });
+        let instances = Instances::new(InstancesParts {
+            node: Arc::clone(&node),
+            children: Arc::clone(&residents.sessions),
+        });
         let mut parts = vec![
             registry(&node, &residents.sessions),
             registry(&node, &residents.deliverers),
@@ -157,6 +162,7 @@ impl Runtime {
             Some(parts) => {
                 let exchange = Exchange {
                     node: Arc::clone(&node),
+                    instances: instances.clone(),
                 };
                 let joined = Joined::join(parts, &residents, exchange).await;
                 Some(joined.map_err(StartError::Join)?)
@@ -169,6 +175,7 @@ impl Runtime {
             .map_err(StartError::Spawn)?;
         let runtime = Self {
             residents,
+            instances,
             webhooks,
             buckets,
             streams,
@@ -187,10 +194,7 @@ impl Runtime {
 
     /// Instances, for callers.
     pub fn instances(&self) -> Instances {
-        Instances::new(InstancesParts {
-            node: Arc::clone(&self.node),
-            children: Arc::clone(&self.residents.sessions),
-        })
+        self.instances.clone()
     }
 
     /// Webhooks, for callers.
@@ -266,6 +270,11 @@ impl Runtime {
     #[cfg(test)]
     pub(crate) fn kill_registry(&self) {
         self.residents.sessions.kill_registry();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn node(&self) -> &Arc<NodeContext> {
+        &self.node
     }
 
     #[cfg(test)]

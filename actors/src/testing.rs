@@ -112,6 +112,11 @@ impl ScriptedEngine {
         change(&mut self.script.lock().unwrap());
     }
 
+    /// A phone is paired with an instance: its next link connects.
+    pub fn pair(&self, instance: InstanceId) {
+        self.paired.lock().unwrap().insert(instance);
+    }
+
     pub fn opened(&self) -> usize {
         self.links.lock().unwrap().len()
     }
@@ -389,7 +394,7 @@ impl TestNode {
     /// A connected instance that a phone was paired with.
     pub async fn connected(&self) -> InstanceId {
         let id = self.create().await;
-        self.engine.paired.lock().unwrap().insert(id);
+        self.engine.pair(id);
         self.instances().connect(self.tenant, id, None).await.unwrap();
         self.in_state(id, InstanceState::Connected).await;
         id

@@ -71,7 +71,7 @@ impl AuditResult {
 }
 
 /// One act. Outlives what it names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEvent {
     /// Identity; sorts by time.
     pub id: AuditEventId,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::api_key::{ApiKey, Credential, KeyPatch, KeySecret, Principal};
 use crate::audit::{AuditEvent, AuditFilter};
@@ -58,7 +59,7 @@ pub enum StoreError {
 pub const OPERATORS: TenantId = TenantId::from_parts(0, 0);
 
 /// What makes a request repeatable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Idempotency {
     /// The client's key.
     pub key: String,
@@ -71,7 +72,7 @@ pub struct Idempotency {
 }
 
 /// An answer that was given before to the same request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replay {
     /// HTTP status.
     pub status: u16,
@@ -80,7 +81,7 @@ pub struct Replay {
 }
 
 /// What came of a request that may be a repetition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome<T> {
     /// It was carried out now.
     Done(T),
@@ -89,7 +90,7 @@ pub enum Outcome<T> {
 }
 
 /// What a write carries of the call that asked for it, made durable together with the write.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stamp {
     /// What makes the call repeatable. A repetition writes nothing, the audit event neither.
     pub idempotency: Option<Idempotency>,

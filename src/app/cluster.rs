@@ -119,6 +119,7 @@ fn settings(cluster: &config::Cluster) -> ClusterSettings {
         take_after: cluster.take_after,
         moves_max: cluster.moves_max,
         drain_wave: cluster.drain_wave,
+        hold: cluster.hold,
         ..ClusterSettings::default()
     }
 }

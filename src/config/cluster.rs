@@ -71,6 +71,9 @@ pub struct Cluster {
     pub moves_max: usize,
     /// Slots given away at once by a node that stops.
     pub drain_wave: usize,
+    /// How long a call is held that meets no owner.
+    #[serde(with = "duration")]
+    pub hold: Duration,
 }
 
 /// What has to hold between keys.
@@ -121,6 +124,11 @@ pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)
         (1..=1024).contains(&cluster.moves_max) && (1..=1024).contains(&cluster.drain_wave),
         "cluster.moves_max",
         "this and cluster.drain_wave must be 1 to 1024",
+    );
+    need(
+        cluster.hold <= 5 * second,
+        "cluster.hold",
+        "must not be longer than 5s",
     );
 }
 

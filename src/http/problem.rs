@@ -336,15 +336,15 @@ impl From<CallError> for Problem {
         let detail = error.to_string();
         let problem = match error {
             CallError::NotFound => Self::new(code, "there is no such resource"),
-            CallError::Unavailable { detail, .. } => {
+            CallError::Unavailable { detail, .. } | CallError::Moving { detail, .. } => {
                 Self::new(code, "a part that is needed does not answer; nothing was done").because(detail)
             }
             CallError::IdempotencyKeyReused => idempotency_key_reused(),
             CallError::UnsupportedRecipient { detail } => Self::new(code, detail).at("/to", "unsupported"),
             CallError::PolicyViolation { field, detail } => {
-                Self::new(code, detail).at(format!("/{field}"), "policy")
+                Self::new(code, detail).at(pointer(field), "policy")
             }
-            CallError::Invalid { field, detail } => Self::field(format!("/{field}"), "invalid", detail),
+            CallError::Invalid { field, detail } => Self::field(pointer(field), "invalid", detail),
             CallError::Internal { detail } => Self::internal(detail),
             CallError::WrongState { .. }
             | CallError::WrongMessage { .. }
@@ -360,6 +360,15 @@ impl From<CallError> for Problem {
             Some(seconds) => problem.retry_after(seconds),
             None => problem,
         }
+    }
+}
+
+/// Points at a field; at the whole body, when it has no name here.
+fn pointer(field: &str) -> String {
+    if field.is_empty() {
+        String::new()
+    } else {
+        format!("/{field}")
     }
 }
 

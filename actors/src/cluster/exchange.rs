@@ -11,11 +11,13 @@ use bytes::Bytes;
 use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, Note, Service, WireError};
 
+use crate::instance::Instances;
 use crate::node::NodeContext;
 
 /// See the module.
 pub(crate) struct Exchange {
     pub node: Arc<NodeContext>,
+    pub instances: Instances,
 }
 
 #[async_trait]
@@ -24,11 +26,16 @@ impl Service for Exchange {
         &self,
         from: &NodeName,
         kind: Kind,
-        _body: Bytes,
-        _deadline: Instant,
+        body: Bytes,
+        deadline: Instant,
     ) -> Result<Bytes, WireError> {
-        tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
-        Err(WireError::UnknownKind)
+        match kind {
+            Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
+            _ => {
+                tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
+                Err(WireError::UnknownKind)
+            }
+        }
     }
 
     fn told(&self, from: &NodeName, note: Note) {

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::keeper::{JoinError, Keeper, KeeperParts, Life};
 use super::numbers::{ClusterNumbers, Notebook};
+use super::route::Routes;
 use super::steward::{self, Outlook, StewardActor, Stewardship};
 use super::{ClusterPlacement, ClusterSettings, Exchange, HeldLease};
 use crate::node::actor::{Part, Spawning};
@@ -100,7 +101,13 @@ impl Joined {
             _ => return Err(JoinError::Ended),
         };
         let mesh = port.open(incarnation, Arc::new(exchange)).await?;
-        residents.node.link(Arc::clone(&mesh) as _);
+        let hint = Arc::new(Notify::new());
+        residents.node.link(Routes::new(
+            Arc::clone(&mesh) as _,
+            Arc::clone(&placement),
+            Arc::clone(&hint),
+            settings.hold,
+        ));
         let stewardship = Arc::new(Stewardship {
             membership,
             mesh: Arc::clone(&mesh),
@@ -109,7 +116,7 @@ impl Joined {
             residents: Arc::clone(residents),
             settings,
             standing: keeper.standing(),
-            hint: Notify::new(),
+            hint,
             outlook: watch::Sender::new(Outlook::default()),
         });
         Ok(Self {

@@ -18,6 +18,7 @@ mod lease;
 mod numbers;
 mod placement;
 mod plan;
+pub(crate) mod route;
 mod settings;
 pub(crate) mod steward;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use roost_domain::Epoch;
 use roost_domain::cluster::{ClusterView, Lease, NodeName};
 use roost_domain::slot::{Place, Placement, Slot};
+use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// A slot that is not this node's. No claim has this epoch.
@@ -30,6 +31,8 @@ pub struct ClusterPlacement {
     /// Incarnation under which slots are taken now.
     life: Mutex<Option<i64>>,
     others: RwLock<Vec<Option<NodeName>>>,
+    /// How often anything here has changed.
+    changes: watch::Sender<u64>,
 }
 
 impl ClusterPlacement {
@@ -42,7 +45,17 @@ impl ClusterPlacement {
             own: (0..count).map(|_| AtomicI64::new(NOT_OURS)).collect(),
             life: Mutex::default(),
             others: RwLock::new(vec![None; count]),
+            changes: watch::Sender::new(0),
         }
+    }
+
+    /// Hears of changes from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn own(&self, slot: Slot) -> Option<&AtomicI64> {
@@ -65,6 +78,8 @@ impl ClusterPlacement {
         self.own
             .iter()
             .for_each(|epoch| epoch.store(NOT_OURS, Ordering::Release));
+        drop(life);
+        self.changed();
     }
 
     /// The life under which slots are taken now.
@@ -83,15 +98,19 @@ impl ClusterPlacement {
                 own.store(epoch.0, Ordering::Release);
             }
         }
+        drop(life);
+        self.changed();
         true
     }
 
     /// Slots are not here any more: nothing is started in them.
     pub(super) fn close(&self, slots: impl IntoIterator<Item = Slot>) {
-        let _life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
         for own in slots.into_iter().filter_map(|slot| self.own(slot)) {
             own.store(NOT_OURS, Ordering::Release);
         }
+        drop(life);
+        self.changed();
     }
 
     /// The slots that are here.
@@ -116,7 +135,12 @@ impl ClusterPlacement {
                 *owner = Some(member.node.clone());
             }
         }
-        *self.others.write().unwrap_or_else(PoisonError::into_inner) = owners;
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        if *others != owners {
+            *others = owners;
+            drop(others);
+            self.changed();
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct ClusterSettings {
     pub moves_max: usize,
     /// Slots given away at the same time by a node that drains. Default 64.
     pub drain_wave: usize,
+    /// How long a call is held that meets nobody, because a slot moves or a link is down. Default 300 ms.
+    pub hold: Duration,
 }
 
 impl Default for ClusterSettings {
@@ -35,6 +37,7 @@ impl Default for ClusterSettings {
             take_after: millis(3_000),
             moves_max: 20,
             drain_wave: 64,
+            hold: millis(300),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Stewardship {
     /// The life of this node, while its lease holds.
     pub standing: watch::Receiver<Option<Member>>,
     /// Somebody has a reason to look now.
-    pub hint: Notify,
+    pub hint: Arc<Notify>,
     /// What the last reading has come to.
     pub outlook: watch::Sender<Outlook>,
 }

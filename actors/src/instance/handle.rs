@@ -6,37 +6,28 @@ use std::time::Duration;
 
 use roost_domain::api_key::{ApiKey, KeySecret};
 use roost_domain::instance::{
-    DesiredState, HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, Pacing, PacingPatch,
-    PairingMethod,
+    HistoryEntry, Instance, InstancePatch, NAME_CHARS_MAX, NewInstance, Pacing, PacingPatch, PairingMethod,
 };
-use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus, Quoted};
+use roost_domain::message::{Direction, Message, MessageFilter, MessageStatus};
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::slot::Slot;
 use roost_domain::store::{Idempotency, Outcome, Stamp, StoreError};
 use roost_domain::{Address, InstanceId, MessageId, TenantId};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::kind::{InstanceKind, SessionHandle};
+use super::ask::{CodeAsk, OrderAsk, ReadAsk, RereadAsk, SendAsk};
+use super::kind::InstanceKind;
 use super::machine::{CodeKind, Order};
-use super::message::{
-    ChangedCall, CodeCall, CreateInstance, OrderCall, ReadCall, ReplyTo, Ride, SendCall, SendRequest,
-    SessionMessage, ShownCode,
-};
+use super::message::{CreateInstance, SendRequest, ShownCode};
+use super::wire::WireMessage;
 use crate::CallError;
-use crate::line::restarting;
+use crate::cluster::route;
 use crate::node::NodeContext;
-use crate::permit::{Class, Refused};
-use crate::registry::{Children, Kind, here};
+use crate::registry::Children;
 
 /// Longest proxy address, in bytes.
 const PROXY_BYTES_MAX: usize = 2048;
-/// Longest id on WhatsApp, in bytes.
-const WHATSAPP_ID_BYTES_MAX: usize = 128;
 /// Longest wait for a session to apply a change that is durable.
 const APPLY_WAIT: Duration = Duration::from_secs(5);
-/// How often a call looks for a successor of a session that ended under it.
-const TRIES: usize = 3;
 
 /// The instances of every tenant. Cheap to clone.
 ///
@@ -44,7 +35,7 @@ const TRIES: usize = 3;
 /// [`crate::Settings`].
 #[derive(Clone)]
 pub struct Instances {
-    parts: Arc<InstancesParts>,
+    pub(super) parts: Arc<InstancesParts>,
 }
 
 pub(crate) struct InstancesParts {
@@ -59,7 +50,7 @@ impl Instances {
         }
     }
 
-    fn node(&self) -> &NodeContext {
+    pub(super) fn node(&self) -> &NodeContext {
         &self.parts.node
     }
 
@@ -161,18 +152,10 @@ impl Instances {
     /// Lets the session that runs now, if any, read its row again. One that starts or is started again
     /// reads it anyway.
     async fn tell_of_change(&self, tenant: TenantId, id: InstanceId) {
-        let Ok(Some(session)) = self.live(tenant, id) else {
-            return;
-        };
-        let (applied, heard) = oneshot::channel();
-        if session
-            .line
-            .tell(SessionMessage::Changed(ChangedCall { applied }))
-            .is_ok()
-        {
-            // What is durable is applied sooner or later, also without the caller.
-            let _ = timeout(APPLY_WAIT, heard).await;
-        }
+        let ask = RereadAsk { tenant, instance: id };
+        let told = route::tell(&self.parts.node, self.clone(), ask, APPLY_WAIT);
+        // What is durable is applied sooner or later, also without the caller.
+        let _ = timeout(APPLY_WAIT, told).await;
     }
 
     /// Removes an instance: logs it out where it is connected, ends its session and fails what it has
@@ -235,48 +218,15 @@ impl Instances {
             return Err(CallError::UnsupportedRecipient { detail });
         }
         let deadline = Instant::now() + self.node().settings.send_timeout;
-        let session = self.running_session(tenant, id, deadline).await?;
-        let permit = session.line.take(Class::Send)?;
-        let reply_to = match request.reply_to {
-            Some(reply_to) => Some(self.quoted(tenant, id, reply_to).await?),
-            None => None,
-        };
-        let (settled, outcome) = match request.wait {
-            Some(wait) => {
-                let (settled, outcome) = oneshot::channel();
-                (
-                    Some(settled),
-                    Some((outcome, wait.min(self.node().settings.ack_wait_max))),
-                )
-            }
-            None => (None, None),
-        };
-        let (reply, answer) = oneshot::channel();
-        let (to, content) = (request.to, request.content);
-        let ride = Ride { permit, deadline };
-        let call = SendCall {
-            to,
-            content,
-            reply_to,
+        let ask = SendAsk {
+            tenant,
+            instance: id,
+            request,
             stamp,
-            settled,
-            ride,
-            reply,
         };
-        session.line.tell(SessionMessage::Send(Box::new(call)))?;
-        let accepted = session.line.answer(deadline, answer).await?;
-        match (accepted, outcome) {
-            (Outcome::Done(message), Some((outcome, wait))) => {
-                let settled = timeout_at(Instant::now() + wait, outcome).await;
-                match settled {
-                    Ok(Ok(message)) => Ok(Outcome::Done(message)),
-                    _ => Ok(Outcome::Done(
-                        self.message(tenant, message.id).await.unwrap_or(message),
-                    )),
-                }
-            }
-            (accepted, _) => Ok(accepted),
-        }
+        route::owner(self.node(), self, ask, deadline)
+            .await
+            .map(WireMessage::bare)
     }
 
     /// Tells the sender of a received message that it was read.
@@ -290,19 +240,13 @@ impl Instances {
             return Ok(message);
         }
         let deadline = Instant::now() + self.node().settings.send_timeout;
-        let session = match self.running_session(tenant, message.instance_id, deadline).await {
-            Err(CallError::WrongState { .. }) => return Err(CallError::NotConnected),
-            session => session?,
+        let ask = ReadAsk {
+            tenant,
+            message: WireMessage(message),
         };
-        let permit = session.line.take(Class::Send)?;
-        let (reply, answer) = oneshot::channel();
-        let call = ReadCall {
-            message,
-            ride: Ride { permit, deadline },
-            reply,
-        };
-        session.line.tell(SessionMessage::MarkRead(Box::new(call)))?;
-        session.line.answer(deadline, answer).await
+        route::owner(self.node(), self, ask, deadline)
+            .await
+            .map(|message| message.0)
     }
 
     /// One message.
@@ -323,138 +267,24 @@ impl Instances {
 
     async fn code(&self, tenant: TenantId, id: InstanceId, kind: CodeKind) -> Result<ShownCode, CallError> {
         let deadline = Instant::now() + self.node().settings.query_timeout;
-        let session = self.running_session(tenant, id, deadline).await?;
-        let permit = session.line.take(Class::Query)?;
-        let (reply, answer) = oneshot::channel();
-        let call = CodeCall {
+        let ask = CodeAsk {
+            tenant,
+            instance: id,
             kind,
-            ride: Ride { permit, deadline },
-            reply,
         };
-        session.line.tell(SessionMessage::AwaitCode(call))?;
-        match session.line.answer(deadline, answer).await {
-            Err(CallError::Timeout) => Err(CallError::unavailable("WhatsApp has not given a code yet")),
-            answer => answer,
-        }
+        route::owner(self.node(), self, ask, deadline).await
     }
 
     async fn order(&self, tenant: TenantId, id: InstanceId, order: Order) -> Result<Instance, CallError> {
         let deadline = Instant::now() + self.node().settings.control_timeout;
-        for _ in 0..TRIES {
-            let session = self.session(tenant, id, deadline).await?;
-            let permit = match session.line.permits.take(Class::Control) {
-                Ok(permit) => permit,
-                Err(Refused::Exhausted) => return Err(CallError::overloaded()),
-                Err(Refused::Fenced) => return Err(CallError::Moved),
-                Err(Refused::Retired) => {
-                    self.wait_for_end(id, deadline).await?;
-                    continue;
-                }
-            };
-            let (reply, answer) = oneshot::channel();
-            let call = OrderCall {
-                order: order.clone(),
-                ride: Ride { permit, deadline },
-                reply,
-            };
-            session.line.tell(SessionMessage::Order(call))?;
-            return session.line.answer(deadline, answer).await;
-        }
-        Err(restarting(InstanceKind::NAME))
-    }
-
-    /// The session of an instance, started if it does not run.
-    async fn session(
-        &self,
-        tenant: TenantId,
-        id: InstanceId,
-        deadline: Instant,
-    ) -> Result<SessionHandle, CallError> {
-        if let Some(session) = self.live(tenant, id)? {
-            return Ok(session);
-        }
-        // Only a row of this tenant is ever given an actor.
-        self.node().store.instance(tenant, id).await?;
-        self.parts.children.ensure(id, tenant, deadline).await
-    }
-
-    /// The session of an instance that is to run; one that is stopped is left in peace.
-    async fn running_session(
-        &self,
-        tenant: TenantId,
-        id: InstanceId,
-        deadline: Instant,
-    ) -> Result<SessionHandle, CallError> {
-        if let Some(session) = self.live(tenant, id)? {
-            return Ok(session);
-        }
-        let row = self.node().store.instance(tenant, id).await?;
-        if row.desired_state == DesiredState::Stopped {
-            let detail = "the instance is stopped; connect it first".to_owned();
-            return Err(CallError::WrongState {
-                state: row.state,
-                detail,
-            });
-        }
-        self.parts.children.ensure(id, tenant, deadline).await
-    }
-
-    /// The session that runs here now, without asking anybody. Placement decides where to look: calls
-    /// for other nodes leave from here once nodes can call each other.
-    fn live(&self, tenant: TenantId, id: InstanceId) -> Result<Option<SessionHandle>, CallError> {
-        here(&*self.node().placement, Slot::of(id), InstanceKind::NAME)?;
-        match self.parts.children.handle(id) {
-            Some(session) if session.tenant != tenant => Err(CallError::NotFound),
-            session => Ok(session.filter(|session| !session.line.permits.is_retired())),
-        }
-    }
-
-    /// Waits until a session that takes no more calls has ended.
-    async fn wait_for_end(&self, id: InstanceId, deadline: Instant) -> Result<(), CallError> {
-        let ended_or_new = self
-            .parts
-            .children
-            .turned_over(id, |session| !session.line.permits.is_retired());
-        timeout_at(deadline, ended_or_new)
+        let ask = OrderAsk {
+            tenant,
+            instance: id,
+            order,
+        };
+        route::owner(self.node(), self, ask, deadline)
             .await
-            .map_err(|_| restarting(InstanceKind::NAME))
-    }
-
-    async fn quoted(
-        &self,
-        tenant: TenantId,
-        instance: InstanceId,
-        reply_to: ReplyTo,
-    ) -> Result<Quoted, CallError> {
-        let unknown = || CallError::Invalid {
-            field: "reply_to",
-            detail: "the instance has no such message".to_owned(),
-        };
-        let store = &self.node().store;
-        let message = match reply_to {
-            ReplyTo::Message(id) => match self.message(tenant, id).await {
-                Ok(message) if message.instance_id == instance => message,
-                Ok(_) | Err(CallError::NotFound) => return Err(unknown()),
-                Err(error) => return Err(error),
-            },
-            ReplyTo::WhatsappId(id) if id.is_empty() || id.len() > WHATSAPP_ID_BYTES_MAX => {
-                return Err(unknown());
-            }
-            ReplyTo::WhatsappId(id) => store
-                .message_by_whatsapp_id(tenant, instance, &id)
-                .await?
-                .ok_or_else(unknown)?,
-        };
-        let text = match message.content {
-            roost_domain::message::Content::Text { text } => Some(text.body),
-            roost_domain::message::Content::Unsupported { .. } => None,
-        };
-        Ok(Quoted {
-            message_id: Some(message.id),
-            whatsapp_id: message.whatsapp_id,
-            sender: message.sender.map(|sender| sender.id),
-            text,
-        })
+            .map(|instance| instance.0)
     }
 }
 

@@ -309,9 +309,7 @@ impl Machine {
 
     fn order(&mut self, ticket: Ticket, order: Order, around: &Surroundings<'_>, effects: &mut Effects) {
         if self.shutting_down || self.phase == Phase::Gone {
-            let result = Err(Refusal::Unavailable(
-                "the session is being moved or stopped".to_owned(),
-            ));
+            let result = Err(Refusal::Moving);
             effects.push(Effect::Answer { ticket, result });
             return;
         }

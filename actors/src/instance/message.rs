@@ -9,6 +9,7 @@ use roost_domain::instance::{Instance, Pacing, Policy};
 use roost_domain::message::{Content, Message, Quoted};
 use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{Address, Timestamp};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ pub(crate) struct Ride {
 }
 
 /// A code that a phone can use now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownCode {
     /// Text of the QR code, or the pairing code without a hyphen.
     pub code: String,
@@ -195,7 +196,7 @@ pub(crate) struct Accepted {
 }
 
 /// What a client asks to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendRequest {
     /// The recipient.
     pub to: Address,
@@ -209,7 +210,7 @@ pub struct SendRequest {
 }
 
 /// How a client names the message it answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplyTo {
     /// By its id here.
     Message(roost_domain::MessageId),

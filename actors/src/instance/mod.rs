@@ -15,6 +15,8 @@
 //! reads them and goes on. Messages that were on the wire are sent again under the same id.
 
 mod actor;
+pub(crate) mod ask;
+mod desk;
 mod effect;
 mod handle;
 mod kind;
@@ -27,6 +29,7 @@ mod session;
 mod status;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use handle::Instances;
 pub(crate) use handle::InstancesParts;

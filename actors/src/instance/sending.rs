@@ -57,7 +57,7 @@ impl Session {
             return;
         }
         let refusal = if self.drain != Drain::No {
-            Some(CallError::unavailable("the session is being moved or stopped"))
+            Some(CallError::moving("the session is being moved or stopped"))
         } else if let Some(detail) = self.machine.refuses_messages() {
             Some(self.wrong_state(detail))
         } else if self.unsent + self.accepting >= self.node.settings.outbox_max {

@@ -243,6 +243,7 @@ impl Session {
             (Ok(()), None) => Err(CallError::unavailable("the session has not started yet")),
             (Err(Refusal::WrongState(detail)), _) => Err(self.wrong_state(detail)),
             (Err(Refusal::Unavailable(detail)), _) => Err(CallError::unavailable(detail)),
+            (Err(Refusal::Moving), _) => Err(CallError::moving("the session is being moved or stopped")),
         };
         // A caller that no longer waits has read its deadline.
         let _ = pending.reply.send(result);

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connected::ConnectedTime;
 use crate::Settings;
+use crate::cluster::route::Routes;
 use crate::gate::StartGate;
 use crate::index::ActorIndex;
 use crate::rest::Resting;
@@ -45,8 +46,8 @@ pub(crate) struct NodeContext {
     pub connected: Arc<ConnectedTime>,
     /// Tenants of whom nothing is started.
     pub resting: Resting,
-    /// The way to other nodes, in a cluster.
-    peers: OnceLock<Arc<dyn Peers>>,
+    /// The ways to other nodes, in a cluster.
+    routes: OnceLock<Routes>,
     /// Small tasks that outlive an actor; awaited when the node stops.
     pub tasks: TaskTracker,
     /// Cancelled when the node has stopped all its actors.
@@ -81,7 +82,7 @@ impl NodeContext {
             index,
             connected,
             resting: Resting::default(),
-            peers: OnceLock::new(),
+            routes: OnceLock::new(),
             tasks,
             stopping,
             closing,
@@ -89,14 +90,19 @@ impl NodeContext {
     }
 
     /// Other nodes can be spoken to from now on.
-    pub fn link(&self, peers: Arc<dyn Peers>) {
+    pub fn link(&self, routes: Routes) {
         // A node joins once.
-        let _ = self.peers.set(peers);
+        let _ = self.routes.set(routes);
+    }
+
+    /// The ways to the owners of slots; none without a cluster.
+    pub fn routes(&self) -> Option<&Routes> {
+        self.routes.get()
     }
 
     /// The way to other nodes; none without a cluster.
     pub fn peers(&self) -> Option<&Arc<dyn Peers>> {
-        self.peers.get()
+        self.routes.get().map(|routes| &routes.peers)
     }
 
     /// Closes a link to its end, whatever becomes of the session it was part of; the token is cancelled

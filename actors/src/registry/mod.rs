@@ -139,8 +139,11 @@ impl NotRunning {
                 format!("the actor of this {kind} failed too often and waits for the operator"),
                 Duration::from_secs(60),
             ),
-            Self::NotHere(wait) => (format!("this {kind} is moving to another node"), wait),
-            Self::Stopping => ("this node is being stopped".to_owned(), crate::error::RETRY_AFTER),
+            Self::NotHere(retry_after) => {
+                let detail = format!("this {kind} is moving to another node");
+                return CallError::Moving { detail, retry_after };
+            }
+            Self::Stopping => return CallError::moving("this node is being stopped"),
             Self::Resting => (
                 "the tenant is suspended or deleted".to_owned(),
                 Duration::from_secs(60),
@@ -157,9 +160,12 @@ impl NotRunning {
 pub(crate) fn here(placement: &dyn Placement, slot: Slot, kind: &str) -> Result<Epoch, CallError> {
     match placement.place(slot) {
         Place::Here(epoch) => Ok(epoch),
-        Place::Node(node) => Err(CallError::unavailable(format!(
-            "this {kind} lives on node {node}"
-        ))),
-        Place::Nowhere { retry_after } => Err(NotRunning::NotHere(retry_after).refusal(kind)),
+        Place::Node(node) => Err(CallError::moving(format!("this {kind} lives on node {node}"))),
+        Place::Nowhere { retry_after } => Err(nowhere(kind, retry_after)),
     }
+}
+
+/// What a caller is told of what nobody owns at this moment.
+pub(crate) fn nowhere(kind: &str, retry_after: Duration) -> CallError {
+    NotRunning::NotHere(retry_after).refusal(kind)
 }

@@ -7,15 +7,13 @@ use roost_domain::webhook::WebhookOwner;
 
 use super::WebhookNode;
 use super::hook::{End, Hook};
-use super::kind::WebhookKind;
 use super::message::{Reporter, WebhookMessage};
 use super::stats::Live;
 use crate::CallError;
 use crate::index::ActorMeta;
-use crate::line::restarting;
 use crate::permit::Permits;
 use crate::post::Post;
-use crate::registry::{ActorExit, Kind};
+use crate::registry::ActorExit;
 
 /// The live run of one webhook.
 pub(super) struct WebhookActor;
@@ -86,7 +84,8 @@ impl Actor for WebhookActor {
         hook.refuse_all(&match end {
             End::Fenced => CallError::Moved,
             End::Vanished => CallError::NotFound,
-            _ => restarting(WebhookKind::NAME),
+            // What was begun may have been written.
+            _ => CallError::unavailable("the actor of this webhook is being restarted"),
         });
         match end {
             End::Done | End::Vanished => {

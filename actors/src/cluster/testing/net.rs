@@ -21,6 +21,8 @@ pub struct TestNet {
 struct Inner {
     services: BTreeMap<NodeName, Arc<dyn Service>>,
     cut: BTreeSet<NodeName>,
+    /// Answers of the next calls that are lost.
+    lost: usize,
     calls: usize,
 }
 
@@ -41,6 +43,11 @@ impl TestNet {
         } else {
             inner.cut.remove(node);
         }
+    }
+
+    /// The next calls are carried out, and their answers lost.
+    pub fn lose_answers(&self, count: usize) {
+        self.inner().lost = count;
     }
 
     /// Calls that arrived.
@@ -90,7 +97,13 @@ impl Peers for TestMesh {
         let service = self.net.reach(&self.node, node).ok_or(PeerError::Down)?;
         self.net.inner().calls += 1;
         let served = service.serve(&self.node, kind, body, deadline);
-        match tokio::time::timeout_at(deadline.into(), served).await {
+        let answer = tokio::time::timeout_at(deadline.into(), served).await;
+        let mut inner = self.net.inner();
+        if inner.lost > 0 {
+            inner.lost -= 1;
+            return Err(PeerError::Lost);
+        }
+        match answer {
             Ok(answer) => answer.map_err(PeerError::Refused),
             Err(_) => Err(PeerError::Deadline),
         }

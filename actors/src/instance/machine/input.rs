@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use roost_domain::engine::{LinkFact, OpenError};
 use roost_domain::instance::{AccountChange, DesiredState, InstanceState, PairingMethod};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// Names an order until it is answered.
@@ -12,7 +13,7 @@ pub(crate) type Ticket = u64;
 pub(crate) type Generation = u64;
 
 /// What the owner orders.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Order {
     Connect(Option<PairingMethod>),
     Disconnect,
@@ -83,9 +84,11 @@ pub(crate) struct Step {
 pub(crate) enum Refusal {
     WrongState(&'static str),
     Unavailable(String),
+    /// The session is ending.
+    Moving,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum CodeKind {
     Qr,
     PairingCode,

@@ -310,7 +310,7 @@ async fn a_stop_waits_for_the_acks_of_what_is_on_the_wire() {
     let acked = async {
         eventually("the stop has begun", async || {
             let refused = node.send(id, PHONE, "two", None).await;
-            matches!(refused, Err(CallError::Unavailable { .. })).then_some(())
+            matches!(refused, Err(CallError::Moving { .. })).then_some(())
         })
         .await;
         assert!(!link.is_closed());

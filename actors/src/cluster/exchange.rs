@@ -11,11 +11,16 @@ use bytes::Bytes;
 use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, Note, Service, WireError};
 
+use super::{News, resting};
+use crate::Streams;
 use crate::node::NodeContext;
+use crate::residents::Residents;
 
 /// See the module.
 pub(crate) struct Exchange {
     pub node: Arc<NodeContext>,
+    pub residents: Arc<Residents>,
+    pub streams: Streams,
 }
 
 #[async_trait]
@@ -24,14 +29,21 @@ impl Service for Exchange {
         &self,
         from: &NodeName,
         kind: Kind,
-        _body: Bytes,
+        body: Bytes,
         _deadline: Instant,
     ) -> Result<Bytes, WireError> {
+        if kind == Kind::REST {
+            return resting::obey(&self.residents, &body).await;
+        }
         tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
         Err(WireError::UnknownKind)
     }
 
     fn told(&self, from: &NodeName, note: Note) {
-        tracing::debug!(%from, kind = note.kind.0, "a note of an unknown kind");
+        match News::read(&note) {
+            Some(News::Committed { tenant, seq }) => self.streams.told(tenant, seq),
+            Some(news) => self.node.hear(news),
+            None => tracing::debug!(%from, kind = note.kind.0, "a note that this release does not know"),
+        }
     }
 }

@@ -15,8 +15,10 @@ mod exchange;
 mod joined;
 mod keeper;
 mod lease;
+mod news;
 mod placement;
 mod plan;
+pub(crate) mod resting;
 mod settings;
 pub(crate) mod steward;
 #[cfg(test)]
@@ -27,5 +29,6 @@ pub use joined::ClusterParts;
 pub(crate) use joined::Joined;
 pub use keeper::JoinError;
 pub use lease::{BootTime, HeldLease, UpTime};
+pub use news::{Listener, News};
 pub use placement::ClusterPlacement;
 pub use settings::ClusterSettings;

@@ -272,6 +272,7 @@ pub fn settings(config: &Config) -> Settings {
         ring_bytes_max: events.ring_bytes_max,
         rings_bytes_max: events.rings_bytes_max,
         subscriptions_max: events.subscriptions_max,
+        peers_poll: config.cluster.poll,
         retention: events.retention,
         stop_session_timeout: stop.session_timeout,
         stop_timeout: stop.sessions_timeout,

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use roost_domain::TenantId;
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::slot::{Place, Slot};
 use tokio::time::{Instant, timeout};
@@ -44,6 +45,26 @@ impl Residents {
         );
         let closed = timeout(settings.stop_session_timeout, self.node.links_closed_in(&of)).await;
         sessions && deliverers && buckets && closed.is_ok()
+    }
+
+    /// Ends a tenant's actors; see [`crate::Runtime::rest`].
+    pub async fn rest(&self, tenant: TenantId, rest: Rest) -> bool {
+        let (resting, settings) = (&self.node.resting, &self.node.settings);
+        resting.begin(tenant, rest);
+        let slots = Slots::OfTenant(tenant);
+        let deadline = Instant::now() + settings.stop_timeout;
+        tokio::join!(
+            wave::stop(&self.sessions, slots.clone(), settings, deadline),
+            wave::stop(&self.deliverers, slots.clone(), settings, deadline),
+        );
+        let (sessions, deliverers) = tokio::join!(
+            wave::kill(&self.sessions, slots.clone(), settings),
+            wave::kill(&self.deliverers, slots, settings),
+        );
+        if sessions && deliverers {
+            resting.complete(tenant);
+        }
+        sessions && deliverers
     }
 
     /// Starts what is to run in some slots, as far as they are here; buckets start when they are used.
@@ -95,12 +116,12 @@ pub(crate) async fn read_resting(node: &NodeContext) {
     let (mut after, mut failures) = (None, 0);
     loop {
         let page = PageRequest::new(after, PAGE_ROWS_MAX);
-        match node.store.tenants(page).await {
+        match node.store.resting_tenants(page).await {
             Ok(Page { rows, next }) => {
                 failures = 0;
-                for tenant in rows {
-                    if let Some(rest) = Rest::of(tenant.state) {
-                        node.resting.set(tenant.id, Some(rest));
+                for (tenant, state) in rows {
+                    if let Some(rest) = Rest::of(state) {
+                        node.resting.begin(tenant, rest);
                     }
                 }
                 if next.is_none() {

@@ -4,7 +4,7 @@
 //! by page, and connects through the start gate. Stop: admission ends, sessions close their links in
 //! waves, what does not end in time is killed, and only then the supervisors stop.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::bucket::{BucketKind, BucketNode, Buckets, BucketsParts};
-use crate::cluster::{ClusterNumbers, ClusterParts, Exchange, JoinError, Joined};
+use crate::cluster::{ClusterNumbers, ClusterParts, Exchange, JoinError, Joined, Listener, News, resting};
 use crate::gate::GateView;
 use crate::index::ActorIndex;
 use crate::instance::{InstanceKind, Instances, InstancesParts};
@@ -163,6 +163,8 @@ impl Runtime {
                 let exchange = Exchange {
                     node: Arc::clone(&node),
                     instances: instances.clone(),
+                    residents: Arc::clone(&residents),
+                    streams: streams.clone(),
                 };
                 let joined = Joined::join(parts, &residents, exchange).await;
                 Some(joined.map_err(StartError::Join)?)
@@ -220,6 +222,18 @@ impl Runtime {
     /// How this node stands in its cluster; none without one.
     pub fn cluster_numbers(&self) -> Option<ClusterNumbers> {
         self.cluster.as_ref().map(Joined::numbers)
+    }
+
+    /// Tells other nodes; they may miss it. Does nothing without a cluster.
+    pub fn tell(&self, news: &News) {
+        if let Some(peers) = self.node.peers() {
+            peers.notify(news.note());
+        }
+    }
+
+    /// Passes on to this listener what other nodes tell, but for commits. Called once.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        self.node.listen(listener);
     }
 
     /// Numbers of the start gate.
@@ -289,26 +303,38 @@ impl Runtime {
         self.residents.hand_off(slots).await
     }
 
-    /// Lets a tenant's actors rest: nothing of it is started any more, and what runs ends. `true` when
-    /// nothing of it runs here; called again, it ends what is left.
+    /// Lets a tenant's actors on this node rest: nothing of it is started any more, and what runs ends. `true`
+    /// when nothing of it runs here; called again, it ends what is left.
     pub async fn rest(&self, tenant: TenantId, rest: Rest) -> bool {
-        self.node.resting.set(tenant, Some(rest));
-        let (slots, settings) = (Slots::OfTenant(tenant), &self.node.settings);
-        let deadline = Instant::now() + settings.stop_timeout;
-        tokio::join!(
-            wave::stop(&self.residents.sessions, slots.clone(), settings, deadline),
-            wave::stop(&self.residents.deliverers, slots.clone(), settings, deadline),
-        );
-        let (sessions, deliverers) = tokio::join!(
-            wave::kill(&self.residents.sessions, slots.clone(), settings),
-            wave::kill(&self.residents.deliverers, slots, settings),
-        );
-        sessions && deliverers
+        self.residents.rest(tenant, rest).await
+    }
+
+    /// The same on all other nodes of the cluster. `true` when all of them say so.
+    pub async fn rest_elsewhere(&self, tenant: TenantId, rest: Rest) -> bool {
+        match self.node.peers() {
+            Some(peers) => resting::order(peers, tenant, rest, self.node.settings.stop_timeout).await,
+            None => true,
+        }
+    }
+
+    /// Tenants whose actors rest on this node, and whether nothing of them runs here.
+    pub fn resting(&self) -> HashMap<TenantId, (Rest, bool)> {
+        self.node.resting.all()
+    }
+
+    /// Whether there may be other nodes.
+    pub fn is_in_cluster(&self) -> bool {
+        self.node.peers().is_some()
+    }
+
+    /// Whether this node is the one that does what is to be done once for a tenant.
+    pub fn is_in_charge_of(&self, tenant: TenantId) -> bool {
+        self.node.is_in_charge(Slot::of_tenant(tenant))
     }
 
     /// Lets a tenant's actors run again, and starts those that shall run and live here.
     pub async fn wake(&self, tenant: TenantId) -> Result<(), StoreError> {
-        self.node.resting.set(tenant, None);
+        self.node.resting.end(tenant);
         let store = &self.node.store;
         let mut page = PageRequest::new(None, PAGE_ROWS_MAX);
         loop {

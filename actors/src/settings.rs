@@ -85,6 +85,8 @@ pub struct Settings {
     pub subscriptions_max: usize,
     /// How often a subscription looks into the log without having been woken. Default 15 s.
     pub subscription_poll: Duration,
+    /// How often a node of a cluster looks what others have changed without having been told. Default 1 s.
+    pub peers_poll: Duration,
 
     /// How often overdue messages are expired. Default 5 s.
     pub expire_every: Duration,
@@ -153,6 +155,7 @@ impl Default for Settings {
             rings_bytes_max: 64 * MIB,
             subscriptions_max: 10_000,
             subscription_poll: seconds(15),
+            peers_poll: seconds(1),
             expire_every: seconds(5),
             expire_batch: 1_000,
             sweep_every: seconds(60),

@@ -29,6 +29,8 @@ impl Kind {
     pub const BUCKET: Self = Self(3);
     /// A question or an order of an operator.
     pub const OPERATOR: Self = Self(4);
+    /// An order to end a tenant's actors, answered when they have ended.
+    pub const REST: Self = Self(5);
 }
 
 /// What a note tells of. The numbers are spoken between releases, as those of [`Kind`]. A node passes

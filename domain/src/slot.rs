@@ -43,6 +43,14 @@ impl Slot {
         Self::of_key(webhook.to_u128())
     }
 
+    /// The slot whose owner does what is to be done once for a tenant. Not stored.
+    pub fn of_tenant(tenant: TenantId) -> Self {
+        Self::of_key(tenant.to_u128())
+    }
+
+    /// The slot whose owner does what is to be done once for all. Not stored.
+    pub const OF_ALL: Self = Self(0);
+
     /// The slot of a bucket. Not stored.
     pub fn of_bucket(bucket: BucketKey) -> Self {
         Self::of_bytes(bucket.to_string().as_bytes())

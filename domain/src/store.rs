@@ -19,7 +19,7 @@ use crate::instance::{HistoryEntry, Instance, InstancePatch, NewInstance, StateC
 use crate::message::{FailureReason, Inbound, Message, MessageFilter, NewMessage, StatusChange};
 use crate::page::{Page, PageRequest};
 pub use crate::rotation::MasterKeys;
-use crate::tenant::{Tenant, TenantPatch};
+use crate::tenant::{Tenant, TenantPatch, TenantState};
 use crate::usage::{Day, Usage, UsageDay};
 pub use crate::webhook::store::Webhooks;
 use crate::{ApiKeyId, AuditEventId, Epoch, InstanceId, MessageId, Owner, Slot, TenantId, Timestamp};
@@ -128,8 +128,13 @@ pub trait Tenants: Send + Sync {
     /// row, its usage and its audit events. Returns how many went; when none are left, marks it as
     /// deleted.
     async fn remove_rows(&self, tenant: TenantId, limit: u32, at: Timestamp) -> Result<u64, StoreError>;
-    /// Tenants that are being deleted: what a node goes on with when it starts.
-    async fn tenants_being_deleted(&self) -> Result<Vec<TenantId>, StoreError>;
+    /// Tenants that are suspended or being deleted, by id.
+    async fn resting_tenants(
+        &self,
+        page: PageRequest<TenantId>,
+    ) -> Result<Page<(TenantId, TenantState), TenantId>, StoreError>;
+    /// Lets go of what this process remembers of a tenant whose encryption key another one has destroyed.
+    fn forget_tenant(&self, tenant: TenantId);
     /// Bytes of messages and events that are kept for a tenant, as of some minutes ago.
     async fn storage_bytes(&self, tenant: TenantId) -> Result<u64, StoreError>;
 }
@@ -335,6 +340,8 @@ pub trait EventLog: Send + Sync {
     ) -> Result<EventBatch, StoreError>;
     /// `seq` of a tenant's last event; 0 when it has none.
     async fn last_seq(&self, tenant: TenantId) -> Result<i64, StoreError>;
+    /// The same for several tenants, with one query. Those that are gone are left out.
+    async fn last_seqs(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, i64)>, StoreError>;
 }
 
 /// What a read of the log gave.

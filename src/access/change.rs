@@ -10,7 +10,6 @@ use roost_domain::store::{Keys, OPERATORS, Outcome, Replay, Stamp, StoreError};
 use roost_domain::time::Entropy;
 use roost_domain::{ApiKeyId, Clock, InstanceId, TenantId, Timestamp};
 
-use super::cache::Whose;
 use super::{Access, AccessError};
 pub use crate::api_key::KeyText;
 
@@ -209,11 +208,7 @@ impl Access {
                 .store
                 .patch_key(of, id, patch, access.0.clock.now())
                 .await;
-            if streams_stay {
-                access.0.cache.forget(Whose::Key(id));
-            } else {
-                access.withdraw(Whose::Key(id));
-            }
+            access.key_changed(id, !streams_stay);
             Ok(patched?)
         })
         .await
@@ -236,7 +231,7 @@ impl Access {
             let secret = secret(&text, store);
             let rotated = store.rotate_key(of, id, &secret, now.plus(overlap), now).await;
             access.0.cache.made(&secret.prefix);
-            access.withdraw(Whose::Key(id));
+            access.key_changed(id, true);
             Ok((rotated?, text))
         })
         .await
@@ -253,7 +248,7 @@ impl Access {
         let access = self.clone();
         self.to_the_end(async move {
             let revoked = access.0.store.revoke_key(of, id).await;
-            access.withdraw(Whose::Key(id));
+            access.key_changed(id, true);
             Ok(revoked?)
         })
         .await

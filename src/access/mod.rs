@@ -5,9 +5,9 @@
 //! is dropped and open streams end, so that a key that is revoked opens nothing from then on. It notes
 //! when keys were used, lets the actors of suspended tenants rest, and removes deleted tenants.
 //!
-//! Other gateways on the same PostgreSQL database hear of a change within `keys.cache_for`, for calls and
-//! for open streams: that is how old what they remember may be, and how often they look at the keys of
-//! open streams. Telling each other at once is part of the cluster.
+//! Nodes of a cluster tell each other of changes at once (`news.rs`). When that is lost, and when the command
+//! line changes a key, they hear of it within `keys.cache_for`, for calls and for open streams: that is how
+//! old what they remember may be, and how often they look at the keys of open streams.
 //!
 //! After a crash: the rows hold what was answered. Uses of the last minute may be lost; the removal of a
 //! tenant goes on where it was, and suspended tenants rest again.
@@ -18,6 +18,7 @@ mod error;
 mod found;
 mod hold;
 mod last_used;
+mod news;
 mod removal;
 mod settings;
 mod tenant;
@@ -70,6 +71,7 @@ struct Inner {
     /// One at a time makes a key, so that their number is exact.
     making: tokio::sync::Mutex<()>,
     turns: tenant::Turns,
+    settling: tenant::Settling,
     removals: Removals,
     tasks: TaskTracker,
     stopping: CancellationToken,
@@ -91,6 +93,7 @@ impl Access {
             lookups: Semaphore::new(config.lookups_max),
             making: tokio::sync::Mutex::default(),
             turns: tenant::Turns::default(),
+            settling: tenant::Settling::default(),
             removals: Removals::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -102,8 +105,9 @@ impl Access {
         }));
         let job = access.clone();
         access.in_background(async move { job.note_uses().await });
+        access.listen();
         let job = access.clone();
-        access.in_background(async move { job.resume_removals().await });
+        access.in_background(async move { job.look_after_tenants().await });
         let job = access.clone();
         access.in_background(async move { job.recheck_holds().await });
         access

@@ -2,7 +2,9 @@
 //!
 //! The encryption key is destroyed before any of this begins, in the transaction that marks the tenant,
 //! so that it does not matter how far a removal has come. One that is interrupted is begun again by the
-//! next start of a node, and goes on with the rows that are left.
+//! next start of a node, and goes on with the rows that are left. In a cluster it is the owner of the
+//! tenant's slot that removes it; when the slot moves, the next owner goes on. Two that are at it for a moment
+//! take turns, as each step holds the tenant's row.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use roost_domain::store::StoreError;
 use roost_domain::tenant::TenantState;
 use roost_domain::{AuditEventId, TenantId, Timestamp};
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::Access;
@@ -21,6 +24,8 @@ use super::Access;
 /// Wait after a failure; doubles up to the longest.
 pub(super) const RETRY_FIRST: Duration = Duration::from_millis(500);
 pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// How long the removal waits for other nodes.
+const OTHERS_REST_MAX: Duration = Duration::from_secs(60);
 const ACTION: &str = "remove_tenant";
 
 /// Removals that this node works on.
@@ -83,25 +88,9 @@ impl Access {
         });
     }
 
-    /// Goes on with what earlier lives have left.
-    pub(super) async fn resume_removals(&self) {
-        let mut wait = RETRY_FIRST;
-        let left = loop {
-            let error = match self.0.store.tenants_being_deleted().await {
-                Ok(left) => break left,
-                Err(error) => error,
-            };
-            tracing::warn!(%error, "tenants that are being deleted cannot be read yet; trying again");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_LONGEST);
-        };
-        for tenant in left {
-            self.begin_removal(tenant);
-        }
-    }
-
     async fn remove(&self, tenant: TenantId) {
         let turn = self.0.turns.take(tenant).await;
+        self.0.store.forget_tenant(tenant);
         let mut wait = RETRY_FIRST;
         while !self.0.runtime.rest(tenant, Rest::Deleted).await {
             tracing::warn!(tenant.id = %tenant, "actors of a tenant that is being deleted do not end; trying again");
@@ -109,9 +98,14 @@ impl Access {
             wait = (wait * 2).min(RETRY_LONGEST);
         }
         drop(turn);
+        self.others_rest(tenant).await;
         self.advance(tenant, RemovalStep::RemovingRows, 0);
         let mut wait = RETRY_FIRST;
         loop {
+            if !self.0.runtime.is_in_charge_of(tenant) {
+                tracing::info!(tenant.id = %tenant, "another node goes on with the removal of a tenant");
+                return;
+            }
             match self.remove_some(tenant).await {
                 Ok(true) => break,
                 Ok(false) => wait = RETRY_FIRST,
@@ -126,6 +120,20 @@ impl Access {
         let rows = self.removal(tenant).map_or(0, |view| view.rows_removed);
         tracing::info!(tenant.id = %tenant, rows, "a deleted tenant is gone");
         self.note_removal(tenant).await;
+    }
+
+    /// Waits until nothing of a tenant runs on other nodes either. One that cannot be reached ends the
+    /// tenant's actors by itself, when it looks at tenants; if it cannot even do that, its lease runs out.
+    async fn others_rest(&self, tenant: TenantId) {
+        let deadline = Instant::now() + OTHERS_REST_MAX;
+        let mut wait = RETRY_FIRST;
+        while !self.0.runtime.rest_elsewhere(tenant, Rest::Deleted).await {
+            if Instant::now() >= deadline {
+                return tracing::warn!(tenant.id = %tenant, "not every node says that it has ended the actors of a tenant that is being deleted");
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_LONGEST);
+        }
     }
 
     /// Removes some rows; `true` when none are left.

@@ -7,12 +7,16 @@ use std::time::Duration;
 use crate::config::{self, Config};
 
 const DAY: Duration = Duration::from_secs(86_400);
+/// Of so many looks of a node at what others have changed, one is at tenants: they change seldom.
+const TENANTS_LOOK: u32 = 5;
 const RETENTION_DAYS_MAX: u32 = 3650;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct AccessSettings {
     keys: config::Keys,
+    /// How often a node of a cluster looks at tenants that rest or are being deleted.
+    pub look_every: Duration,
     /// Names of the plans that a tenant can have.
     pub plans: BTreeSet<String>,
     /// For how many days a tenant's events and messages can be kept: longer than a message may wait to
@@ -27,6 +31,7 @@ impl AccessSettings {
         let least = u32::try_from(waits + 1).unwrap_or(u32::MAX);
         Self {
             keys: config.keys.clone(),
+            look_every: config.cluster.poll * TENANTS_LOOK,
             plans: config.plans.keys().cloned().collect(),
             retention_days: least..=RETENTION_DAYS_MAX.max(least),
         }

@@ -1,17 +1,17 @@
 //! Making, changing and deleting tenants; letting the actors of suspended ones rest.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roost_actors::Rest;
 use roost_domain::TenantId;
 use roost_domain::limit::Limits;
+use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
 use roost_domain::store::{Outcome, Stamp, StoreError};
 use roost_domain::tenant::{Tenant, TenantPatch, TenantState};
-use tokio::sync::OwnedMutexGuard;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use super::cache::Whose;
 use super::removal::{RETRY_FIRST, RETRY_LONGEST};
 use super::{Access, AccessError, MadeKey};
 
@@ -42,6 +42,41 @@ impl Turns {
             Arc::clone(turns.entry(tenant).or_default())
         };
         turn.lock_owned().await
+    }
+}
+
+/// Settlings at the same time.
+const SETTLING_MAX: usize = 16;
+
+/// Tenants whose actors wait to be brought to what their rows say.
+#[derive(Debug)]
+pub(super) struct Settling {
+    waiting: Mutex<HashSet<TenantId>>,
+    at_once: Semaphore,
+}
+
+impl Default for Settling {
+    fn default() -> Self {
+        Self {
+            waiting: Mutex::default(),
+            at_once: Semaphore::new(SETTLING_MAX),
+        }
+    }
+}
+
+impl Settling {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<TenantId>> {
+        // Nothing in here can panic half-way.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `false` when the tenant waits already.
+    fn enter(&self, tenant: TenantId) -> bool {
+        self.waiting().insert(tenant)
+    }
+
+    fn leave(&self, tenant: TenantId) {
+        self.waiting().remove(&tenant);
     }
 }
 
@@ -85,12 +120,9 @@ impl Access {
         self.to_the_end(async move {
             let turned = patch.suspended.is_some();
             let patched = access.0.store.patch_tenant(id, patch, access.0.clock.now()).await;
+            access.tenant_changed(id, turned);
             if turned {
-                access.withdraw(Whose::Tenant(id));
-                let settling = access.clone();
-                access.in_background(async move { settling.settle(id).await });
-            } else {
-                access.0.cache.forget(Whose::Tenant(id));
+                access.begin_settling(id);
             }
             Ok(patched?)
         })
@@ -102,36 +134,49 @@ impl Access {
         let access = self.clone();
         self.to_the_end(async move {
             let destroyed = access.0.store.destroy_tenant(id, access.0.clock.now()).await;
-            access.withdraw(Whose::Tenant(id));
+            access.tenant_changed(id, true);
             let tenant = destroyed?;
             if tenant.state == TenantState::Deleting {
-                access.begin_removal(id);
+                if access.0.runtime.is_in_charge_of(id) {
+                    access.begin_removal(id);
+                } else {
+                    access.begin_settling(id);
+                }
             }
             Ok(tenant)
         })
         .await
     }
 
-    /// Brings the actors of a tenant to what its row says.
-    async fn settle(&self, id: TenantId) {
-        let _turn = self.0.turns.take(id).await;
-        // What the node reads of tenants when it starts must not overwrite what is read here.
-        while !self.0.runtime.ready() {
-            tokio::time::sleep(READY_POLL).await;
+    /// Brings the actors of a tenant on this node to what its row says, in the background.
+    pub(super) fn begin_settling(&self, id: TenantId) {
+        if !self.0.settling.enter(id) {
+            return;
         }
+        let access = self.clone();
+        self.in_background(async move {
+            let turn = access.0.turns.take(id).await;
+            // Who comes from here on may know of a later state.
+            access.0.settling.leave(id);
+            // What the node reads of tenants when it starts must not overwrite what is read here.
+            while !access.0.runtime.ready() {
+                tokio::time::sleep(READY_POLL).await;
+            }
+            let state = access.settle(id).await;
+            drop(turn);
+            if state == TenantState::Deleting && access.0.runtime.is_in_charge_of(id) {
+                access.begin_removal(id);
+            }
+        });
+    }
+
+    async fn settle(&self, id: TenantId) -> TenantState {
         let mut wait = RETRY_FIRST;
         loop {
-            let settled = async {
-                let tenant = self.0.store.tenant(id).await?;
-                match Rest::of(tenant.state) {
-                    Some(rest) => Ok(self.0.runtime.rest(id, rest).await),
-                    None => self.0.runtime.wake(id).await.map(|()| true),
-                }
-            };
-            let settled: Result<bool, StoreError> = settled.await;
-            match settled {
-                Ok(true) | Err(StoreError::NotFound) => return,
-                Ok(false) => {
+            match self.settle_once(id).await {
+                Ok((state, true)) => return state,
+                Err(StoreError::NotFound) => return TenantState::Deleted,
+                Ok((_, false)) => {
                     tracing::warn!(tenant.id = %id, "actors of a suspended tenant do not end; trying again")
                 }
                 Err(error) => {
@@ -141,5 +186,65 @@ impl Access {
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY_LONGEST);
         }
+    }
+
+    async fn settle_once(&self, id: TenantId) -> Result<(TenantState, bool), StoreError> {
+        let _turn = self.0.settling.at_once.acquire().await;
+        let (store, runtime) = (&self.0.store, &self.0.runtime);
+        let state = store.tenant(id).await?.state;
+        let Some(rest) = Rest::of(state) else {
+            runtime.wake(id).await?;
+            return Ok((state, true));
+        };
+        if rest == Rest::Deleted {
+            store.forget_tenant(id);
+        }
+        Ok((state, runtime.rest(id, rest).await))
+    }
+
+    /// Goes on with what earlier lives of this node, and other nodes, have left. In a cluster it looks again
+    /// every few seconds: news may be lost, and who was at it may be gone.
+    pub(super) async fn look_after_tenants(&self) {
+        let alone = !self.0.runtime.is_in_cluster();
+        let (mut wait, mut failing) = (RETRY_FIRST, false);
+        loop {
+            match self.look_at_tenants(alone).await {
+                Ok(()) if alone => return,
+                Ok(()) => (wait, failing) = (self.0.config.look_every, false),
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "tenants that rest or are being deleted cannot be read yet; trying again");
+                        wait = RETRY_FIRST;
+                    }
+                    wait = (wait * 2).min(RETRY_LONGEST);
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn look_at_tenants(&self, alone: bool) -> Result<(), StoreError> {
+        let runtime = &self.0.runtime;
+        let mut known = runtime.resting();
+        let mut page = PageRequest::new(None, PAGE_ROWS_MAX);
+        loop {
+            let read = self.0.store.resting_tenants(page).await?;
+            for (id, state) in read.rows {
+                let rests = known.remove(&id);
+                if state == TenantState::Deleting && runtime.is_in_charge_of(id) {
+                    self.begin_removal(id);
+                } else if !alone && rests != Rest::of(state).map(|rest| (rest, true)) {
+                    self.begin_settling(id);
+                }
+            }
+            let Some(next) = read.next else { break };
+            page = PageRequest::new(Some(next), PAGE_ROWS_MAX);
+        }
+        // The end of a tenant is for good.
+        let suspended = known.iter().filter(|(_, (rest, _))| *rest == Rest::Suspended);
+        if !alone {
+            suspended.for_each(|(&id, _)| self.begin_settling(id));
+        }
+        Ok(())
     }
 }

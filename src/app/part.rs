@@ -92,6 +92,7 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         None => format!("sqlite:{}", config.data.path(DATABASE_FILE).display()),
     };
     Ok(StoreConfig {
+        shared: config.cluster.node.is_some(),
         encrypt_messages: store.encrypt_messages,
         synchronous: match store.synchronous {
             config::Synchronous::Full => Synchronous::Full,
@@ -272,6 +273,7 @@ pub fn settings(config: &Config) -> Settings {
         ring_bytes_max: events.ring_bytes_max,
         rings_bytes_max: events.rings_bytes_max,
         subscriptions_max: events.subscriptions_max,
+        peers_poll: config.cluster.poll,
         retention: events.retention,
         stop_session_timeout: stop.session_timeout,
         stop_timeout: stop.sessions_timeout,

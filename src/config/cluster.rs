@@ -61,6 +61,9 @@ pub struct Cluster {
     /// How often the rows of nodes and slots are read.
     #[serde(with = "duration")]
     pub tick: Duration,
+    /// How often a node looks what others have changed without having been told.
+    #[serde(with = "duration")]
+    pub poll: Duration,
     /// How long a node has to be live before it is given slots.
     #[serde(with = "duration")]
     pub stable_for: Duration,
@@ -114,6 +117,11 @@ pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)
         !cluster.tick.is_zero() && cluster.tick <= cluster.lease / 2,
         "cluster.tick",
         "must be longer than zero and at most half of cluster.lease",
+    );
+    need(
+        (second / 10..=60 * second).contains(&cluster.poll),
+        "cluster.poll",
+        "must be 100ms to 60s",
     );
     need(
         cluster.take_after >= 2 * cluster.tick,

@@ -42,6 +42,11 @@ pub(crate) static INSERT: Statement = Statement::with_rows(
 
 static LAST_SEQ: Statement = Statement::new("SELECT last_seq FROM tenant_log WHERE tenant_id = $1");
 
+static LAST_SEQS: Statement = Statement::with_rows(
+    "SELECT l.tenant_id, l.last_seq FROM {rows} AS r JOIN tenant_log AS l ON l.tenant_id = r.tenant_id",
+    &[Column::Text("tenant_id")],
+);
+
 static PAGE: Statement = Statement::new(concat!(
     "SELECT ",
     columns!(),
@@ -226,6 +231,16 @@ impl EventLog for SqlStore {
             .fetch_one(&LAST_SEQ, self.reader().args().text(tenant))
             .await?;
         row.ok_or(StoreError::NotFound)?.int(0)
+    }
+
+    async fn last_seqs(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, i64)>, StoreError> {
+        let mut rows = LAST_SEQS.rows(self.reader().dialect());
+        for tenant in tenants {
+            rows.id(tenant).end();
+        }
+        let args = self.reader().args().rows(rows);
+        let rows = self.reader().fetch(&LAST_SEQS, args).await?;
+        rows.iter().map(|row| Ok((row.parse(0)?, row.int(1)?))).collect()
     }
 }
 

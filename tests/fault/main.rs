@@ -15,6 +15,7 @@
 )]
 
 mod cluster;
+mod cluster_notes;
 mod disk;
 mod gateway;
 mod ground;

@@ -11,13 +11,18 @@ use bytes::Bytes;
 use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, Note, Service, WireError};
 
+use super::{News, resting};
+use crate::Streams;
 use crate::instance::Instances;
 use crate::node::NodeContext;
+use crate::residents::Residents;
 
 /// See the module.
 pub(crate) struct Exchange {
     pub node: Arc<NodeContext>,
     pub instances: Instances,
+    pub residents: Arc<Residents>,
+    pub streams: Streams,
 }
 
 #[async_trait]
@@ -31,6 +36,7 @@ impl Service for Exchange {
     ) -> Result<Bytes, WireError> {
         match kind {
             Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
+            Kind::REST => resting::obey(&self.residents, &body).await,
             _ => {
                 tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
                 Err(WireError::UnknownKind)
@@ -39,6 +45,10 @@ impl Service for Exchange {
     }
 
     fn told(&self, from: &NodeName, note: Note) {
-        tracing::debug!(%from, kind = note.kind.0, "a note of an unknown kind");
+        match News::read(&note) {
+            Some(News::Committed { tenant, seq }) => self.streams.told(tenant, seq),
+            Some(news) => self.node.hear(news),
+            None => tracing::debug!(%from, kind = note.kind.0, "a note that this release does not know"),
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roost_domain::engine::{Engine, Link};
 use roost_domain::peer::Peers;
-use roost_domain::slot::{Placement, Slot};
+use roost_domain::slot::{Place, Placement, Slot};
 use roost_domain::store::Store;
 use roost_domain::time::Entropy;
 use roost_domain::{Clock, InstanceId};
@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use self::connected::ConnectedTime;
 use crate::Settings;
 use crate::cluster::route::Routes;
+use crate::cluster::{Listener, News};
 use crate::gate::StartGate;
 use crate::index::ActorIndex;
 use crate::rest::Resting;
@@ -48,6 +49,8 @@ pub(crate) struct NodeContext {
     pub resting: Resting,
     /// The ways to other nodes, in a cluster.
     routes: OnceLock<Routes>,
+    /// Who is told what other nodes tell.
+    listener: OnceLock<Arc<dyn Listener>>,
     /// Small tasks that outlive an actor; awaited when the node stops.
     pub tasks: TaskTracker,
     /// Cancelled when the node has stopped all its actors.
@@ -83,6 +86,7 @@ impl NodeContext {
             connected,
             resting: Resting::default(),
             routes: OnceLock::new(),
+            listener: OnceLock::new(),
             tasks,
             stopping,
             closing,
@@ -103,6 +107,26 @@ impl NodeContext {
     /// The way to other nodes; none without a cluster.
     pub fn peers(&self) -> Option<&Arc<dyn Peers>> {
         self.routes.get().map(|routes| &routes.peers)
+    }
+
+    /// Passes on to this listener what other nodes tell from now on.
+    pub fn listen(&self, listener: Arc<dyn Listener>) {
+        // There is one for each life of a process.
+        let _ = self.listener.set(listener);
+    }
+
+    /// Passes on what another node tells. Before there is a listener, nothing is known here that it could
+    /// change.
+    pub fn hear(&self, news: News) {
+        if let Some(listener) = self.listener.get() {
+            listener.told(news);
+        }
+    }
+
+    /// Whether this node does what the owner of a slot does once for all nodes. While the slot moves nobody
+    /// may be in charge, and for a moment both may take themselves to be.
+    pub fn is_in_charge(&self, slot: Slot) -> bool {
+        matches!(self.placement.place(slot), Place::Here(_)) && self.placement.holds_lease()
     }
 
     /// Closes a link to its end, whatever becomes of the session it was part of; the token is cancelled

@@ -1,11 +1,13 @@
 //! The housekeeper of a node: expires overdue messages of sessions that do not run, sweeps out what has
 //! had its time, looks after buckets and writes for how long instances were connected. One step of each at
-//! a time; a failed one is tried again at the next turn.
+//! a time; a failed one is tried again at the next turn. What is for all tenants, one node of a cluster does:
+//! the owner of one slot. Two that do it for a moment remove the same rows, which does no harm.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use roost_domain::slot::Slot;
 use tokio::task::JoinSet;
 
 use super::NodeContext;
@@ -29,6 +31,14 @@ impl ractor::Message for UpkeepMessage {}
 
 impl UpkeepMessage {
     const ALL: [Self; 4] = [Self::ExpireDue, Self::SweepDue, Self::BucketsDue, Self::UsageDue];
+
+    /// Whether it is done once for all nodes.
+    fn is_for_all(self) -> bool {
+        match self {
+            Self::ExpireDue | Self::SweepDue => true,
+            Self::BucketsDue | Self::UsageDue => false,
+        }
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -86,7 +96,7 @@ impl Actor for UpkeepActor {
         let (node, buckets) = (Arc::clone(&state.node), state.buckets.clone());
         let wait = state.every(message);
         state.tasks.spawn(async move {
-            if node.placement.holds_lease() {
+            if node.placement.holds_lease() && (!message.is_for_all() || node.is_in_charge(Slot::OF_ALL)) {
                 step(&node, &buckets, message).await;
             }
             tokio::time::sleep(wait).await;

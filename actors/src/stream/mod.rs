@@ -4,17 +4,19 @@
 //! somebody follows. A [`Subscription`] is a cursor: it reads from memory what is there and from the log
 //! what is not, so it never misses, repeats or reorders an event, and holds no buffer of its own that
 //! could overflow. Being told is a hint only: a subscription also looks into the log every few seconds.
+//! In a cluster other nodes append to the same logs; `elsewhere` brings their events.
 //!
 //! Nothing in here has to survive: a consumer comes back with the `seq` it saw last.
 
 pub(crate) mod actor;
+mod elsewhere;
 mod ring;
 mod subscription;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use roost_domain::store::{CommitObserver, Store};
 use roost_domain::webhook::WebhookFilter;
 use tokio::sync::watch;
 
+use self::elsewhere::Elsewhere;
 use self::ring::Ring;
 use crate::Settings;
 
@@ -32,8 +35,12 @@ pub use self::subscription::{StreamError, Subscription};
 /// The recent events of one tenant, and who waits for the next.
 struct Channel {
     ring: Mutex<Ring>,
-    /// `seq` of the last event heard of; 0 before the first.
+    /// `seq` of the last event that readers know of; 0 before the first.
     head: watch::Sender<i64>,
+    /// `seq` of the last event that other nodes, or a commit ahead of theirs, have told of.
+    heard: AtomicI64,
+    /// Somebody reads for all.
+    reading: AtomicBool,
     subscribers: AtomicUsize,
 }
 
@@ -42,10 +49,26 @@ impl Channel {
         // Nothing in here can panic half-way.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// `seq` of the last event that is in memory or that readers look for themselves; 0 before the first.
+    fn reach(&self) -> i64 {
+        let last = self.ring().last();
+        last.unwrap_or(0).max(*self.head.borrow())
+    }
+
+    /// Tells readers how far the log is.
+    fn advance(&self, to: i64) {
+        self.head.send_if_modified(|head| {
+            let newer = to > *head;
+            *head = to.max(*head);
+            newer
+        });
+    }
 }
 
 struct Hub {
     store: OnceLock<Arc<dyn Store>>,
+    elsewhere: Elsewhere,
     channels: RwLock<HashMap<TenantId, Arc<Channel>>>,
     bytes: AtomicUsize,
     subscriptions: AtomicUsize,
@@ -79,6 +102,7 @@ impl Streams {
         };
         let hub = Hub {
             store: OnceLock::new(),
+            elsewhere: Elsewhere::default(),
             channels: RwLock::default(),
             bytes: AtomicUsize::new(0),
             subscriptions: AtomicUsize::new(0),
@@ -148,23 +172,24 @@ impl Streams {
 
 impl CommitObserver for Streams {
     fn committed(&self, tenant: TenantId, events: &[Arc<Event>]) {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else {
+            return;
+        };
+        let (first, last) = (first.seq, last.seq);
+        self.hub.elsewhere.tell(tenant, last);
         let Some(channel) = self.hub.channels().get(&tenant).cloned() else {
             return;
         };
-        let Some(last) = events.last().map(|event| event.seq) else {
-            return;
-        };
-        if channel.subscribers.load(Ordering::Acquire) > 0 {
-            let mut ring = channel.ring();
-            let before = ring.bytes();
-            ring.append(events, self.hub.limits.ring_events, self.hub.limits.ring_bytes);
-            self.hub.count(before, ring.bytes());
+        if channel.subscribers.load(Ordering::Acquire) == 0 {
+            return channel.advance(last);
         }
-        channel.head.send_if_modified(|head| {
-            let newer = last > *head;
-            *head = last.max(*head);
-            newer
-        });
+        let reach = channel.reach();
+        if self.hub.elsewhere.exists() && reach > 0 && first > reach + 1 {
+            // What another node has committed before is read together with it.
+            channel.heard.fetch_max(last, Ordering::SeqCst);
+            return self.hub.elsewhere.want(tenant);
+        }
+        self.hub.add(&channel, events);
         self.hub.evict();
     }
 }
@@ -183,6 +208,18 @@ impl Hub {
             self.bytes.fetch_add(after - before, Ordering::Relaxed);
         } else {
             self.bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts events that follow each other into memory and wakes readers.
+    fn add(&self, channel: &Channel, events: &[Arc<Event>]) {
+        let mut ring = channel.ring();
+        let before = ring.bytes();
+        ring.append(events, self.limits.ring_events, self.limits.ring_bytes);
+        self.count(before, ring.bytes());
+        drop(ring);
+        if let Some(last) = events.last() {
+            channel.advance(last.seq);
         }
     }
 
@@ -211,6 +248,8 @@ impl Hub {
             Arc::new(Channel {
                 ring: Mutex::default(),
                 head: watch::Sender::new(0),
+                heard: AtomicI64::new(0),
+                reading: AtomicBool::new(false),
                 subscribers: AtomicUsize::new(0),
             })
         });

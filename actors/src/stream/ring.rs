@@ -29,6 +29,11 @@ impl Ring {
         self.bytes
     }
 
+    /// `seq` of the newest event.
+    pub fn last(&self) -> Option<i64> {
+        self.events.back().map(|event| event.seq)
+    }
+
     /// Adds events that were committed one after the other. What is there already is passed over; after
     /// a gap the ring starts anew, as its readers find what is missing in the log.
     pub fn append(&mut self, events: &[Arc<Event>], events_max: usize, bytes_max: usize) {

@@ -45,6 +45,8 @@ pub struct Subscription {
     cursor: i64,
     /// The log may hold more than the cursor, as far as is known.
     behind: bool,
+    /// The end of the log was reached when the head was here, whatever the head says.
+    ended_at: i64,
 }
 
 impl Subscription {
@@ -98,6 +100,7 @@ impl Subscription {
             wanted,
             cursor: after.max(0),
             behind: true,
+            ended_at: 0,
         }
     }
 
@@ -122,7 +125,13 @@ impl Subscription {
             let head = *self.head.borrow_and_update();
             let events = match self.look(max) {
                 Some(events) => events,
-                None if self.behind || head > self.cursor => self.read(max).await?,
+                None if self.behind || head > self.cursor.max(self.ended_at) => {
+                    let events = self.read(max).await?;
+                    if !self.behind {
+                        self.ended_at = head;
+                    }
+                    events
+                }
                 None => {
                     self.wait().await?;
                     continue;

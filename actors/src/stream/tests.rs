@@ -1,5 +1,7 @@
 //! Streams on the real log: nothing lost, nothing twice, nothing out of order, nothing unbounded.
 
+mod elsewhere;
+
 use std::sync::Arc;
 use std::time::Duration;
 

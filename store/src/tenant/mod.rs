@@ -42,8 +42,10 @@ static PAGE: Statement = Statement::new(concat!(
     " FROM tenant AS t WHERE t.id > $1 ORDER BY t.id LIMIT $2"
 ));
 
-static DELETING: Statement =
-    Statement::new("SELECT t.id FROM tenant AS t WHERE t.state = 'deleting' ORDER BY t.id");
+static RESTING: Statement = Statement::new(
+    "SELECT t.id, t.state FROM tenant AS t WHERE t.id > $1 AND t.state IN ('suspended', 'deleting') \
+     ORDER BY t.id LIMIT $2",
+);
 
 /// Of a tenant whose key is destroyed the salt says nothing any more.
 static SALT: Statement =
@@ -165,9 +167,22 @@ impl Tenants for SqlStore {
             .await
     }
 
-    async fn tenants_being_deleted(&self) -> Result<Vec<TenantId>, StoreError> {
-        let rows = self.reader().fetch(&DELETING, self.reader().args()).await?;
-        rows.iter().map(|row| row.parse(0)).collect()
+    async fn resting_tenants(
+        &self,
+        page: PageRequest<TenantId>,
+    ) -> Result<Page<(TenantId, TenantState), TenantId>, StoreError> {
+        let after = page.after.map(|id| id.to_string()).unwrap_or_default();
+        let args = self.reader().args().text(after).int(i64::from(page.limit) + 1);
+        let rows = self.reader().fetch(&RESTING, args).await?;
+        let tenants: Result<Vec<_>, StoreError> = rows
+            .iter()
+            .map(|row| Ok((row.parse(0)?, row.name(1, TenantState::from_name)?)))
+            .collect();
+        Ok(Page::from_rows(tenants?, page.limit, |(tenant, _)| *tenant))
+    }
+
+    fn forget_tenant(&self, tenant: TenantId) {
+        self.keyring().forget(tenant);
     }
 
     async fn storage_bytes(&self, tenant: TenantId) -> Result<u64, StoreError> {

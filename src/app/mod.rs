@@ -10,6 +10,7 @@ mod data_dir;
 mod open_files;
 mod part;
 mod presence;
+mod rotation;
 mod signals;
 #[cfg(feature = "sandbox")]
 mod stop_point;
@@ -82,6 +83,7 @@ pub struct App {
     runtime: Arc<Runtime>,
     access: Access,
     presence: Option<Presence>,
+    _rotations: Option<AbortOnDrop>,
 }
 
 impl Listening {
@@ -193,10 +195,15 @@ impl Listening {
         .await
         .context("the actors cannot start")?;
         let runtime = Arc::new(runtime);
-        if let Err(error) = store.resume_rotation().await {
-            // Every value is readable as it is.
-            tracing::error!(%error, "the rotation of the master key could not go on");
-        }
+        let rotations = match runtime.is_in_cluster() {
+            true => Some(AbortOnDrop(tokio::spawn(rotation::look_after(Arc::clone(
+                &store,
+            ))))),
+            false => {
+                rotation::resume(&store).await;
+                None
+            }
+        };
         let access = Access::start(
             store.clone(),
             Arc::clone(&runtime),
@@ -216,6 +223,7 @@ impl Listening {
             runtime,
             access,
             presence,
+            _rotations: rotations,
         })
     }
 }

@@ -92,6 +92,7 @@ pub fn store_config(config: &Config) -> anyhow::Result<StoreConfig> {
         None => format!("sqlite:{}", config.data.path(DATABASE_FILE).display()),
     };
     Ok(StoreConfig {
+        shared: config.cluster.node.is_some(),
         encrypt_messages: store.encrypt_messages,
         synchronous: match store.synchronous {
             config::Synchronous::Full => Synchronous::Full,

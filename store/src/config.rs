@@ -103,6 +103,8 @@ pub struct StoreConfig {
     /// Asked before every transaction and again before its commit: without it what is written for
     /// instances and webhooks is refused as fenced.
     pub guard: Guard,
+    /// Whether other nodes work with the database at the same time.
+    pub shared: bool,
     /// How long a delivery that an endpoint has taken stays in its webhook's list.
     pub delivery_retention: Duration,
 }
@@ -130,6 +132,7 @@ impl StoreConfig {
             page_bytes_max: 8 << 20,
             idle_transaction_timeout: Duration::from_secs(3),
             guard: Guard::default(),
+            shared: false,
             delivery_retention: Duration::from_secs(7 * 24 * 3600),
         }
     }

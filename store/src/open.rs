@@ -162,7 +162,8 @@ impl SqlStore {
             writer.clone(),
             keyring.clone(),
             entropy,
-            config.keys,
+            clock.clone(),
+            (source(&config)?, config.shared),
         ));
         Ok(Self {
             reader,
@@ -253,6 +254,15 @@ async fn keyring(
         check(&found, &keyring)?;
     }
     Ok(keyring)
+}
+
+/// Where a rotation finds the keys. No node makes a key that others do not have: of several, each works with
+/// those that it was started with.
+fn source(config: &StoreConfig) -> Result<KeySource, OpenError> {
+    Ok(match &config.keys {
+        KeySource::File(path) if config.shared => KeySource::Given(MasterKeys::load(path)?),
+        keys => keys.clone(),
+    })
 }
 
 /// Whether this release and these keys can open what was found.

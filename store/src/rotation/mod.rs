@@ -10,6 +10,10 @@
 //! far it is stands in `meta`, written with the values themselves. A crash at any point leaves the file
 //! and `meta` with every key that is needed, and the next start goes on.
 //!
+//! Of several nodes over one database one is at it. It leaves its mark with each step; when none has come for
+//! a while another node takes it over, and whoever was at it is refused from then on. The keys of several
+//! nodes come from outside: none makes a new one, as the others would not have it.
+//!
 //! With `store.encrypt_messages` a look also seals what is plain text from before.
 
 mod look;
@@ -22,7 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use roost_domain::rotation::{MasterKeys as Port, Rotation, RotationState};
 use roost_domain::store::StoreError;
-use roost_domain::time::Entropy;
+use roost_domain::time::{Clock, Entropy};
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -44,6 +48,8 @@ const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 /// How long writes that were sealed before the change of keys may take to be committed.
 const RETIRE_MAX: Duration = Duration::from_secs(60);
 const RETIRE_POLL: Duration = Duration::from_millis(5);
+/// A rotation that has not moved on for so long is taken over by another node. Longer than any step.
+const STALE_AFTER: Duration = Duration::from_secs(120);
 
 /// What rotations work with.
 pub(crate) struct Rotator {
@@ -51,7 +57,12 @@ pub(crate) struct Rotator {
     writer: Arc<Writer>,
     keyring: Arc<Keyring>,
     entropy: Arc<dyn Entropy>,
+    clock: Arc<dyn Clock>,
     source: KeySource,
+    /// Whether other nodes work with the database.
+    shared: bool,
+    /// Mark of this process.
+    worker: String,
     /// One at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -63,14 +74,18 @@ impl Rotator {
         writer: Arc<Writer>,
         keyring: Arc<Keyring>,
         entropy: Arc<dyn Entropy>,
-        source: KeySource,
+        clock: Arc<dyn Clock>,
+        (source, shared): (KeySource, bool),
     ) -> Self {
         Self {
+            worker: format!("{:020x}", entropy.bits()),
             reader,
             writer,
             keyring,
             entropy,
+            clock,
             source,
+            shared,
             turn: Arc::default(),
             task: Mutex::default(),
         }
@@ -94,6 +109,9 @@ impl Rotator {
                 .await?
                 .ok_or_else(|| StoreError::Conflict("a rotation is just being begun".to_owned()));
         };
+        if let Some(rotation) = self.under_way_elsewhere().await? {
+            return Ok(rotation);
+        }
         let keys = self.next_keys().await?;
         let progress = self.enter(&keys).await?;
         let rotation = progress.rotation.clone();
@@ -101,6 +119,18 @@ impl Rotator {
         let task = tokio::spawn(Arc::clone(self).work(turn, progress, keys, retired));
         *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         Ok(rotation)
+    }
+
+    /// The rotation that another node is at, if there may be one.
+    async fn under_way_elsewhere(&self) -> Result<Option<Rotation>, StoreError> {
+        if !self.shared {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let standing = self.standing().await?;
+        Ok(standing.filter(|rotation| {
+            rotation.state == RotationState::Running && now < rotation.updated_at.plus(STALE_AFTER)
+        }))
     }
 
     async fn work(
@@ -116,6 +146,9 @@ impl Rotator {
             Ok(()) => {
                 let Rotation { resealed, sealed, .. } = progress.rotation;
                 tracing::info!(to, resealed, sealed, "the master key is rotated");
+            }
+            Err(StoreError::Fenced) => {
+                tracing::info!(to, "another node goes on with the rotation of the master key")
             }
             Err(error) => {
                 tracing::error!(to, %error, "the rotation of the master key could not go on");
@@ -162,6 +195,7 @@ impl Rotator {
         let begin = || {
             self.writer.direct(Begin {
                 keyring: keyring.clone(),
+                worker: self.worker.clone(),
             })
         };
         around("rotate_begin", patiently(begin)).await
@@ -262,8 +296,11 @@ fn unusable(error: MasterKeyError) -> StoreError {
 }
 
 impl SqlStore {
-    /// Goes on with a rotation that the end of a process interrupted.
+    /// Goes on with a rotation that the end of a process interrupted, be it this one or that of another node.
     pub async fn resume_rotation(&self) -> Result<Option<Rotation>, StoreError> {
+        if self.rotator().under_way_elsewhere().await?.is_some() {
+            return Ok(None);
+        }
         let interrupted = self
             .rotator()
             .standing()

@@ -19,6 +19,8 @@ const NAME: &str = "rotation";
 
 static GET: Statement = Statement::new("SELECT value FROM meta WHERE name = 'rotation'");
 
+static HOLD: Statement = Statement::new("SELECT value FROM meta WHERE name = 'rotation' {pg:FOR UPDATE}");
+
 /// A rotation, and the place in its table up to which it has looked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Progress {
@@ -28,6 +30,9 @@ pub(super) struct Progress {
     pub(super) after: Vec<Cell>,
     /// Where the first value was that cannot be decrypted.
     unreadable_in: Option<String>,
+    /// Mark of the process that is at it. Whoever takes it over leaves its own, and the other one stops.
+    #[serde(default)]
+    worker: String,
 }
 
 impl Progress {
@@ -49,6 +54,7 @@ impl Progress {
             },
             after: Vec::new(),
             unreadable_in: None,
+            worker: String::new(),
         }
     }
 
@@ -98,8 +104,18 @@ impl Progress {
         self.unreadable_in.as_deref().unwrap_or_default()
     }
 
-    /// Writes it down.
+    /// Writes it down, and with it what the transaction has changed. Fenced when another has taken over.
     pub(super) async fn save(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+        let args = transaction.args();
+        let rows = transaction.fetch(&HOLD, args).await?;
+        let now = rows.first().map(|row| Self::parse(row.str(0)?)).transpose()?;
+        if now.is_none_or(|now| now.worker != self.worker) {
+            return Err(StoreError::Fenced.into());
+        }
+        self.put(transaction).await
+    }
+
+    async fn put(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
         self.rotation.updated_at = transaction.now;
         // A struct with text keys can always be written.
         let text = serde_json::to_string(self).unwrap_or_default();
@@ -117,6 +133,8 @@ pub(super) async fn load(reader: &Reader) -> Result<Option<Progress>, StoreError
 pub(super) struct Begin {
     /// With the keys that shall hold.
     pub(super) keyring: Arc<Keyring>,
+    /// Mark of this process.
+    pub(super) worker: String,
 }
 
 #[async_trait]
@@ -139,7 +157,8 @@ impl Direct for Begin {
         progress.rotation.old_key_ids = custody.old_ids();
         progress.rotation.state = RotationState::Running;
         progress.rotation.error = None;
-        progress.save(transaction).await?;
+        progress.worker.clone_from(&self.worker);
+        progress.put(transaction).await?;
         Ok(Ok(progress))
     }
 }
@@ -171,12 +190,13 @@ impl Direct for Finish {
 
     async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<Progress, StoreError>, Failure> {
         let mut progress = self.progress.clone();
-        custody::strike_out(transaction, &progress.rotation.old_key_ids).await?;
+        let old = progress.rotation.old_key_ids.clone();
         progress.rotation.state = RotationState::Done;
         progress.rotation.finished_at = Some(transaction.now);
         progress.rotation.table = None;
         progress.after.clear();
         progress.save(transaction).await?;
+        custody::strike_out(transaction, &old).await?;
         Ok(Ok(progress))
     }
 }

@@ -174,6 +174,11 @@ pub enum MembershipError {
 pub trait Lease: Send + Sync {
     /// Whether the lease holds at this moment.
     fn holds(&self) -> bool;
+    /// Which life of this node the lease is of, if it holds at this moment: what was begun in an earlier one
+    /// may not go on in a later one.
+    fn life(&self) -> Option<u64> {
+        self.holds().then_some(0)
+    }
 }
 
 /// The rows of nodes and slots. Every call is one round trip with a deadline.

@@ -174,6 +174,10 @@ impl Listening {
         #[cfg(feature = "sandbox")]
         let webhook_client = stop_point::install(webhook_client);
         let cluster = seat.map(|seat| seat.parts(&config, &entropy)).transpose()?;
+        let engine = match &cluster {
+            Some(cluster) => engine.under(Arc::clone(&cluster.lease) as _),
+            None => engine,
+        };
         let placement: Arc<dyn Placement> = match &cluster {
             Some(cluster) => Arc::clone(&cluster.placement) as _,
             None => {

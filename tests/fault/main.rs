@@ -14,7 +14,6 @@
     reason = "kills at points that nobody chose, as often as the environment says; stands outside the gateway"
 )]
 
-mod cluster;
 mod cluster_notes;
 mod disk;
 mod gateway;

@@ -47,6 +47,8 @@ pub struct HeldLease {
     clock: Arc<dyn UpTime>,
     /// Nanoseconds on the clock at which the node stops to act.
     until: AtomicU64,
+    /// How many lives have begun; raised before `until` is set.
+    lives: AtomicU64,
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -64,6 +66,7 @@ impl HeldLease {
         Self {
             clock,
             until: AtomicU64::new(NONE),
+            lives: AtomicU64::new(0),
         }
     }
 
@@ -77,6 +80,7 @@ impl HeldLease {
         let until = end_of(sent, settings);
         let begins = nanos(self.now()) < until;
         if begins {
+            self.lives.fetch_add(1, Ordering::AcqRel);
             self.until.store(until, Ordering::Release);
         }
         begins
@@ -110,6 +114,13 @@ impl Lease for HeldLease {
         // The clock last: a thread that is frozen between the two then says no.
         let until = self.until.load(Ordering::Acquire);
         nanos(self.clock.now()) < until
+    }
+
+    fn life(&self) -> Option<u64> {
+        let until = self.until.load(Ordering::Acquire);
+        // Whoever sees the end of a life's lease sees its number.
+        let life = self.lives.load(Ordering::Acquire);
+        (nanos(self.clock.now()) < until).then_some(life)
     }
 }
 

@@ -11,6 +11,7 @@
 //! - [`report`]: everything that a link says, in order.
 //! - [`convert`]: between the library's messages and the domain's.
 //! - [`event`], [`hook`]: what the library tells us.
+//! - [`tenure`]: whether a link may still act.
 //! - [`link`]: life and end of a connection, and what can be done with it.
 //!
 //! The library logs under the targets `Client…`, `whatsapp_rust…` and `wacore…`; some of its lines at
@@ -26,11 +27,13 @@ mod net;
 mod report;
 mod runtime;
 mod settle;
+mod tenure;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use roost_domain::cluster::Lease;
 use roost_domain::engine::{Engine, Link, LinkEnd, LinkObserver, LinkSpec, OpenError};
 use roost_domain::store::{LinkState, StoreError};
 use roost_domain::time::{Clock, Entropy};
@@ -51,6 +54,7 @@ pub use net::{EndpointError, TlsError};
 use report::Reporter;
 use runtime::LinkRuntime;
 use settle::Sessions;
+use tenure::Tenure;
 
 /// Opens links to WhatsApp as a linked device.
 pub struct WebEngine {
@@ -63,6 +67,7 @@ pub struct WebEngine {
     state: Arc<dyn LinkState>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    lease: Option<Arc<dyn Lease>>,
 }
 
 impl WebEngine {
@@ -92,7 +97,16 @@ impl WebEngine {
             state,
             clock,
             entropy,
+            lease: None,
         })
+    }
+
+    /// Has every link end with the lease under which it was opened: from then on it reads and writes
+    /// nothing, and hangs up without a word.
+    #[must_use]
+    pub fn under(self, lease: Arc<dyn Lease>) -> Self {
+        let lease = Some(lease);
+        Self { lease, ..self }
     }
 
     fn proxy(&self, text: Option<&str>) -> Result<Option<Proxy>, OpenError> {
@@ -110,8 +124,10 @@ impl WebEngine {
         runtime: &LinkRuntime,
         reporter: &Arc<Reporter>,
         sessions: &Arc<Sessions>,
+        tenure: &Tenure,
     ) -> Transports {
         Transports {
+            tenure: tenure.clone(),
             sessions: Arc::clone(sessions),
             entropy: Arc::clone(&self.entropy),
             endpoint: self.endpoint.clone(),
@@ -147,6 +163,9 @@ impl Engine for WebEngine {
     ) -> Result<Arc<dyn Link>, OpenError> {
         let proxy = self.proxy(spec.proxy.as_deref())?;
         let reporter = Arc::new(Reporter::new(observer));
+        let Some(tenure) = Tenure::begin(self.lease.as_ref()) else {
+            return Ok(WebLink::ended(reporter, LinkEnd::Fenced));
+        };
         let backend = Arc::new(Backend::new(
             Arc::clone(&self.state),
             spec.owner,
@@ -167,7 +186,7 @@ impl Engine for WebEngine {
         }
         let runtime = LinkRuntime::new(Arc::clone(&self.blocking));
         let sessions = Arc::new(Sessions::new(Arc::clone(&backend)));
-        let transports = self.transports(proxy.clone(), &runtime, &reporter, &sessions);
+        let transports = self.transports(proxy.clone(), &runtime, &reporter, &sessions, &tenure);
         let cut = transports.cut.clone();
         let hook = Arc::new(CommitHook::new(Arc::clone(&reporter)));
         let pairing = spec.pairing.filter(|_| !paired);
@@ -205,6 +224,7 @@ impl Engine for WebEngine {
             runtime,
             backend,
             cut,
+            tenure,
             config: Arc::clone(&self.config),
             jitter: self.jitter(),
         };

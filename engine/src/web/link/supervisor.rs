@@ -19,10 +19,13 @@ use super::send::is_alive;
 use crate::web::backend::Backend;
 use crate::web::report::Reporter;
 use crate::web::runtime::LinkRuntime;
+use crate::web::tenure::Tenure;
 use crate::web::{WebEngineConfig, convert};
 
 /// For the library to say goodbye and to store what it holds.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a link that says goodbye looks at whether it still may.
+const TENURE_POLL: Duration = Duration::from_millis(50);
 /// For its loop to notice.
 const LOOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For its tasks to be gone.
@@ -37,6 +40,7 @@ pub(in crate::web) struct Supervisor {
     pub(in crate::web) backend: Arc<Backend>,
     /// Ends the connection under the library.
     pub(in crate::web) cut: CancellationToken,
+    pub(in crate::web) tenure: Tenure,
     pub(in crate::web) config: Arc<WebEngineConfig>,
     /// Keeps the probes of many links apart.
     pub(in crate::web) jitter: Duration,
@@ -159,8 +163,13 @@ impl Supervisor {
         client: Arc<Client>,
     ) {
         let goodbye = Box::pin(client.disconnect());
-        if timeout(DISCONNECT_TIMEOUT, goodbye).await.is_err() {
-            tracing::warn!("the WhatsApp library did not disconnect within {DISCONNECT_TIMEOUT:?}");
+        tokio::select! {
+            biased;
+            // Another node may be about to connect: the goodbye waits for the store, which may be away.
+            () = self.no_longer_ours() => {}
+            done = timeout(DISCONNECT_TIMEOUT, goodbye) => if done.is_err() {
+                tracing::warn!("the WhatsApp library did not disconnect within {DISCONNECT_TIMEOUT:?}");
+            }
         }
         self.cut.cancel();
         if let Some(mut library) = library
@@ -180,6 +189,12 @@ impl Supervisor {
             Err(_) => tracing::warn!("the last state of a link was not stored in time"),
         }
         self.reporter.finish();
+    }
+
+    async fn no_longer_ours(&self) {
+        while self.tenure.holds() {
+            tokio::time::sleep(TENURE_POLL).await;
+        }
     }
 }
 

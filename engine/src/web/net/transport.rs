@@ -28,6 +28,7 @@ use super::handshake::{Duplex, Upgraded, upgrade};
 use crate::web::report::Reporter;
 use crate::web::runtime::LinkRuntime;
 use crate::web::settle::Sessions;
+use crate::web::tenure::Tenure;
 
 /// Messages that wait between the socket and the library; then the socket is not read further.
 const EVENTS_MAX: usize = 16;
@@ -59,6 +60,7 @@ pub(in crate::web) struct Transports {
     pub(in crate::web) sessions: Arc<Sessions>,
     /// For the masks of frames.
     pub(in crate::web) entropy: Arc<dyn Entropy>,
+    pub(in crate::web) tenure: Tenure,
     /// Cut by the link when it ends: a handshake that waits for the server ends with it.
     pub(in crate::web) cut: CancellationToken,
 }
@@ -95,12 +97,14 @@ impl TransportFactory for Transports {
             write_timeout: self.limits.write_timeout,
             sessions: Arc::clone(&self.sessions),
             entropy: Arc::clone(&self.entropy),
+            tenure: self.tenure.clone(),
             cut: self.cut.child_token(),
         });
         let reader = Reader {
             frames: FrameReader::new(reading, self.limits.message_bytes_max),
             events,
             wire: Arc::downgrade(&wire),
+            tenure: self.tenure.clone(),
         };
         let cut = wire.cut.clone();
         self.runtime.detach(reader.run(cut));
@@ -114,6 +118,7 @@ struct Reader {
     events: Sender<TransportEvent>,
     /// Weak: whoever reads does not keep the connection open for writing.
     wire: Weak<Wire>,
+    tenure: Tenure,
 }
 
 impl Reader {
@@ -123,6 +128,14 @@ impl Reader {
             () = cut.cancelled() => DisconnectReason::Unknown,
             reason = self.read() => reason,
         };
+        if cut.is_cancelled()
+            && let Some(wire) = self.wire.upgrade()
+        {
+            // Who is in the middle of a write drops the connection after it.
+            if let Ok(mut sink) = wire.sink.try_lock() {
+                sink.open = None;
+            }
+        }
         // A full channel means that the library no longer reads; closing it says the same.
         let _ = self.events.try_send(TransportEvent::Disconnected(reason));
     }
@@ -130,6 +143,8 @@ impl Reader {
     async fn read(&mut self) -> DisconnectReason {
         loop {
             match self.frames.next().await {
+                // What comes is the next owner's.
+                Ok(Some(_)) if !self.tenure.holds() => return DisconnectReason::Unknown,
                 Ok(Some(Received::Binary(data))) => {
                     if self
                         .events
@@ -168,6 +183,7 @@ struct Wire {
     write_timeout: Duration,
     sessions: Arc<Sessions>,
     entropy: Arc<dyn Entropy>,
+    tenure: Tenure,
     cut: CancellationToken,
 }
 
@@ -194,12 +210,17 @@ impl Wire {
         };
         let mut mask = [0; 4];
         self.entropy.fill(&mut mask);
+        if !self.tenure.holds() {
+            bail!("another node may own the number by now")
+        }
         let write = write_frame(&mut open, opcode, payload, mask);
         match tokio::time::timeout(self.write_timeout, write).await {
             Ok(written) => written.context("the write failed")?,
             Err(_) => bail!("the write did not get through within {:?}", self.write_timeout),
         }
-        sink.open = Some(open);
+        if !self.cut.is_cancelled() {
+            sink.open = Some(open);
+        }
         Ok(())
     }
 }
@@ -222,6 +243,9 @@ impl Transport for Wire {
             let mut mask = [0; 4];
             self.entropy.fill(&mut mask);
             let goodbye = async {
+                if !self.tenure.holds() {
+                    return Ok(());
+                }
                 write_frame(&mut open, OpCode::Control(Control::Close), &[], mask).await?;
                 open.shutdown().await
             };

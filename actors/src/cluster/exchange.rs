@@ -12,10 +12,12 @@ use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, Note, Service, WireError};
 
 use crate::node::NodeContext;
+use crate::operator::Local;
 
 /// See the module.
 pub(crate) struct Exchange {
     pub node: Arc<NodeContext>,
+    pub operator: Arc<Local>,
 }
 
 #[async_trait]
@@ -24,11 +26,17 @@ impl Service for Exchange {
         &self,
         from: &NodeName,
         kind: Kind,
-        _body: Bytes,
+        body: Bytes,
         _deadline: Instant,
     ) -> Result<Bytes, WireError> {
-        tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
-        Err(WireError::UnknownKind)
+        match kind {
+            Kind::OPERATOR => self.operator.serve(&body).await,
+            Kind(number) => {
+                let node = self.node.placement.node();
+                tracing::debug!(%from, kind = number, node, "a call of an unknown kind");
+                Err(WireError::UnknownKind)
+            }
+        }
     }
 
     fn told(&self, from: &NodeName, note: Note) {

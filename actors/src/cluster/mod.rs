@@ -20,7 +20,7 @@ mod plan;
 mod settings;
 pub(crate) mod steward;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use exchange::Exchange;
 pub use joined::ClusterParts;
@@ -28,4 +28,7 @@ pub(crate) use joined::Joined;
 pub use keeper::JoinError;
 pub use lease::{BootTime, HeldLease, UpTime};
 pub use placement::ClusterPlacement;
+pub(crate) use placement::rendezvous;
+pub(crate) use plan::live_owner;
 pub use settings::ClusterSettings;
+pub(crate) use steward::Stewardship;

@@ -21,6 +21,10 @@ pub struct ClusterSettings {
     pub moves_max: usize,
     /// Slots given away at the same time by a node that drains. Default 64.
     pub drain_wave: usize,
+    /// How long another node has to answer an operator's question. Default 1 s.
+    pub operator_timeout: Duration,
+    /// Largest answer to another node, in bytes. Default 1 MiB.
+    pub answer_bytes_max: usize,
 }
 
 impl Default for ClusterSettings {
@@ -35,6 +39,8 @@ impl Default for ClusterSettings {
             take_after: millis(3_000),
             moves_max: 20,
             drain_wave: 64,
+            operator_timeout: millis(1_000),
+            answer_bytes_max: 1 << 20,
         }
     }
 }

@@ -4,6 +4,10 @@
 //! actor and its registry write into it as they go; a listing reads it without asking the actor, so a
 //! stuck actor is listed too, with a queue that grows older.
 
+mod view;
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -11,110 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use ractor::ActorCell;
 use roost_domain::slot::Slot;
 use roost_domain::{Clock, Epoch, Timestamp};
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::bucket::{BucketCell, BucketView};
+pub use self::view::{ActorFilter, ActorView, Grade, LastError, MailboxView, PaceView, PermitView, Urgency};
+use crate::bucket::BucketCell;
 use crate::permit::{Class, Permits};
 
-/// The last failure of an actor.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct LastError {
-    /// When.
-    pub at: Timestamp,
-    /// `panic`, `retry` or `final`.
-    pub class: &'static str,
-    /// What happened.
-    pub text: String,
-}
-
-/// Commands that wait in an actor's mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct MailboxView {
-    /// How many.
-    pub depth: usize,
-    /// How long the oldest has waited, in milliseconds.
-    pub oldest_ms: u64,
-}
-
-/// Permits of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PermitView {
-    /// The class: `send`, `query` or `control`.
-    pub class: &'static str,
-    /// Taken.
-    pub used: usize,
-    /// Most.
-    pub max: usize,
-}
-
-/// The pace of a session that has one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PaceView {
-    /// Accepted messages that are not sent yet.
-    pub waiting: u64,
-    /// When the next of them may be sent at the earliest, once the instance is connected.
-    pub next_send_at: Option<Timestamp>,
-}
-
-/// One actor as operators see it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ActorView {
-    /// Place in the tree, for example `instance/ins_…`.
-    pub path: String,
-    /// Kind of actor.
-    pub kind: &'static str,
-    /// What it is for, when there are many of its kind.
-    pub key: Option<String>,
-    /// Slot of the key.
-    pub slot: Option<Slot>,
-    /// Node it runs on.
-    pub node: String,
-    /// Epoch under which it acts.
-    pub epoch: Option<Epoch>,
-    /// Where it stands, in the words of its kind; `backing_off` and `quarantined` for one that does
-    /// not run.
-    pub state: &'static str,
-    /// Its status in the actor runtime.
-    pub ractor_status: Option<String>,
-    /// When this life of it began.
-    pub started_at: Option<Timestamp>,
-    /// How long this life has lasted.
-    pub uptime_ms: Option<u64>,
-    /// How often it was started again.
-    pub restarts: u32,
-    /// Its last failure.
-    pub last_error: Option<LastError>,
-    /// When it is started again.
-    pub next_retry_at: Option<Timestamp>,
-    /// Whether an operator has to look at it.
-    pub needs_operator: bool,
-    /// Its mailbox.
-    pub mailbox: MailboxView,
-    /// Its permits.
-    pub permits: Vec<PermitView>,
-    /// Its pace, if it is a session that has one.
-    pub pacing: Option<PaceView>,
-    /// Messages handled in this life.
-    pub handled: u64,
-    /// When it last handled one.
-    pub last_activity_at: Option<Timestamp>,
-    /// Kind of the message handled last.
-    pub last_message: Option<&'static str>,
-    /// What a bucket has counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    pub bucket: Option<BucketView>,
-}
-
-/// What a listing is restricted to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ActorFilter {
-    /// Only this kind.
-    pub kind: Option<String>,
-    /// Only this state.
-    pub state: Option<String>,
-}
+/// Longest text of a failure that is kept, in bytes.
+const ERROR_BYTES_MAX: usize = 512;
 
 /// Most actors a listing gives at once.
 pub const ACTORS_PAGE_MAX: usize = 500;
@@ -136,6 +43,16 @@ struct Inner {
     permits: Option<Arc<Permits>>,
     bucket: Option<Arc<BucketCell>>,
     pacing: Option<Box<PaceView>>,
+}
+
+impl Inner {
+    fn mailbox(&self, now: Timestamp) -> MailboxView {
+        let oldest = self.queued.front().map(|&at| now.since(at).as_millis());
+        MailboxView {
+            depth: self.queued.len(),
+            oldest_ms: oldest.map_or(0, millis),
+        }
+    }
 }
 
 /// The book kept on one actor, over all its lives.
@@ -188,8 +105,10 @@ impl ActorMeta {
         self.inner().bucket = Some(cell);
     }
 
-    pub fn failed(&self, class: &'static str, text: String) {
+    pub fn failed(&self, class: &'static str, mut text: String) {
         let at = self.clock.now();
+        text.truncate(text.floor_char_boundary(ERROR_BYTES_MAX));
+        let class = Cow::Borrowed(class);
         self.inner().last_error = Some(Box::new(LastError { at, class, text }));
     }
 
@@ -237,6 +156,17 @@ impl ActorMeta {
                 .is_none_or(|state| state == self.inner().state)
     }
 
+    fn urgency(&self) -> Urgency {
+        let now = self.clock.now();
+        let inner = self.inner();
+        Urgency::new(
+            inner.needs_operator,
+            inner.state,
+            inner.mailbox(now),
+            inner.restarts,
+        )
+    }
+
     fn view(&self, node: &str) -> ActorView {
         let now = self.clock.now();
         let inner = self.inner();
@@ -244,7 +174,7 @@ impl ActorMeta {
             let view = |class: Class| {
                 let (used, max) = permits.used(class);
                 PermitView {
-                    class: class.name(),
+                    class: class.name().into(),
                     used,
                     max,
                 }
@@ -252,15 +182,14 @@ impl ActorMeta {
             Class::ALL.map(view).to_vec()
         });
         let running = inner.cell.as_ref();
-        let oldest = inner.queued.front().map(|&at| now.since(at).as_millis());
         ActorView {
             path: self.path.to_string(),
-            kind: self.kind,
+            kind: self.kind.into(),
             key: self.path.split_once('/').map(|(_, key)| key.to_owned()),
             slot: self.slot,
             node: node.to_owned(),
             epoch: inner.epoch,
-            state: inner.state,
+            state: inner.state.into(),
             ractor_status: running.map(|cell| format!("{:?}", cell.get_status()).to_lowercase()),
             started_at: inner.started_at,
             uptime_ms: running
@@ -270,15 +199,12 @@ impl ActorMeta {
             last_error: inner.last_error.as_deref().cloned(),
             next_retry_at: inner.next_retry_at,
             needs_operator: inner.needs_operator,
-            mailbox: MailboxView {
-                depth: inner.queued.len(),
-                oldest_ms: oldest.map_or(0, millis),
-            },
+            mailbox: inner.mailbox(now),
             permits,
             pacing: inner.pacing.as_deref().cloned(),
             handled: inner.handled,
             last_activity_at: inner.last_activity_at,
-            last_message: inner.last_message,
+            last_message: inner.last_message.map(Cow::Borrowed),
             bucket: inner.bucket.as_ref().and_then(|cell| cell.view()),
         }
     }
@@ -347,8 +273,17 @@ impl ActorIndex {
         after: Option<&str>,
         limit: usize,
     ) -> (Vec<ActorView>, Option<String>) {
+        self.list_from(filter, after.map_or(Bound::Unbounded, Bound::Excluded), limit)
+    }
+
+    /// The same from a path on.
+    pub(crate) fn list_from(
+        &self,
+        filter: &ActorFilter,
+        from: Bound<&str>,
+        limit: usize,
+    ) -> (Vec<ActorView>, Option<String>) {
         let limit = limit.clamp(1, ACTORS_PAGE_MAX);
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut found: Vec<Arc<ActorMeta>> = {
             let actors = self.shared.actors.read().unwrap_or_else(PoisonError::into_inner);
             actors
@@ -370,12 +305,36 @@ impl ActorIndex {
         (views, next)
     }
 
+    /// Those that most need somebody to look at them, at most `limit`.
+    pub(crate) fn worst(&self, filter: &ActorFilter, limit: usize) -> Vec<ActorView> {
+        let limit = limit.clamp(1, ACTORS_PAGE_MAX);
+        let mut found: Vec<(Reverse<Urgency>, Arc<ActorMeta>)> = {
+            let actors = self.shared.actors.read().unwrap_or_else(PoisonError::into_inner);
+            let matching = actors.values().filter(|meta| meta.matches(filter));
+            matching
+                .map(|meta| (Reverse(meta.urgency()), Arc::clone(meta)))
+                .collect()
+        };
+        found.sort_by(|(a, left), (b, right)| (a, &left.path).cmp(&(b, &right.path)));
+        found.truncate(limit);
+        found
+            .iter()
+            .map(|(_, meta)| meta.view(&self.shared.node))
+            .collect()
+    }
+
     /// One actor.
     pub fn get(&self, path: &str) -> Option<ActorView> {
         let actors = self.shared.actors.read().unwrap_or_else(PoisonError::into_inner);
         let meta = actors.get(path).cloned()?;
         drop(actors);
         Some(meta.view(&self.shared.node))
+    }
+
+    /// How many actors wait for an operator.
+    pub(crate) fn need_operator(&self) -> usize {
+        let actors = self.shared.actors.read().unwrap_or_else(PoisonError::into_inner);
+        actors.values().filter(|meta| meta.inner().needs_operator).count()
     }
 
     /// How many actors of a kind there are, in each state.

@@ -26,6 +26,7 @@ mod index;
 pub mod instance;
 mod line;
 mod node;
+pub mod operator;
 mod pace;
 mod permit;
 mod persist;
@@ -46,10 +47,13 @@ pub use bucket::{BucketSettings, Buckets};
 pub use error::CallError;
 pub use gate::GateView;
 pub use index::{
-    ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, LastError, MailboxView, PaceView, PermitView,
+    ACTORS_PAGE_MAX, ActorFilter, ActorIndex, ActorView, Grade, LastError, MailboxView, PaceView, PermitView,
+    Urgency,
 };
 pub use instance::Instances;
+pub use operator::{Operator, OperatorError};
 pub use placement::LocalPlacement;
+pub use registry::Operation;
 pub use rest::Rest;
 pub use runtime::{Runtime, RuntimeParts, StartError, StopReport};
 pub use settings::Settings;

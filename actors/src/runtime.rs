@@ -5,7 +5,6 @@
 //! waves, what does not end in time is killed, and only then the supervisors stop.
 
 use std::collections::{HashMap, HashSet};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +32,7 @@ use crate::node::actor::{NodeActor, Part, Spawning};
 #[cfg(test)]
 use crate::node::connected::ConnectedTime;
 use crate::node::{NodeContext, upkeep};
+use crate::operator::{Local, Operator};
 use crate::registry::{Children, Kind, Operation, Registry, Slots};
 use crate::residents::{Residents, read_resting, start};
 use crate::rest::Rest;
@@ -94,6 +94,7 @@ pub struct Runtime {
     buckets: Buckets,
     streams: Streams,
     ready: Arc<AtomicBool>,
+    local: Arc<Local>,
     stopping: CancellationToken,
     cluster: Option<Joined>,
     root: Mutex<Option<(ActorCell, JoinHandle<()>)>>,
@@ -158,6 +159,13 @@ impl Runtime {
             fan_out(&node, &streams),
             housekeeper(&node, &buckets),
         ];
+        let ready = Arc::new(AtomicBool::new(false));
+        let answer_bytes_max = cluster.as_ref().map(|parts| parts.settings.answer_bytes_max);
+        let local = Arc::new(Local::new(
+            Arc::clone(&residents),
+            Arc::clone(&ready),
+            answer_bytes_max.unwrap_or_default(),
+        ));
         let cluster = match cluster {
             Some(parts) => {
                 let exchange = Exchange {
@@ -165,6 +173,7 @@ impl Runtime {
                     instances: instances.clone(),
                     residents: Arc::clone(&residents),
                     streams: streams.clone(),
+                    operator: Arc::clone(&local),
                 };
                 let joined = Joined::join(parts, &residents, exchange).await;
                 Some(joined.map_err(StartError::Join)?)
@@ -181,7 +190,8 @@ impl Runtime {
             webhooks,
             buckets,
             streams,
-            ready: Arc::new(AtomicBool::new(false)),
+            ready,
+            local,
             stopping: CancellationToken::new(),
             cluster,
             root: Mutex::new(Some((root.get_cell(), join))),
@@ -236,6 +246,21 @@ impl Runtime {
         self.node.listen(listener);
     }
 
+    /// The whole gateway, for operators.
+    pub fn operator(&self) -> Operator {
+        let cluster = self
+            .cluster
+            .as_ref()
+            .map(|cluster| Arc::clone(cluster.stewardship()));
+        Operator::new(Arc::clone(&self.local), cluster)
+    }
+
+    /// Whether this node of a cluster gives its slots away, and takes none.
+    pub fn drains(&self) -> bool {
+        let cluster = self.cluster.as_ref();
+        cluster.is_some_and(|cluster| cluster.stewardship().outlook.borrow().drains)
+    }
+
     /// Numbers of the start gate.
     pub fn gate(&self) -> GateView {
         self.node.gate.view()
@@ -248,36 +273,18 @@ impl Runtime {
 
     /// Ends an actor in good order and starts it again.
     pub async fn restart_actor(&self, path: &str) -> Result<(), CallError> {
-        self.operate(path, Operation::Restart).await
+        self.local.operate(path, Operation::Restart).await
     }
 
     /// Ends an actor in good order. What its owner wants is not changed: the next start of the node, or
     /// the next call that needs it, starts it again.
     pub async fn stop_actor(&self, path: &str) -> Result<(), CallError> {
-        self.operate(path, Operation::Stop).await
+        self.local.operate(path, Operation::Stop).await
     }
 
     /// Lets an actor in quarantine start again.
     pub async fn clear_quarantine(&self, path: &str) -> Result<(), CallError> {
-        self.operate(path, Operation::ClearQuarantine).await
-    }
-
-    async fn operate(&self, path: &str, operation: Operation) -> Result<(), CallError> {
-        if self.node.index.get(path).is_none() {
-            return Err(CallError::NotFound);
-        }
-        let deadline = Instant::now() + self.node.settings.control_timeout;
-        let key = path.split_once('/');
-        if let Some(key) = key_of::<InstanceKind>(key) {
-            self.residents.sessions.operate(key, operation, deadline).await
-        } else if let Some(key) = key_of::<WebhookKind>(key) {
-            self.residents.deliverers.operate(key, operation, deadline).await
-        } else if let Some(key) = key_of::<BucketKind>(key) {
-            self.residents.buckets.operate(key, operation, deadline).await
-        } else {
-            let detail = "a part of the node itself cannot be restarted or stopped".to_owned();
-            Err(CallError::WrongMessage { detail })
-        }
+        self.local.operate(path, Operation::ClearQuarantine).await
     }
 
     /// Breaks the registry of instances, as a fault would.
@@ -486,15 +493,6 @@ impl Drop for Runtime {
             root.kill();
         }
     }
-}
-
-/// The key in a path, if it is of this kind.
-fn key_of<K: Kind>(path: Option<(&str, &str)>) -> Option<K::Key>
-where
-    K::Key: FromStr,
-{
-    path.filter(|(kind, _)| *kind == K::NAME)
-        .and_then(|(_, key)| key.parse().ok())
 }
 
 fn registry<K: Kind>(node: &Arc<NodeContext>, children: &Arc<Children<K>>) -> Part {

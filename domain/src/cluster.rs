@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::store::StoreError;
 use crate::{Epoch, Slot};
@@ -20,8 +21,9 @@ pub const NODE_NAME_BYTES_MAX: usize = 63;
 pub const LOCAL_NODE: &str = "local";
 
 /// Name of a node: unique in its cluster, kept over restarts. Lower-case letters, digits, `-` and `.`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9.-]{0,62}$", example = "node-1")]
 pub struct NodeName(String);
 
 /// A text is no name of a node.

@@ -15,6 +15,7 @@ use super::{News, resting};
 use crate::Streams;
 use crate::instance::Instances;
 use crate::node::NodeContext;
+use crate::operator::Local;
 use crate::residents::Residents;
 
 /// See the module.
@@ -23,6 +24,7 @@ pub(crate) struct Exchange {
     pub instances: Instances,
     pub residents: Arc<Residents>,
     pub streams: Streams,
+    pub operator: Arc<Local>,
 }
 
 #[async_trait]
@@ -36,9 +38,11 @@ impl Service for Exchange {
     ) -> Result<Bytes, WireError> {
         match kind {
             Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
+            Kind::OPERATOR => self.operator.serve(&body).await,
             Kind::REST => resting::obey(&self.residents, &body).await,
-            _ => {
-                tracing::debug!(%from, kind = kind.0, node = self.node.placement.node(), "a call of an unknown kind");
+            Kind(number) => {
+                let node = self.node.placement.node();
+                tracing::debug!(%from, kind = number, node, "a call of an unknown kind");
                 Err(WireError::UnknownKind)
             }
         }

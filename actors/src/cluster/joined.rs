@@ -154,6 +154,11 @@ impl Joined {
         }
     }
 
+    /// The rows, and what this node makes of them.
+    pub fn stewardship(&self) -> &Arc<Stewardship> {
+        &self.stewardship
+    }
+
     /// Waits until this node has taken what is its own.
     pub fn settled(&self) -> impl Future<Output = bool> + Send + 'static {
         let mut outlook = self.stewardship.outlook.subscribe();

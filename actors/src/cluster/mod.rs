@@ -24,7 +24,7 @@ pub(crate) mod route;
 mod settings;
 pub(crate) mod steward;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub(crate) use exchange::Exchange;
 pub use joined::ClusterParts;
@@ -34,4 +34,7 @@ pub use lease::{BootTime, HeldLease, UpTime};
 pub use news::{Listener, News};
 pub use numbers::ClusterNumbers;
 pub use placement::ClusterPlacement;
+pub(crate) use placement::rendezvous;
+pub(crate) use plan::live_owner;
 pub use settings::ClusterSettings;
+pub(crate) use steward::Stewardship;

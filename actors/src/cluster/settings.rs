@@ -23,6 +23,10 @@ pub struct ClusterSettings {
     pub drain_wave: usize,
     /// How long a call is held that meets nobody, because a slot moves or a link is down. Default 300 ms.
     pub hold: Duration,
+    /// How long another node has to answer an operator's question. Default 1 s.
+    pub operator_timeout: Duration,
+    /// Largest answer to another node, in bytes. Default 1 MiB.
+    pub answer_bytes_max: usize,
 }
 
 impl Default for ClusterSettings {
@@ -38,6 +42,8 @@ impl Default for ClusterSettings {
             moves_max: 20,
             drain_wave: 64,
             hold: millis(300),
+            operator_timeout: millis(1_000),
+            answer_bytes_max: 1 << 20,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use roost_domain::cluster::{ClusterView, Member, Membership, MembershipError};
+use roost_domain::cluster::{ClusterView, Member, Membership, MembershipError, NodeLease};
 use roost_domain::peer::{Mesh, PeerAddress};
 use roost_domain::slot::Placement as _;
 use roost_domain::{Epoch, Slot};
@@ -49,7 +49,9 @@ pub(crate) struct Stewardship {
 pub(crate) struct Outlook {
     /// What was ours to take was taken, and what is to run in it was handed to its registries.
     pub settled: bool,
-    /// This node gives everything away, and nothing is left.
+    /// This node gives everything away.
+    pub drains: bool,
+    /// It does, and nothing is left.
     pub drained: bool,
 }
 
@@ -133,6 +135,8 @@ struct Work {
     me: Option<Member>,
     wave: Option<Wave>,
     free_since: BTreeMap<Slot, Instant>,
+    /// The life in which this node was last seen to drain.
+    drained_in: Option<i64>,
     starts: JoinSet<()>,
     /// The last reading failed: said once.
     blind: bool,
@@ -145,6 +149,7 @@ impl Work {
             me: None,
             wave: None,
             free_since: BTreeMap::new(),
+            drained_in: None,
             starts: JoinSet::new(),
             blind: false,
         }
@@ -213,7 +218,12 @@ impl Work {
     }
 
     async fn pass(&mut self, me: &Member) -> Result<(), MembershipError> {
-        let view = self.shared.membership.view().await?;
+        let mut view = self.shared.membership.view().await?;
+        if self.drains_on(me, &view) {
+            self.shared.membership.set_draining(&me.node, true).await?;
+            self.drained_in = Some(me.incarnation);
+            view = self.shared.membership.view().await?;
+        }
         self.shared.placement.learn(&view);
         self.shared.notebook.saw(&view);
         self.shared.mesh.set_peers(peers(&view));
@@ -253,8 +263,27 @@ impl Work {
             self.give(me, give);
         }
         let settled = self.starts.is_empty();
-        self.shared.outlook.send_replace(Outlook { settled, drained });
+        self.shared.outlook.send_replace(Outlook {
+            settled,
+            drains,
+            drained,
+        });
         Ok(())
+    }
+
+    /// Whether an earlier life of this node was drained, and the mark was lost with it.
+    fn drains_on(&mut self, me: &Member, view: &ClusterView) -> bool {
+        let of_me = |lease: &&NodeLease| lease.incarnation == me.incarnation;
+        let Some(lease) = view.nodes.get(&me.node).filter(of_me) else {
+            return false;
+        };
+        if lease.draining {
+            self.drained_in = Some(me.incarnation);
+            return false;
+        }
+        // In the same life it was taken back.
+        self.drained_in = self.drained_in.filter(|life| *life != me.incarnation);
+        self.drained_in.is_some()
     }
 
     /// Slots that have been free for so long that anybody may take them.
@@ -366,4 +395,4 @@ impl Stewardship {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

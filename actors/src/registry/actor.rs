@@ -332,8 +332,10 @@ impl<K: Kind> RegistryState<K> {
     fn report_end(&self, join: Option<JoinHandle<()>>, key: K::Key, entry: &Entry<K>, after: After) {
         entry.meta.stopped("ending");
         let (life, seed) = (entry.life, entry.seed.clone());
+        // What panicked too often is left as it was.
+        let noted = after == After::Stopped || (after == After::Quarantine && entry.ordered.is_some());
         let noted_under = match self.node.placement.place(entry.slot) {
-            Place::Here(epoch) if after == After::Stopped => Some(epoch),
+            Place::Here(epoch) if noted => Some(epoch),
             _ => None,
         };
         let children = Arc::clone(&self.children);
@@ -385,10 +387,12 @@ impl<K: Kind> RegistryState<K> {
                     return;
                 }
                 After::Quarantine => {
-                    tracing::error!(
-                        actor = entry.meta.path(),
-                        "an actor panicked too often and is in quarantine"
-                    );
+                    let actor = entry.meta.path();
+                    if entry.ordered.is_some() {
+                        tracing::warn!(actor, "an operator has put an actor into quarantine");
+                    } else {
+                        tracing::error!(actor, "an actor panicked too often and is in quarantine");
+                    }
                     entry.phase = Phase::Quarantined;
                     entry.meta.stopped("quarantined");
                     entry.meta.retries_at(None, true);
@@ -425,19 +429,21 @@ impl<K: Kind> RegistryState<K> {
             let mut table = self.children.table();
             let entry = table.entries.get_mut(&key).ok_or(CallError::NotFound)?;
             match (&entry.phase, operation) {
-                (Phase::Running { handle, .. }, Operation::Restart | Operation::Stop) => {
-                    let restart = operation == Operation::Restart;
-                    entry.ordered = Some(if restart { After::Respawn } else { After::Stopped });
-                    self.children.kind.ask_to_stop(handle, restart);
+                (Phase::Running { .. }, Operation::ClearQuarantine)
+                | (Phase::Quarantined, Operation::Quarantine) => false,
+                (Phase::Running { handle, .. }, _) => {
+                    let after = ordered(operation);
+                    entry.ordered = Some(after);
+                    self.children.kind.ask_to_stop(handle, after == After::Respawn);
                     self.kill_later(entry_cell(&entry.phase));
                     false
                 }
-                (Phase::Running { .. }, Operation::ClearQuarantine) => false,
                 (Phase::Ending { .. } | Phase::Spawning, _) => {
                     return Err(CallError::unavailable("the actor is just ending"));
                 }
-                (Phase::BacksOff { .. } | Phase::Quarantined, Operation::Stop) => {
-                    let after = After::Stopped;
+                (Phase::BacksOff { .. } | Phase::Quarantined, Operation::Stop | Operation::Quarantine) => {
+                    let after = ordered(operation);
+                    entry.ordered = Some(after);
                     entry.phase = Phase::Ending { after };
                     self.report_end(None, key, entry, after);
                     false
@@ -496,6 +502,15 @@ impl<K: Kind> RegistryState<K> {
         idle.into_iter()
             .for_each(|key| self.forget(key, &NotRunning::Stopping));
         drop(reply.send(keys));
+    }
+}
+
+/// What follows the end of an actor that an operator ends so.
+fn ordered(operation: Operation) -> After {
+    match operation {
+        Operation::Restart | Operation::ClearQuarantine => After::Respawn,
+        Operation::Stop => After::Stopped,
+        Operation::Quarantine => After::Quarantine,
     }
 }
 

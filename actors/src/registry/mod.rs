@@ -27,7 +27,8 @@ use roost_domain::{Epoch, TenantId};
 use tokio::task::JoinHandle;
 
 pub(crate) use actor::Registry;
-pub(crate) use table::{Children, Operation, Slots};
+pub use table::Operation;
+pub(crate) use table::{Children, Slots};
 
 use crate::CallError;
 use crate::index::ActorMeta;
@@ -136,7 +137,7 @@ impl NotRunning {
                 wait,
             ),
             Self::Quarantined => (
-                format!("the actor of this {kind} failed too often and waits for the operator"),
+                format!("the actor of this {kind} is in quarantine and waits for the operator"),
                 Duration::from_secs(60),
             ),
             Self::NotHere(retry_after) => {

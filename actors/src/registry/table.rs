@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use ractor::{ActorCell, ActorId, Message};
 use roost_domain::TenantId;
 use roost_domain::slot::Slot;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -20,10 +21,18 @@ use crate::post::Post;
 const WAITERS_MAX: usize = 128;
 
 /// What an operator does to one actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Ends it in good order and starts it again.
     Restart,
+    /// Ends it in good order. What its owner wants is not changed: the next start of the node, or the next
+    /// call that needs it, starts it again.
     Stop,
+    /// Ends it in good order, and has nothing start it again on this node before the quarantine is
+    /// cleared.
+    Quarantine,
+    /// Lets it start again.
     ClearQuarantine,
 }
 

@@ -89,7 +89,7 @@ async fn a_session_that_panics_again_and_again_is_quarantined_until_an_operator_
         "{quarantined:?}"
     );
     assert_eq!(
-        quarantined.last_error.as_ref().map(|error| error.class),
+        quarantined.last_error.as_ref().map(|error| &*error.class),
         Some("panic")
     );
     let refused = node.instances().connect(node.tenant, id, None).await;

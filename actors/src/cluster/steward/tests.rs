@@ -11,17 +11,17 @@ use crate::cluster::{BootTime, ClusterParts, HeldLease};
 use crate::testing::{TestNode, eventually, quick};
 
 /// A node of the cluster under test.
-struct Node {
-    runtime: Runtime,
-    placement: Arc<ClusterPlacement>,
+pub(crate) struct Node {
+    pub runtime: Runtime,
+    pub placement: Arc<ClusterPlacement>,
 }
 
 /// Several nodes over one store, one engine and the same rows.
-struct Stage {
-    world: TestNode,
-    rows: Arc<TestMembership>,
-    net: TestNet,
-    numbers: Vec<InstanceId>,
+pub(crate) struct Stage {
+    pub world: TestNode,
+    pub rows: Arc<TestMembership>,
+    pub net: TestNet,
+    pub numbers: Vec<InstanceId>,
 }
 
 fn settings() -> ClusterSettings {
@@ -38,7 +38,7 @@ fn settings() -> ClusterSettings {
 
 impl Stage {
     /// So many numbers that shall be connected, and no node.
-    async fn new(count: usize) -> Self {
+    pub async fn new(count: usize) -> Self {
         let world = TestNode::start(quick()).await;
         let mut numbers = Vec::new();
         for _ in 0..count {
@@ -55,7 +55,7 @@ impl Stage {
         }
     }
 
-    async fn node(&self, node: &str) -> Node {
+    pub async fn node(&self, node: &str) -> Node {
         let lease = Arc::new(HeldLease::new(Arc::new(BootTime)));
         let placement = Arc::new(ClusterPlacement::new(name(node), Arc::clone(&lease) as _));
         let cluster = ClusterParts {
@@ -72,7 +72,7 @@ impl Stage {
     }
 
     /// Waits until these nodes own every slot, each its share, and every number is connected by its owner.
-    async fn shared_by(&self, nodes: &[&Node]) {
+    pub async fn shared_by(&self, nodes: &[&Node]) {
         let names: Vec<_> = nodes.iter().map(|node| name(node.placement.node())).collect();
         let names: Vec<_> = names.iter().collect();
         let owner = |slot| super::super::placement::rendezvous(slot, &names);
@@ -119,7 +119,7 @@ impl Stage {
 }
 
 impl Node {
-    async fn stop(self) {
+    pub async fn stop(self) {
         assert!(self.runtime.stop().await.complete);
     }
 }
@@ -196,6 +196,28 @@ async fn a_node_that_an_operator_drains_keeps_nothing_until_he_takes_it_back() {
     stage.rows.set_draining(&name("a"), true).await.unwrap();
     stage.shared_by(&[&b]).await;
     assert!(a.placement.owned().is_empty());
+    stage.rows.set_draining(&name("a"), false).await.unwrap();
+    stage.shared_by(&[&a, &b]).await;
+    a.stop().await;
+    b.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_drained_and_loses_its_lease_is_drained_in_its_next_life_too() {
+    let stage = Stage::new(4).await;
+    let (a, b) = (stage.node("a").await, stage.node("b").await);
+    stage.shared_by(&[&a, &b]).await;
+    stage.rows.set_draining(&name("a"), true).await.unwrap();
+    stage.shared_by(&[&b]).await;
+    eventually("the node says so", async || a.runtime.drains().then_some(())).await;
+    stage.rows.expire("a");
+    let drained = async || {
+        let view = stage.rows.view().await.unwrap();
+        let lease = &view.nodes[&name("a")];
+        (lease.is_live() && lease.incarnation > 2 && lease.draining).then_some(())
+    };
+    eventually("its next life is drained", drained).await;
+    stage.shared_by(&[&b]).await;
     stage.rows.set_draining(&name("a"), false).await.unwrap();
     stage.shared_by(&[&a, &b]).await;
     a.stop().await;

@@ -76,13 +76,15 @@ impl MeshPort for TestPort {
     async fn open(self: Box<Self>, _: i64, service: Arc<dyn Service>) -> Result<Arc<dyn Mesh>, MeshError> {
         let Self { net, node } = *self;
         net.inner().services.insert(node.clone(), service);
-        Ok(Arc::new(TestMesh { net, node }))
+        let peers = Mutex::default();
+        Ok(Arc::new(TestMesh { net, node, peers }))
     }
 }
 
 struct TestMesh {
     net: TestNet,
     node: NodeName,
+    peers: Mutex<Vec<PeerAddress>>,
 }
 
 #[async_trait]
@@ -119,13 +121,33 @@ impl Peers for TestMesh {
     }
 
     fn peers(&self) -> Vec<PeerView> {
-        Vec::new()
+        let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = peers.iter().filter(|peer| peer.node != self.node);
+        others
+            .map(|peer| {
+                let connected = self.net.reach(&self.node, &peer.node).is_some();
+                PeerView {
+                    node: peer.node.clone(),
+                    connected,
+                    incarnation: connected.then_some(peer.incarnation),
+                    release: None,
+                    rtt: None,
+                    in_flight: 0,
+                    serving: 0,
+                    notes_dropped: 0,
+                    links: 1,
+                    last_error: None,
+                }
+            })
+            .collect()
     }
 }
 
 #[async_trait]
 impl Mesh for TestMesh {
-    fn set_peers(&self, _: Vec<PeerAddress>) {}
+    fn set_peers(&self, peers: Vec<PeerAddress>) {
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
 
     fn reborn(&self, _: i64) {}
 

@@ -186,7 +186,7 @@ async fn calls_beyond_the_permits_are_refused_and_permits_come_back() {
         .unwrap();
     let view = node.runtime.introspection().get(&path).unwrap();
     assert!(view.permits.iter().all(|permit| permit.used == 0), "{view:?}");
-    assert_eq!((view.state, view.epoch.is_some()), ("connected", true));
+    assert_eq!((&*view.state, view.epoch.is_some()), ("connected", true));
     node.stop().await;
 }
 

@@ -76,6 +76,8 @@ pub struct Limits {
     pub notes_max: usize,
     /// Shortest time between two batches of notes to one peer.
     pub notes_interval: Duration,
+    /// How often the files of the certificates are looked at.
+    pub certificates_check: Duration,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             pings_missed_max: 3,
             notes_max: 8_192,
             notes_interval: Duration::from_millis(5),
+            certificates_check: Duration::from_secs(60),
         }
     }
 }

@@ -29,6 +29,7 @@ mod greeting;
 mod link;
 mod outbox;
 mod peer;
+mod renew;
 mod root;
 mod shared;
 mod socket;

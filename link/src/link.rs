@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use crate::accept;
 use crate::config::LinkConfig;
 use crate::error::LinkError;
+use crate::renew::Watch;
 use crate::root::{Root, RootMessage};
 use crate::shared::Shared;
 use crate::tls::Tls;
@@ -83,6 +84,9 @@ impl Listening {
         let (root, _) = Actor::spawn(None, root, ())
             .await
             .map_err(|error| LinkError::Start(error.to_string()))?;
+        if let Some(watch) = Watch::new(&shared) {
+            shared.tasks.spawn(watch.run());
+        }
         shared
             .tasks
             .spawn(accept::run(Arc::clone(&shared), self.listener));
@@ -115,18 +119,8 @@ impl Link {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    /// Reads the certificates again: connections that are made from now on use them. Links that are
-    /// there stay. When the files are not good, those read before stay in use.
-    pub fn reload_certificates(&self) -> Result<(), LinkError> {
-        let config = &self.shared.config;
-        if let Some(files) = &config.tls {
-            self.shared.set_tls(Tls::load(files, &config.node)?);
-        }
-        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::door::{Door, Opening, Openings, Ready, closing};
 use crate::gateway::{self, GatewayMessage};
 use crate::greeting::{self, Me, inner_cookie};
+use crate::renew::Watch;
 use crate::stream::Stream;
 use crate::wire::{self, CallHead};
 use crate::{Cookie, Limits, Link, LinkConfig, LinkError, Listening, TlsFiles, certs};
@@ -328,19 +329,22 @@ async fn certificates_of_a_new_authority_are_taken_up_without_a_restart() {
     let connected = |link: &Link| link.peers()[0].connected;
     until("they are linked", || connected(&a) && connected(&b)).await;
 
+    let watch = |link: &Link| Watch::new(link.shared()).unwrap();
+    let (mut of_a, mut of_b) = (watch(&a), watch(&b));
+    assert!(!of_b.look().unwrap(), "nothing has changed");
     renew();
-    b.reload_certificates().unwrap();
+    assert!(of_b.look().unwrap());
     b.reborn(2);
     until("the old authority is not trusted", || {
         let error = a.peers()[0].last_error.clone();
         error.is_some_and(|error| error.contains("certificate"))
     })
     .await;
-    a.reload_certificates().unwrap();
+    assert!(of_a.look().unwrap());
     until("they are linked again", || connected(&a) && connected(&b)).await;
 
     std::fs::write(folder.path().join("cert-a.pem"), "half").unwrap();
-    assert!(a.reload_certificates().is_err());
+    assert!(of_a.look().is_err());
     a.shared().cut_links();
     until("what was read before is in use", || a.peers()[0].links == 3).await;
     a.stop().await;

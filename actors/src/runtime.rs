@@ -174,6 +174,7 @@ impl Runtime {
                     residents: Arc::clone(&residents),
                     streams: streams.clone(),
                     operator: Arc::clone(&local),
+                    webhooks: webhooks.clone(),
                 };
                 let joined = Joined::join(parts, &residents, exchange).await;
                 Some(joined.map_err(StartError::Join)?)

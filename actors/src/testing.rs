@@ -514,18 +514,11 @@ impl TestNode {
         .await
     }
 
-    /// Starts a node of a cluster over the same store and engine.
+    /// Starts a node of a cluster over the same store and engine. The store tells it of no commit.
     pub async fn in_cluster(&self, cluster: ClusterParts) -> Runtime {
         let (store, engine, endpoint) = (&self.store, &self.engine, &self.endpoint);
-        run(
-            store,
-            engine,
-            endpoint,
-            &self.streams,
-            &self.settings,
-            Some(cluster),
-        )
-        .await
+        let streams = Streams::new(&self.settings);
+        run(store, engine, endpoint, &streams, &self.settings, Some(cluster)).await
     }
 }
 

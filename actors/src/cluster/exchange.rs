@@ -17,6 +17,7 @@ use crate::instance::Instances;
 use crate::node::NodeContext;
 use crate::operator::Local;
 use crate::residents::Residents;
+use crate::webhook::Webhooks;
 
 /// See the module.
 pub(crate) struct Exchange {
@@ -25,6 +26,7 @@ pub(crate) struct Exchange {
     pub residents: Arc<Residents>,
     pub streams: Streams,
     pub operator: Arc<Local>,
+    pub webhooks: Webhooks,
 }
 
 #[async_trait]
@@ -38,6 +40,7 @@ impl Service for Exchange {
     ) -> Result<Bytes, WireError> {
         match kind {
             Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
+            Kind::WEBHOOK => self.webhooks.serve(from, &body, deadline).await,
             Kind::OPERATOR => self.operator.serve(&body).await,
             Kind::REST => resting::obey(&self.residents, &body).await,
             Kind(number) => {

@@ -225,7 +225,7 @@ where
     let task = async move {
         let _turn = turn;
         while let Err(error) = owner(&context, &desk, ask.clone(), Instant::now() + each).await {
-            if context.routes().is_none() || !passes(&error) {
+            if !passes(&error) {
                 return;
             }
             sleep(NEWS_EVERY).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use roost_domain::event::CustomType;
 use roost_domain::webhook::{ApiVersion, Attempt, DeliveryMode, WebhookFilter};
 use roost_domain::{Address, EventId, InstanceId, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -75,7 +75,7 @@ pub enum ReplayRequest {
 }
 
 /// What a replay or a redrive began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplayStarted {
     /// First place in the log that is looked at; null when there is nothing to do.
     pub from_seq: Option<i64>,
@@ -86,7 +86,7 @@ pub struct ReplayStarted {
 }
 
 /// What became of a test.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TestResult {
     /// Id of the event that was posted. It is not in the log.
     pub event_id: EventId,
@@ -97,7 +97,7 @@ pub struct TestResult {
 }
 
 /// Where a webhook's circuit breaker stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
     /// Events are posted.
@@ -109,7 +109,7 @@ pub enum BreakerState {
 }
 
 /// How a webhook does.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookStats {
     /// Every event up to here was delivered, parked, given up, or is not for the webhook.
     pub cursor: i64,
@@ -146,7 +146,7 @@ pub struct WebhookStats {
 }
 
 /// Percentiles of times.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Latency {
     /// Half of them took at most this.
     pub p50: f64,

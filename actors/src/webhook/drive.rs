@@ -9,12 +9,14 @@ use roost_domain::{EventId, TenantId, Timestamp, WebhookId};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::ask::{DriveAsk, ReplayAsk, StatsAsk, TestAsk};
 use super::call::{BreakerState, RedriveRequest, ReplayRequest, ReplayStarted, TestResult, WebhookStats};
 use super::deliver::{Endpoint, post};
 use super::handle::Webhooks;
 use super::kind::WebhookHandle;
 use super::message::{RedriveCall, ReplayCall, WebhookMessage};
 use crate::CallError;
+use crate::cluster::route;
 use crate::permit::Class;
 
 impl Webhooks {
@@ -97,6 +99,12 @@ impl Webhooks {
     /// Posts one event of type `webhook.test` to the endpoint, which is not in the log, and tells what
     /// came of it. Works on a paused webhook too.
     pub async fn test(&self, tenant: TenantId, id: WebhookId) -> Result<TestResult, CallError> {
+        let ask = TestAsk { tenant, webhook: id };
+        let wait = self.shared().settings.timeout + self.node().settings.control_timeout;
+        route::owner(self.node(), self, ask, Instant::now() + wait).await
+    }
+
+    pub(super) async fn test_here(&self, tenant: TenantId, id: WebhookId) -> Result<TestResult, CallError> {
         let (node, shared) = (self.node(), self.shared());
         let webhook = self.get(tenant, id).await?;
         self.owner(tenant, id)?;
@@ -127,6 +135,16 @@ impl Webhooks {
 
     /// How a webhook does.
     pub async fn stats(&self, tenant: TenantId, id: WebhookId) -> Result<WebhookStats, CallError> {
+        let ask = StatsAsk { tenant, webhook: id };
+        let deadline = Instant::now() + self.node().settings.query_timeout;
+        route::owner(self.node(), self, ask, deadline).await
+    }
+
+    pub(super) async fn stats_here(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+    ) -> Result<WebhookStats, CallError> {
         let (node, now) = (self.node(), self.node().clock.now());
         let webhook = self.get(tenant, id).await?;
         let counts = node.store.delivery_counts(tenant, id).await?;
@@ -193,12 +211,29 @@ impl Webhooks {
     ) -> Result<ReplayStarted, CallError> {
         seqs.sort_unstable();
         seqs.dedup();
+        let deadline = Instant::now() + self.node().settings.control_timeout;
+        let ask = DriveAsk {
+            tenant,
+            webhook: id,
+            seqs,
+        };
+        route::owner(self.node(), self, ask, deadline).await
+    }
+
+    /// The numbers are in order, and each is there once.
+    pub(super) async fn drive_here(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        seqs: Vec<i64>,
+        deadline: Instant,
+    ) -> Result<ReplayStarted, CallError> {
         let (from_seq, to_seq) = (seqs.first().copied(), seqs.last().copied());
         let webhook = self.get(tenant, id).await?;
         let deliveries = if seqs.is_empty() {
             0
         } else if webhook.state == WebhookState::Enabled {
-            self.redrive_live(tenant, id, seqs).await?
+            self.redrive_live(tenant, id, seqs, deadline).await?
         } else {
             // Nobody runs it: the rows wait until it is resumed.
             let (owner, now) = (self.owner(tenant, id)?, self.node().clock.now());
@@ -211,8 +246,13 @@ impl Webhooks {
         })
     }
 
-    async fn redrive_live(&self, tenant: TenantId, id: WebhookId, seqs: Vec<i64>) -> Result<u64, CallError> {
-        let deadline = Instant::now() + self.node().settings.control_timeout;
+    async fn redrive_live(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        seqs: Vec<i64>,
+        deadline: Instant,
+    ) -> Result<u64, CallError> {
         let handle = self.running(tenant, id, deadline).await?;
         let parked = handle.live.view().map_or(0, |(view, _)| view.parked);
         if parked + seqs.len() > 2 * self.shared().settings.parked_max {
@@ -233,6 +273,24 @@ impl Webhooks {
         range: Option<(i64, i64)>,
         scope: ReplayScope,
     ) -> Result<ReplayStarted, CallError> {
+        let deadline = Instant::now() + self.node().settings.control_timeout;
+        let ask = ReplayAsk {
+            tenant,
+            webhook: id,
+            range,
+            scope,
+        };
+        route::owner(self.node(), self, ask, deadline).await
+    }
+
+    pub(super) async fn go_through_here(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        range: Option<(i64, i64)>,
+        scope: ReplayScope,
+        deadline: Instant,
+    ) -> Result<ReplayStarted, CallError> {
         let webhook = self.get(tenant, id).await?;
         let Some((from_seq, to_seq)) = range.filter(|(from, to)| from <= to) else {
             return Ok(ReplayStarted {
@@ -242,7 +300,6 @@ impl Webhooks {
             });
         };
         let replay = if webhook.state == WebhookState::Enabled {
-            let deadline = Instant::now() + self.node().settings.control_timeout;
             let handle = self.running(tenant, id, deadline).await?;
             self.check_replays(handle.live.view().map_or(0, |(view, _)| view.replays))?;
             let permit = handle.line.take(Class::Control)?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use roost_domain::event::{Event, EventType, NewEvent};
 use roost_domain::page::{Page, PageRequest};
-use roost_domain::slot::{Place, Slot};
+use roost_domain::slot::Slot;
 use roost_domain::store::{Idempotency, Outcome, Stamp, StoreError};
 use roost_domain::webhook::client::TargetError;
 use roost_domain::webhook::store::{DeliveryDetail, DeliveryFilter, WebhookPatch};
@@ -14,13 +14,15 @@ use roost_domain::webhook::{
 };
 use roost_domain::{TenantId, WebhookId};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::ask::ChangedAsk;
 use super::call::{CreateWebhook, PublishEvent, WebhookNumbers};
 use super::kind::{WebhookHandle, WebhookKind};
 use super::message::WebhookMessage;
 use super::{WebhookNode, WebhookSettings};
 use crate::CallError;
+use crate::cluster::route;
 use crate::node::NodeContext;
 use crate::registry::{Children, Kind, NotRunning, Slots, here};
 
@@ -116,7 +118,7 @@ impl Webhooks {
         match made {
             Ok(Outcome::Done(webhook)) => {
                 // What comes from now on waits in the log.
-                drop(self.spawn_telling(tenant, webhook.id, true));
+                drop(self.spread(tenant, webhook.id, true));
                 Ok(Outcome::Done((webhook, secret)))
             }
             Ok(Outcome::Replayed(replay)) => Ok(Outcome::Replayed(replay)),
@@ -323,58 +325,65 @@ impl Webhooks {
 
     /// Tells a webhook's actor that its row has changed, and waits a moment for it to be applied.
     async fn tell(&self, tenant: TenantId, id: WebhookId, runs: bool) {
-        let told = self.spawn_telling(tenant, id, runs);
+        let told = self.spread(tenant, id, runs);
         // It goes on without the caller.
         let _ = timeout(APPLY_WAIT, told).await;
     }
 
+    /// Tells a webhook's actor, wherever it lives, that its row has changed.
+    fn spread(&self, tenant: TenantId, id: WebhookId, runs: bool) -> oneshot::Receiver<()> {
+        let ask = ChangedAsk {
+            tenant,
+            webhook: id,
+            runs,
+        };
+        let each = self.node().settings.control_timeout;
+        route::tell(&self.parts.shared.node, self.clone(), ask, each)
+    }
+
     /// Tells a webhook's actor that its row has changed; starts one if there is none and it is to run.
     /// Goes on until a live actor has applied it, for one that is just ending may not.
-    fn spawn_telling(&self, tenant: TenantId, id: WebhookId, runs: bool) -> oneshot::Receiver<()> {
-        let (done, told) = oneshot::channel();
-        if !matches!(self.node().placement.place(Slot::of_webhook(id)), Place::Here(_)) {
-            return told;
+    pub(super) async fn changed_here(
+        &self,
+        tenant: TenantId,
+        id: WebhookId,
+        runs: bool,
+        deadline: Instant,
+    ) -> Result<(), CallError> {
+        self.owner(tenant, id)?;
+        let children = self.children();
+        loop {
+            let Some(handle) = children.handle(id) else {
+                if !runs {
+                    return Ok(());
+                }
+                match children.try_ensure(id, tenant, deadline).await {
+                    Ok(Ok(_)) => continue,
+                    Err(CallError::Timeout) => return Err(CallError::Timeout),
+                    Ok(Err(NotRunning::Overloaded)) | Err(_) => {}
+                    // Whoever starts it later reads the row.
+                    Ok(Err(_)) => return Ok(()),
+                }
+                if Instant::now() >= deadline {
+                    return Err(CallError::Timeout);
+                }
+                tokio::time::sleep(NO_REGISTRY).await;
+                continue;
+            };
+            let (applied, heard) = oneshot::channel();
+            let told = handle.line.post.cast(WebhookMessage::Reload(applied));
+            let late = |_| CallError::Timeout;
+            if told.is_ok() && timeout_at(deadline, heard).await.map_err(late)?.is_ok() {
+                return Ok(());
+            }
+            // It is ending: what follows it reads the row.
+            let ended = handle.line.permits;
+            if ended.is_fenced() {
+                return Ok(());
+            }
+            let another = children.turned_over(id, |next| !Arc::ptr_eq(&next.line.permits, &ended));
+            timeout_at(deadline, another).await.map_err(late)?;
         }
-        let children = Arc::clone(&self.parts.children);
-        let (stopping, wait) = (self.node().stopping.clone(), self.node().settings.control_timeout);
-        let task = async move {
-            loop {
-                let Some(handle) = children.handle(id) else {
-                    if !runs {
-                        return;
-                    }
-                    match children.try_ensure(id, tenant, Instant::now() + wait).await {
-                        Ok(Ok(_)) => continue,
-                        Ok(Err(NotRunning::Overloaded)) | Err(_) => {}
-                        // Whoever starts it later reads the row.
-                        Ok(Err(_)) => return,
-                    }
-                    tokio::time::sleep(NO_REGISTRY).await;
-                    continue;
-                };
-                let (applied, heard) = oneshot::channel();
-                let told = handle.line.post.cast(WebhookMessage::Reload(applied));
-                if told.is_ok() && heard.await.is_ok() {
-                    return;
-                }
-                // It is ending: what follows it reads the row.
-                let ended = handle.line.permits;
-                if ended.is_fenced() {
-                    return;
-                }
-                children
-                    .turned_over(id, |next| !Arc::ptr_eq(&next.line.permits, &ended))
-                    .await;
-            }
-        };
-        self.node().tasks.spawn(async move {
-            tokio::select! {
-                () = stopping.cancelled() => {}
-                () = task => {}
-            }
-            drop(done);
-        });
-        told
     }
 
     async fn check_url(&self, url: &str) -> Result<(), CallError> {

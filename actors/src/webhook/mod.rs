@@ -19,6 +19,7 @@
 //! fenced writes nothing and ends.
 
 mod actor;
+pub(crate) mod ask;
 mod breaker;
 mod call;
 mod deliver;
@@ -54,7 +55,7 @@ pub(crate) use kind::WebhookKind;
 pub(crate) use reader::coarse;
 pub use settings::WebhookSettings;
 #[cfg(test)]
-pub(crate) use tests::endpoint::ScriptedEndpoint;
+pub(crate) use tests::endpoint::{Says, ScriptedEndpoint};
 
 use self::hosts::Hosts;
 use self::stats::Counters;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, DeadReason, Delivery, DeliveryId, DeliveryStatus, EventPattern, Webhook, WebhookOwner,
@@ -122,7 +123,7 @@ pub struct Replay {
 }
 
 /// What a replay drives again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplayScope {
     /// Every event of the range that the filter lets pass.
     Events,

@@ -36,7 +36,7 @@ async fn an_instance_is_run_by_its_owner_and_called_through_any_node() {
     let qr = Some(PairingMethod::Qr);
     let row = other.connect(tenant, id, qr).await.unwrap();
     assert_eq!((row.id, row.tenant_id), (id, tenant));
-    assert!(b.runs(id) && !a.runs(id));
+    assert!(b.runs("instance", id) && !a.runs("instance", id));
     assert_eq!(other.qr(tenant, id).await.unwrap().code, "2@code");
     let refused = other.pairing_code(tenant, id).await;
     assert!(
@@ -65,7 +65,10 @@ async fn an_instance_is_run_by_its_owner_and_called_through_any_node() {
     );
     other.delete(tenant, id).await.unwrap();
     assert_eq!(other.get(tenant, id).await, Err(CallError::NotFound));
-    eventually("its session has ended", async || (!b.runs(id)).then_some(())).await;
+    eventually("its session has ended", async || {
+        (!b.runs("instance", id)).then_some(())
+    })
+    .await;
     let gone = stage.send(&a, id, "four", None, Stamp::default()).await;
     assert_eq!(gone, Err(CallError::NotFound));
     assert!(stage.net.calls() > 8);

@@ -2,6 +2,7 @@
 
 mod fault;
 mod instance;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::cluster::testing::{TestMembership, TestNet, card, name};
 use crate::cluster::{BootTime, ClusterParts, ClusterPlacement, ClusterSettings, HeldLease};
 use crate::instance::{CreateInstance, SendRequest};
 use crate::testing::{TestNode, eventually, quick};
-use crate::{CallError, Instances, Runtime};
+use crate::{CallError, Instances, Runtime, Settings};
 
 /// A node of the cluster under test.
 struct Node {
@@ -45,8 +46,8 @@ fn settings() -> ClusterSettings {
 }
 
 impl Stage {
-    async fn new() -> Self {
-        let world = TestNode::start(quick()).await;
+    async fn new(settings: Settings) -> Self {
+        let world = TestNode::start(settings).await;
         world.stop().await;
         Self {
             world,
@@ -77,7 +78,11 @@ impl Stage {
 
     /// Nodes that know of each other, each with its share.
     async fn nodes<const N: usize>(names: [&str; N]) -> (Self, [Node; N]) {
-        let stage = Self::new().await;
+        Self::with(quick(), names).await
+    }
+
+    async fn with<const N: usize>(limits: Settings, names: [&str; N]) -> (Self, [Node; N]) {
+        let stage = Self::new(limits).await;
         let mut nodes = Vec::new();
         for name in names {
             nodes.push(stage.node(name, settings()).await);
@@ -164,8 +169,8 @@ impl Node {
         matches!(self.placement.place(slot), Place::Here(_))
     }
 
-    fn runs(&self, id: InstanceId) -> bool {
-        let path = format!("instance/{id}");
+    fn runs(&self, kind: &str, key: impl std::fmt::Display) -> bool {
+        let path = format!("{kind}/{key}");
         self.runtime.introspection().get(&path).is_some()
     }
 }

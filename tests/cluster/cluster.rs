@@ -134,7 +134,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until every running node has a fair share of the slots and all of them have an owner.
+    /// Waits until every running node has a fair share of the slots, all have an owner, and none moves.
     pub async fn even(&mut self) {
         let names: Vec<&str> = self.nodes.iter().map(Node::name).collect();
         let fair = SLOTS / i64::try_from(names.len()).unwrap();
@@ -147,7 +147,7 @@ impl Cluster {
             let even = names
                 .iter()
                 .all(|name| shares.get(*name).is_some_and(|share| is_fair(*share)));
-            if all == SLOTS && even {
+            if all == SLOTS && even && journal::quiet(&mut self.database).await {
                 return;
             }
             assert!(Instant::now() < deadline, "the slots stay with {shares:?}");

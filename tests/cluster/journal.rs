@@ -129,6 +129,13 @@ pub async fn registrations(database: &mut PgConnection) -> Vec<Registration> {
         .collect()
 }
 
+/// Whether no node has come and no slot has moved for a while.
+pub async fn quiet(database: &mut PgConnection) -> bool {
+    let sql = "SELECT clock_timestamp() - max(at) > interval '2 seconds' FROM \
+               (SELECT at FROM proof.claim UNION ALL SELECT at FROM proof.registration) AS news";
+    rows(database, sql.to_owned()).await[0].get::<Option<bool>, _>(0).unwrap_or_default()
+}
+
 /// How many slots each node owns, by its name; free ones under "".
 pub async fn shares(database: &mut PgConnection) -> BTreeMap<String, i64> {
     let sql = "SELECT n.node, count(*) FROM slot AS s LEFT JOIN node_lease AS n ON n.node = s.node \

@@ -120,6 +120,8 @@ fn settings(cluster: &config::Cluster) -> ClusterSettings {
         moves_max: cluster.moves_max,
         drain_wave: cluster.drain_wave,
         hold: cluster.hold,
+        operator_timeout: cluster.operator_timeout,
+        answer_bytes_max: cluster.call_bytes_max,
         ..ClusterSettings::default()
     }
 }

@@ -2,7 +2,10 @@
 
 mod audit;
 mod backup;
+mod cluster;
 mod config;
+mod drain;
+mod gateway;
 mod key;
 mod keys;
 mod migrate;
@@ -12,6 +15,7 @@ mod ready_file;
 mod sandbox;
 mod serve;
 mod tenant;
+mod top;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,6 +60,13 @@ enum Command {
     Restore(backup::Restore),
     /// Bring the database to this version's shape, and end.
     Migrate(Common),
+    /// Show nodes and actors of a gateway, live.
+    Top(top::Top),
+    /// Have a node of a cluster give away everything that it runs.
+    Drain(drain::Drain),
+    /// Prepare a cluster.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -151,6 +162,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Backup(backup) => backup.run().await,
         Command::Restore(restore) => restore.run().await,
         Command::Migrate(common) => migrate::run(&common).await,
+        Command::Top(top) => top.run().await,
+        Command::Drain(drain) => drain.run().await,
+        Command::Cluster(cluster) => cluster.run(),
         Command::Config(config) => config.run(),
         Command::Openapi(common) => openapi::document(&common),
         Command::Errors => {

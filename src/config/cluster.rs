@@ -77,6 +77,9 @@ pub struct Cluster {
     /// How long a call is held that meets no owner.
     #[serde(with = "duration")]
     pub hold: Duration,
+    /// How long another node has to answer an operator's question.
+    #[serde(with = "duration")]
+    pub operator_timeout: Duration,
 }
 
 /// What has to hold between keys.
@@ -137,6 +140,11 @@ pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)
         cluster.hold <= 5 * second,
         "cluster.hold",
         "must not be longer than 5s",
+    );
+    need(
+        (Duration::from_millis(50)..=5 * second).contains(&cluster.operator_timeout),
+        "cluster.operator_timeout",
+        "must be 50ms to 5s",
     );
 }
 

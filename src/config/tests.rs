@@ -305,7 +305,7 @@ fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
     assert!(wrong("[cluster]\nnode = \"A b\"").contains("cluster.node"));
     assert!(wrong(&format!("{postgres}node = \"local\"")).contains("cluster.node: must not be"));
     let told = wrong(&format!(
-        "{postgres}node = \"a\"\nlease = \"1s\"\ntick = \"3s\"\nmoves_max = 0\nhold = \"6s\""
+        "{postgres}node = \"a\"\nlease = \"1s\"\ntick = \"3s\"\nmoves_max = 0\nhold = \"6s\"\noperator_timeout = \"0s\""
     ));
     for key in [
         "cluster.lease",
@@ -313,6 +313,7 @@ fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
         "store.idle_transaction_timeout",
         "cluster.moves_max",
         "cluster.hold",
+        "cluster.operator_timeout",
     ] {
         assert!(told.contains(key), "{key} in {told}");
     }

@@ -81,6 +81,13 @@ pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
             ready: handed_over,
             detail: (!handed_over).then(|| "running instances are being handed to their sessions".into()),
         });
+        if gateway.runtime.drains() {
+            parts.push(Part {
+                name: "cluster",
+                ready: false,
+                detail: Some("this node is drained: it gives its slots away and takes none".into()),
+            });
+        }
     }
     let ready = parts.iter().all(|part| part.ready);
     let status = if ready {

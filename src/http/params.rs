@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use roost_domain::cluster::NodeName;
 use roost_domain::page::{PAGE_ROWS_MAX, PageRequest};
 use roost_domain::webhook::DeliveryId;
 use roost_domain::{Address, AddressError, ApiKeyId, InstanceId, MessageId, TenantId, WebhookId};
@@ -32,6 +33,7 @@ impl PathId for InstanceId {
 impl PathId for ApiKeyId {}
 impl PathId for DeliveryId {}
 impl PathId for MessageId {}
+impl PathId for NodeName {}
 impl PathId for TenantId {}
 impl PathId for WebhookId {}
 

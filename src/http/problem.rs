@@ -6,7 +6,7 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use roost_actors::{CallError, StreamError};
+use roost_actors::{CallError, OperatorError, StreamError};
 use roost_domain::ErrorCode;
 use roost_domain::store::StoreError;
 use serde::Serialize;
@@ -359,6 +359,28 @@ impl From<CallError> for Problem {
         match retry_after {
             Some(seconds) => problem.retry_after(seconds),
             None => problem,
+        }
+    }
+}
+
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OperatorError::NoSuchActor => Self::new(ErrorCode::NotFound, detail),
+            OperatorError::NoSuchNode { .. } => Self::field("/query/node", "unknown", detail),
+            OperatorError::WhichNode => Self::field("/query/node", "missing", detail),
+            OperatorError::Unreachable { .. } | OperatorError::Moving => {
+                Self::new(ErrorCode::Unavailable, detail)
+            }
+            OperatorError::Unanswered { .. } => Self::new(ErrorCode::Timeout, detail),
+            OperatorError::NoCluster | OperatorError::LastNode { .. } => {
+                Self::new(ErrorCode::WrongState, detail)
+            }
+            OperatorError::Rows(source) => {
+                Self::new(ErrorCode::Unavailable, detail).because(source.to_string())
+            }
+            OperatorError::Call(error) => error.into(),
         }
     }
 }

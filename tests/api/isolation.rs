@@ -67,6 +67,10 @@ const OPERATOR: &[(&str, &str, &str)] = &[
     ("GET", "/v1/operator/actors/node", ""),
     ("POST", "/v1/operator/actors/node/restart", ""),
     ("POST", "/v1/operator/actors/node/stop", ""),
+    ("GET", "/v1/operator/nodes", ""),
+    ("GET", "/v1/operator/slots", ""),
+    ("POST", "/v1/operator/nodes/local/drain", ""),
+    ("DELETE", "/v1/operator/nodes/local/drain", ""),
 ];
 
 async fn call(

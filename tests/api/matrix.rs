@@ -183,6 +183,7 @@ impl Stage {
             ("DeliveryId", delivery),
             ("ApiKeyId", key),
             ("TenantId", text(&tenant["id"])),
+            ("NodeName", "local".to_owned()),
             ("operator's ApiKeyId", text(&operators_key["id"])),
         ]);
         Self {

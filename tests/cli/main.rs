@@ -6,6 +6,7 @@
     reason = "a test's client needs no limits, and a test may block"
 )]
 
+mod operator;
 mod secrets;
 
 use std::os::unix::fs::PermissionsExt;

@@ -59,6 +59,9 @@ fn operator_routes() -> OpenApiRouter<Http> {
     OpenApiRouter::default()
         .routes(routes!(operator::actors::list))
         .routes(routes!(operator::actors::get, operator::actors::act))
+        .routes(routes!(operator::nodes::list))
+        .routes(routes!(operator::nodes::drain, operator::nodes::undrain))
+        .routes(routes!(operator::slots::list))
         .routes(routes!(
             operator::tenants::list::list,
             operator::tenants::create::create

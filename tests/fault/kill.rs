@@ -1,12 +1,12 @@
 //! SIGKILL at random points in the middle of traffic.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::RngExt;
-use reqwest::Method;
-use serde_json::json;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -88,46 +88,77 @@ pub struct Traffic {
     pub ready: Arc<RwLock<Ready>>,
     ledger: Arc<Ledger>,
     over: Arc<AtomicBool>,
+    /// Answers 503.
+    refused: Arc<AtomicU64>,
     tasks: JoinSet<()>,
 }
 
 impl Traffic {
     pub fn start(ground: &Arc<Ground>, ready: &Ready, lines: &[Line]) -> Self {
-        let ready = Arc::new(RwLock::new(ready.clone()));
-        let (ledger, over) = (Arc::new(Ledger::default()), Arc::new(AtomicBool::new(false)));
-        let mut tasks = JoinSet::new();
+        let mut traffic = Self {
+            ready: Arc::new(RwLock::new(ready.clone())),
+            ledger: Arc::default(),
+            over: Arc::default(),
+            refused: Arc::default(),
+            tasks: JoinSet::new(),
+        };
         for line in lines {
-            tasks.spawn(send(
+            let sending = traffic.sending(ground, line);
+            traffic.tasks.spawn(sending.run("out", 0, u32::MAX));
+            traffic.tasks.spawn(receive(
                 ground.clone(),
-                ready.clone(),
-                ledger.clone(),
-                over.clone(),
-                line.clone(),
-            ));
-            tasks.spawn(receive(
-                ground.clone(),
-                ledger.clone(),
-                over.clone(),
+                traffic.ledger.clone(),
+                traffic.over.clone(),
                 line.clone(),
             ));
         }
-        Self {
-            ready,
-            ledger,
-            over,
-            tasks,
+        traffic
+    }
+
+    /// Has a line send so many long texts too.
+    pub fn send_long(&mut self, ground: &Arc<Ground>, line: &Line, name: &'static str, texts: u32) {
+        let sending = self.sending(ground, line);
+        self.tasks.spawn(sending.run(name, 60_000, texts));
+    }
+
+    fn sending(&self, ground: &Arc<Ground>, line: &Line) -> Sending {
+        Sending {
+            ground: ground.clone(),
+            ready: self.ready.clone(),
+            ledger: self.ledger.clone(),
+            over: self.over.clone(),
+            refused: self.refused.clone(),
+            line: line.clone(),
         }
     }
 
     /// Waits until more has been accepted, and more has arrived, than now.
     pub async fn flows(&self) {
-        let (deadline, before) = (Instant::now() + PATIENCE, self.ledger.counts());
-        loop {
+        let before = self.ledger.counts();
+        let grown = || {
             let now = self.ledger.counts();
-            if now.0 > before.0 + 20 && now.1 > before.1 + 20 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "no traffic: {before:?} became {now:?}");
+            now.0 > before.0 + 20 && now.1 > before.1 + 20
+        };
+        self.becomes(grown, "no traffic").await;
+    }
+
+    /// Waits until so many calls are accepted in all.
+    pub async fn accepted(&self, calls: usize) {
+        self.becomes(|| self.ledger.counts().0 >= calls, "too few are accepted")
+            .await;
+    }
+
+    /// Waits until calls are refused because the gateway cannot write.
+    pub async fn refused(&self) {
+        self.becomes(|| self.refused.load(Ordering::Relaxed) > 0, "nothing is refused")
+            .await;
+    }
+
+    async fn becomes(&self, wanted: impl Fn() -> bool, otherwise: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !wanted() {
+            let counts = self.ledger.counts();
+            assert!(Instant::now() < deadline, "{otherwise}: {counts:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -135,54 +166,69 @@ impl Traffic {
     /// Stops new messages; every call under way is repeated until it has its answer.
     pub async fn stop(mut self) -> Arc<Ledger> {
         self.over.store(true, Ordering::Relaxed);
-        while let Some(done) = self.tasks.join_next().await {
-            done.unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
+                Ok(Some(done)) => done.unwrap(),
+                Ok(None) => return self.ledger,
+                Err(_) => panic!("{} calls never got their answer", self.tasks.len()),
+            }
         }
-        self.ledger
     }
 }
 
-async fn send(
+/// What sends the texts of a line.
+struct Sending {
     ground: Arc<Ground>,
     ready: Arc<RwLock<Ready>>,
     ledger: Arc<Ledger>,
     over: Arc<AtomicBool>,
+    refused: Arc<AtomicU64>,
     line: Line,
-) {
-    let path = format!("/v1/instances/{}/messages", line.instance);
-    for number in 0_u32.. {
-        if over.load(Ordering::Relaxed) {
-            return;
-        }
-        let text = format!("out {} {number}", line.peer);
-        let key = text.replace(' ', "-");
-        let body = json!({"to": line.peer, "type": "text", "text": {"body": text}});
-        loop {
-            let ready = ready.read().await.clone();
-            let api = Api {
-                client: &ground.client,
-                ready: &ready,
-            };
-            match api
-                .call(Method::POST, &path, Some(body.clone()), Some(&key))
-                .await
-            {
-                Ok((status, message)) if status.is_success() => {
-                    ledger.accepted(&text, message);
-                    break;
-                }
-                Ok((status, problem)) => {
-                    assert!(
-                        status.is_server_error() || status.as_u16() == 429 || problem["retryable"] == true,
-                        "{status} {problem}"
-                    );
-                }
-                // The gateway is dead at this moment.
-                Err(_) => {}
+}
+
+impl Sending {
+    async fn run(self, name: &'static str, padding: usize, texts: u32) {
+        let path = format!("/v1/instances/{}/messages", self.line.instance);
+        for number in 0..texts {
+            if self.over.load(Ordering::Relaxed) {
+                return;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let key = format!("{name}-{}-{number}", self.line.peer);
+            let text = format!("{key} {}", "x".repeat(padding)).trim_end().to_owned();
+            let body = json!({"to": self.line.peer, "type": "text", "text": {"body": text}});
+            while !self.call(&path, &key, &text, &body).await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    /// Whether the text was accepted.
+    async fn call(&self, path: &str, key: &str, text: &str, body: &Value) -> bool {
+        let ready = self.ready.read().await.clone();
+        let api = Api {
+            client: &self.ground.client,
+            ready: &ready,
+        };
+        match api.call(Method::POST, path, Some(body.clone()), Some(key)).await {
+            Ok((status, message)) if status.is_success() => {
+                self.ledger.accepted(text, message);
+                true
+            }
+            Ok((status, problem)) => {
+                assert!(
+                    status.is_server_error() || status.as_u16() == 429 || problem["retryable"] == true,
+                    "{status} {problem}"
+                );
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                }
+                false
+            }
+            // The gateway is dead at this moment.
+            Err(_) => false,
+        }
     }
 }
 

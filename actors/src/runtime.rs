@@ -340,11 +340,6 @@ impl Runtime {
         self.node.is_in_charge(Slot::of_tenant(tenant))
     }
 
-    /// Whether this node is the one that does what is to be done once for all.
-    pub fn is_in_charge(&self) -> bool {
-        self.node.is_in_charge(Slot::OF_ALL)
-    }
-
     /// Lets a tenant's actors run again, and starts those that shall run and live here.
     pub async fn wake(&self, tenant: TenantId) -> Result<(), StoreError> {
         self.node.resting.end(tenant);

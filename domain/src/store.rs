@@ -314,7 +314,8 @@ pub trait Messages: Send + Sync {
         filter: MessageFilter,
         page: PageRequest<MessageId>,
     ) -> Result<Page<Message, MessageId>, StoreError>;
-    /// Accepted messages of an instance in the order of acceptance, after a given one.
+    /// Accepted messages of an instance in the order of acceptance, after a given one. Those that are accepted
+    /// from then on are behind them.
     async fn pending(
         &self,
         owner: Owner,
@@ -490,6 +491,9 @@ pub trait Node: Send + Sync {
     async fn next_epoch(&self) -> Result<Epoch, StoreError>;
     /// A round trip that proves that the database can be written.
     async fn check(&self) -> Result<(), StoreError>;
+    /// Another node has written something under this time: what is written here from now on is not older,
+    /// although the clocks may differ a little. The order of a log is that of time.
+    fn not_before(&self, at: Timestamp);
     /// Removes what has had its time: expired link state and idempotency records, and events and
     /// messages older than the retention, a tenant's own where it has one. Bounded work; returns how
     /// many rows went.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use roost_domain::store::{Node, StoreError};
-use roost_domain::{Epoch, Timestamp};
+use roost_domain::{Epoch, EventId, Timestamp};
 
 use crate::SqlStore;
 use crate::database::{Failure, Statement};
@@ -58,6 +58,11 @@ impl Node for SqlStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.writer().direct(Heartbeat).await
+    }
+
+    fn not_before(&self, at: Timestamp) {
+        let ms = u64::try_from(at.unix_ms()).unwrap_or(0);
+        self.pass_id(EventId::from_parts(ms, 0).to_u128());
     }
 
     async fn sweep(&self, now: Timestamp, retention: Duration) -> Result<u64, StoreError> {

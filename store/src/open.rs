@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roost_domain::EventId;
 use roost_domain::store::{CommitObserver, StoreError};
 use roost_domain::time::{Clock, Entropy};
 use sqlx::ConnectOptions;
@@ -20,6 +21,7 @@ use crate::inspect::{Inspected, beside, inspect};
 use crate::rotation::Rotator;
 use crate::schema::{self, Migrated};
 use crate::sweep::Progress;
+use crate::writer::ids::Ids;
 use crate::writer::{Parts, Writer};
 use crate::{KeySource, MasterKeyError, MasterKeys, StoreConfig, Synchronous, custody};
 
@@ -124,6 +126,7 @@ pub struct SqlStore {
     keyring: Arc<Keyring>,
     rotator: Arc<Rotator>,
     clock: Arc<dyn Clock>,
+    ids: Arc<Ids>,
     delivery_retention: Duration,
     page_bytes_max: usize,
     sweeps: Mutex<Progress>,
@@ -147,11 +150,12 @@ impl SqlStore {
             .await
             .map_err(|failure| OpenError::Writer(failure.into_store_error()))?;
         let reader = Arc::new(Reader::new(&address, &config).map_err(OpenError::Thread)?);
+        let ids = Arc::new(Ids::new(entropy.clone()));
         let parts = Parts {
             address,
             connection,
             clock: clock.clone(),
-            entropy: entropy.clone(),
+            ids: ids.clone(),
             keyring: keyring.clone(),
             observer,
             lock,
@@ -171,6 +175,7 @@ impl SqlStore {
             keyring,
             rotator,
             clock,
+            ids,
             delivery_retention: config.delivery_retention,
             page_bytes_max: config.page_bytes_max,
             sweeps: Mutex::default(),
@@ -215,7 +220,19 @@ impl SqlStore {
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
+
+    /// What is written from now on gets ids behind this one, if the clock that made it is about right.
+    pub(crate) fn pass_id(&self, id: u128) {
+        let horizon = self.clock.now().plus(CLOCKS_APART_MAX);
+        let horizon = u64::try_from(horizon.unix_ms()).unwrap_or(0);
+        if id < EventId::from_parts(horizon, 0).to_u128() {
+            self.ids.pass(id);
+        }
+    }
 }
+
+/// Clocks of nodes that differ by more than this are wrong, and not followed.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
 
 /// Migrates a database and leaves it alone: what `roost migrate` does.
 pub async fn migrate(config: &StoreConfig, entropy: Arc<dyn Entropy>) -> Result<Migrated, OpenError> {

@@ -53,7 +53,10 @@ impl Service for Exchange {
 
     fn told(&self, from: &NodeName, note: Note) {
         match News::read(&note) {
-            Some(News::Committed { tenant, seq }) => self.streams.told(tenant, seq),
+            Some(News::Committed { tenant, seq, at }) => {
+                self.node.store.not_before(at);
+                self.streams.told(tenant, seq);
+            }
             Some(news) => self.node.hear(news),
             None => tracing::debug!(%from, kind = note.kind.0, "a note that this release does not know"),
         }

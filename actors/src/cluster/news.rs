@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use roost_domain::peer::{Note, NoteKind};
-use roost_domain::{ApiKeyId, TenantId};
+use roost_domain::{ApiKeyId, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened on one node and that others had better know soon.
@@ -17,6 +17,8 @@ pub enum News {
         tenant: TenantId,
         /// `seq` of the last event.
         seq: i64,
+        /// When it was made, by the clock of the node that made it.
+        at: Timestamp,
     },
     /// A key was changed or removed.
     KeyChanged {
@@ -44,6 +46,7 @@ pub trait Listener: Send + Sync {
 struct Commit {
     tenant: TenantId,
     seq: i64,
+    at: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -63,12 +66,13 @@ impl News {
     /// lost behind a lesser thing has a key of its own.
     pub(crate) fn note(&self) -> Note {
         match self {
-            Self::Committed { tenant, seq } => Note {
+            Self::Committed { tenant, seq, at } => Note {
                 kind: NoteKind::COMMIT,
                 key: key(tenant.to_u128(), false),
                 body: body(&Commit {
                     tenant: *tenant,
                     seq: *seq,
+                    at: *at,
                 }),
             },
             Self::KeyChanged { key: id, ends } => Note {
@@ -95,15 +99,15 @@ impl News {
         let body = &note.body;
         match note.kind {
             NoteKind::COMMIT => {
-                let Commit { tenant, seq } = serde_json::from_slice(body).ok()?;
-                Some(Self::Committed { tenant, seq })
+                let Commit { tenant, seq, at } = rmp_serde::from_slice(body).ok()?;
+                Some(Self::Committed { tenant, seq, at })
             }
             NoteKind::KEY => {
-                let OfKey { key, ends } = serde_json::from_slice(body).ok()?;
+                let OfKey { key, ends } = rmp_serde::from_slice(body).ok()?;
                 Some(Self::KeyChanged { key, ends })
             }
             NoteKind::TENANT => {
-                let OfTenant { tenant, turned } = serde_json::from_slice(body).ok()?;
+                let OfTenant { tenant, turned } = rmp_serde::from_slice(body).ok()?;
                 Some(Self::TenantChanged { tenant, turned })
             }
             _ => None,
@@ -118,8 +122,8 @@ fn key(id: u128, urgent: bool) -> Bytes {
 }
 
 fn body(says: &impl Serialize) -> Bytes {
-    // Structs of texts and numbers: JSON can always write them.
-    serde_json::to_vec(says).unwrap_or_default().into()
+    // Structs of texts and numbers: MessagePack can always write them.
+    rmp_serde::to_vec_named(says).unwrap_or_default().into()
 }
 
 #[cfg(test)]
@@ -133,6 +137,7 @@ mod tests {
         let committed = News::Committed {
             tenant,
             seq: i64::MAX,
+            at: Timestamp::from_unix_ms(1_700_000_000_000),
         };
         [committed].into_iter().chain(keys).chain(tenants).collect()
     }

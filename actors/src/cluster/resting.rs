@@ -29,15 +29,15 @@ struct Answer {
 
 /// Has every other node end a tenant's actors. `true` when all of them have.
 pub(crate) async fn order(peers: &Arc<dyn Peers>, tenant: TenantId, rest: Rest, time: Duration) -> bool {
-    // Two texts: JSON can always write them.
-    let body = Bytes::from(serde_json::to_vec(&Order { tenant, rest }).unwrap_or_default());
+    // Two texts: MessagePack can always write them.
+    let body = Bytes::from(rmp_serde::to_vec_named(&Order { tenant, rest }).unwrap_or_default());
     let deadline = std::time::Instant::now() + time + ROUND_TRIP;
     let mut orders = JoinSet::new();
     for peer in peers.peers() {
         let (peers, body) = (Arc::clone(peers), body.clone());
         orders.spawn(async move {
             let answer = peers.call(&peer.node, Kind::REST, body, deadline).await;
-            match answer.map(|answer| serde_json::from_slice(&answer)) {
+            match answer.map(|answer| rmp_serde::from_slice(&answer)) {
                 Ok(Ok(Answer { rests })) => rests,
                 Ok(Err(error)) => {
                     tracing::warn!(node = %peer.node, %error, "another node's answer cannot be read");
@@ -55,11 +55,13 @@ pub(crate) async fn order(peers: &Arc<dyn Peers>, tenant: TenantId, rest: Rest, 
 
 /// Carries such an order out.
 pub(crate) async fn obey(residents: &Arc<Residents>, body: &[u8]) -> Result<Bytes, WireError> {
-    let order = serde_json::from_slice(body).map_err(|error| WireError::Bad(error.to_string()))?;
+    let order = rmp_serde::from_slice(body).map_err(|error| WireError::Bad(error.to_string()))?;
     let Order { tenant, rest } = order;
     let (of, tasks) = (Arc::clone(residents), &residents.node.tasks);
     // It goes on to its end when the call is given up.
     let rests = tasks.spawn(async move { of.rest(tenant, rest).await }).await;
     let rests = rests.map_err(|error| WireError::Failed(error.to_string()))?;
-    Ok(serde_json::to_vec(&Answer { rests }).unwrap_or_default().into())
+    Ok(rmp_serde::to_vec_named(&Answer { rests })
+        .unwrap_or_default()
+        .into())
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use roost_domain::TenantId;
-use roost_domain::event::EventFilter;
+use roost_domain::event::{Event, EventFilter};
 use roost_domain::peer::Peers;
 use roost_domain::store::Store;
 use tokio::sync::Notify;
@@ -53,9 +53,10 @@ impl Elsewhere {
         self.peers.get().is_some()
     }
 
-    pub fn tell(&self, tenant: TenantId, seq: i64) {
+    pub fn tell(&self, tenant: TenantId, last: &Event) {
         if let Some(peers) = self.peers.get() {
-            peers.notify(News::Committed { tenant, seq }.note());
+            let (seq, at) = (last.seq, last.timestamp);
+            peers.notify(News::Committed { tenant, seq, at }.note());
         }
     }
 

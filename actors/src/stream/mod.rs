@@ -175,8 +175,8 @@ impl CommitObserver for Streams {
         let (Some(first), Some(last)) = (events.first(), events.last()) else {
             return;
         };
-        let (first, last) = (first.seq, last.seq);
         self.hub.elsewhere.tell(tenant, last);
+        let (first, last) = (first.seq, last.seq);
         let Some(channel) = self.hub.channels().get(&tenant).cloned() else {
             return;
         };

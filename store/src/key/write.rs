@@ -54,9 +54,11 @@ pub(super) static DELETE_SECRETS: Statement = Statement::new("DELETE FROM api_ke
 
 static DELETE: Statement = Statement::new("DELETE FROM api_key WHERE id = $1");
 
+/// Keys are held in one order: several nodes note the same ones.
 pub(super) static TOUCH: Statement = Statement::with_rows(
-    "UPDATE {lite:OR ROLLBACK }api_key SET last_used_at = r.at FROM {rows} AS r WHERE api_key.id = r.id \
-     AND (api_key.last_used_at IS NULL OR api_key.last_used_at < r.at)",
+    "UPDATE {lite:OR ROLLBACK }api_key SET last_used_at = h.at FROM (SELECT k.id, r.at FROM {rows} AS r \
+     {lite:CROSS }JOIN api_key AS k ON k.id = r.id WHERE k.last_used_at IS NULL OR k.last_used_at < r.at \
+     {pg:ORDER BY k.id FOR UPDATE OF k}) AS h WHERE api_key.id = h.id",
     &[Column::Text("id"), Column::Int("at")],
 );
 

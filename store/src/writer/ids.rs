@@ -8,7 +8,8 @@ use roost_domain::{EventId, MessageId, Timestamp};
 const RANDOM_BITS: u32 = 80;
 
 /// Makes ids that grow: within a millisecond, and when the clock steps back, each is one more than
-/// the one before, so that lists by id keep the order of arrival.
+/// the one before, so that lists by id keep the order of arrival. Nodes of a cluster pass on how far they are:
+/// what one writes after another is behind it in such lists too, although their clocks differ a little.
 pub(crate) struct Ids {
     entropy: Arc<dyn Entropy>,
     last: Mutex<u128>,
@@ -20,6 +21,12 @@ impl Ids {
             entropy,
             last: Mutex::new(0),
         }
+    }
+
+    /// Those that come are greater than this one.
+    pub(crate) fn pass(&self, id: u128) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = id.max(*last);
     }
 
     pub(crate) fn message(&self, now: Timestamp) -> MessageId {
@@ -68,5 +75,16 @@ mod tests {
         let times = [5, 5, 5, 3, 6, 6, 2].map(Timestamp::from_unix_ms);
         let made: Vec<_> = times.into_iter().map(|now| ids.message(now)).collect();
         assert!(made.is_sorted_by(|a, b| a < b), "{made:?}");
+    }
+
+    #[test]
+    fn ids_are_behind_those_that_were_passed() {
+        let ids = Ids::new(Arc::new(Ones));
+        let seen = MessageId::from_parts(9, 7);
+        ids.pass(seen.to_u128());
+        ids.pass(MessageId::from_parts(2, 0).to_u128());
+        let made = ids.message(Timestamp::from_unix_ms(5));
+        assert!(made > seen && made < MessageId::from_parts(10, 0), "{made}");
+        assert_eq!(ids.event(Timestamp::from_unix_ms(5)).1, Timestamp::from_unix_ms(9));
     }
 }

@@ -31,6 +31,15 @@ static LOGS: Statement = Statement::with_rows(
     &[Column::Text("id")],
 );
 
+/// Counters of instances and of tenants that are named: every node holds counters in one order, so that no two
+/// wait for each other.
+static LOGS_OF_BOTH: Statement = Statement::with_rows(
+    "SELECT l.tenant_id, l.last_seq FROM tenant_log AS l WHERE l.tenant_id IN (SELECT r.id FROM {rows} AS r \
+     UNION SELECT i.tenant_id FROM {rows} AS r JOIN instance AS i ON i.id = r.id) ORDER BY l.tenant_id \
+     {pg:FOR UPDATE OF l}",
+    &[Column::Text("id")],
+);
+
 static REPLIES: Statement = Statement::with_rows(
     "SELECT k.tenant_id, k.key, k.fingerprint, k.status, k.body, k.expires_at FROM {rows} AS r \
      JOIN idempotency AS k ON k.tenant_id = r.tenant_id AND k.key = r.key",
@@ -58,6 +67,7 @@ impl Draft {
         let owners = needs.by_owner || needs.hooks.by_owner();
         let leased = !owners || transaction.writes_for_owner();
         let mut draft = Self::empty(transaction.now, transaction.ids.clone(), leased);
+        draft.hold_logs(transaction, &needs).await?;
         draft.load_owners(transaction, &needs).await?;
         draft.load_logs(transaction, &needs).await?;
         draft.load_instances(transaction, &needs).await?;
@@ -67,6 +77,34 @@ impl Draft {
         draft.load_known_chats(transaction, &needs).await?;
         draft.hooks.load(transaction, &needs.hooks, leased).await?;
         Ok(draft)
+    }
+
+    /// Where both are needed, those of owners and those of tenants, they are held together.
+    async fn hold_logs(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
+        if !needs.events || needs.owned.is_empty() || needs.tenants.is_empty() {
+            return Ok(());
+        }
+        let mut rows = transaction.rows(&LOGS_OF_BOTH);
+        for id in &needs.owned {
+            rows.id(id).end();
+        }
+        for id in &needs.tenants {
+            rows.id(id).end();
+        }
+        let args = transaction.args().rows(rows);
+        for row in transaction.fetch(&LOGS_OF_BOTH, args).await? {
+            self.know_log(row.parse(0)?, row.int(1)?);
+        }
+        Ok(())
+    }
+
+    fn know_log(&mut self, tenant: TenantId, last_seq: i64) {
+        let log = LogSlot {
+            last_seq,
+            grown: false,
+            known: true,
+        };
+        self.logs.insert(tenant, log);
     }
 
     async fn load_owners(&mut self, transaction: &mut Transaction<'_>, needs: &Needs) -> Result<(), Failure> {
@@ -91,14 +129,7 @@ impl Draft {
             };
             self.instances.insert(row.parse(0)?, slot);
             if needs.events {
-                self.logs.insert(
-                    tenant,
-                    LogSlot {
-                        last_seq: row.int(4)?,
-                        grown: false,
-                        known: true,
-                    },
-                );
+                self.know_log(tenant, row.int(4)?);
             }
         }
         Ok(())
@@ -118,14 +149,7 @@ impl Draft {
         if wanted {
             let args = transaction.args().rows(rows);
             for row in transaction.fetch(&LOGS, args).await? {
-                self.logs.insert(
-                    row.parse(0)?,
-                    LogSlot {
-                        last_seq: row.int(1)?,
-                        grown: false,
-                        known: true,
-                    },
-                );
+                self.know_log(row.parse(0)?, row.int(1)?);
             }
         }
         Ok(())

@@ -22,7 +22,7 @@
 mod checkpoint;
 pub(crate) mod draft;
 mod flush;
-mod ids;
+pub(crate) mod ids;
 mod load;
 mod room;
 mod transaction;
@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use roost_domain::event::Event;
 use roost_domain::store::{CommitObserver, StoreError};
-use roost_domain::time::{Clock, Entropy};
+use roost_domain::time::Clock;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
@@ -63,7 +63,7 @@ pub(crate) struct Parts {
     pub(crate) address: Address,
     pub(crate) connection: WriteConnection,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) ids: Arc<Ids>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) observer: Arc<dyn CommitObserver>,
     /// Held until the last write is done.
@@ -91,7 +91,7 @@ impl Writer {
             address: parts.address,
             connection: Some(parts.connection),
             clock: parts.clock,
-            ids: Arc::new(Ids::new(parts.entropy)),
+            ids: parts.ids,
             keyring: parts.keyring,
             observer: parts.observer,
             limits: config.writer.clone(),

@@ -16,6 +16,7 @@ mod lease;
 mod link_state;
 mod messages;
 mod model;
+mod nodes;
 mod open;
 mod policy;
 mod retention;

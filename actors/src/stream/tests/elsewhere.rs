@@ -60,7 +60,7 @@ impl Peers for Wire {
     }
 
     fn notify(&self, note: Note) {
-        let Some(News::Committed { tenant, seq }) = News::read(&note) else {
+        let Some(News::Committed { tenant, seq, .. }) = News::read(&note) else {
             panic!("news of something else");
         };
         for node in &self.others {

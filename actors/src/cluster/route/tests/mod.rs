@@ -2,6 +2,7 @@
 
 mod fault;
 mod instance;
+mod rest;
 mod webhook;
 
 use std::sync::Arc;

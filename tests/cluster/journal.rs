@@ -8,6 +8,7 @@ use crate::ground::Ground;
 
 /// A write of an owner.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "told with a violation")]
 pub struct Effect {
     pub n: i64,
     pub at_us: u64,
@@ -45,7 +46,6 @@ pub struct Registration {
 pub struct Notes {
     pub effects: Vec<Effect>,
     pub claims: Vec<Claim>,
-    pub registrations: Vec<Registration>,
     /// The slot of every instance and webhook.
     pub slots: BTreeMap<String, i64>,
 }
@@ -84,7 +84,6 @@ pub async fn read(ground: &Ground) -> Notes {
     let effects = rows(database, sql).await;
     let sql = format!("SELECT {TIME}, life, slot, node, epoch FROM proof.claim ORDER BY n");
     let claims = rows(database, sql).await;
-    let registrations = registrations(database).await;
     let sql = "SELECT id, slot FROM instance UNION ALL SELECT id, slot FROM webhook".to_owned();
     let slots = rows(database, sql).await;
     Notes {
@@ -110,7 +109,6 @@ pub async fn read(ground: &Ground) -> Notes {
                 epoch: row.get(4),
             })
             .collect(),
-        registrations,
         slots: slots.iter().map(|row| (text(row, 0), row.get(1))).collect(),
     }
 }
@@ -133,7 +131,9 @@ pub async fn registrations(database: &mut PgConnection) -> Vec<Registration> {
 pub async fn quiet(database: &mut PgConnection) -> bool {
     let sql = "SELECT clock_timestamp() - max(at) > interval '2 seconds' FROM \
                (SELECT at FROM proof.claim UNION ALL SELECT at FROM proof.registration) AS news";
-    rows(database, sql.to_owned()).await[0].get::<Option<bool>, _>(0).unwrap_or_default()
+    rows(database, sql.to_owned()).await[0]
+        .get::<Option<bool>, _>(0)
+        .unwrap_or_default()
 }
 
 /// How many slots each node owns, by its name; free ones under "".

@@ -90,28 +90,15 @@ struct Trial<'a> {
 impl Evidence {
     /// Fails when a rule was broken, and tells how much there was to judge.
     pub fn judge(&self) {
-        let mut trial = Trial {
-            claims: Claims::of(&self.notes),
-            frozen: &self.frozen,
-            violations: Vec::new(),
-        };
-        let mut counts = (0, 0);
-        for device in &self.devices {
-            counts = (counts.0 + device.logins.len(), counts.1 + device.frames.len());
-            trial.logins(device);
-            trial.frames(device);
-            trial.wire_epochs(device, self.notes.slots[&device.instance]);
-        }
-        trial.writes(&self.notes);
-        trial.posts(&self.posts, &self.notes);
-        let (logins, frames) = counts;
+        let logins: usize = self.devices.iter().map(|device| device.logins.len()).sum();
+        let frames: usize = self.devices.iter().map(|device| device.frames.len()).sum();
         let (writes, posts) = (self.notes.effects.len(), self.posts.len());
         println!("judged: {logins} logins, {frames} frames, {writes} writes, {posts} posts");
         assert!(
             logins >= self.devices.len() && frames > logins && writes > logins && posts > 0,
             "there was too little to judge"
         );
-        let violations = trial.violations;
+        let violations = self.violations();
         let told = violations.len().min(TOLD_MAX);
         assert!(
             violations.is_empty(),
@@ -119,6 +106,22 @@ impl Evidence {
             violations.len(),
             violations[..told].join("\n")
         );
+    }
+
+    fn violations(&self) -> Vec<String> {
+        let mut trial = Trial {
+            claims: Claims::of(&self.notes),
+            frozen: &self.frozen,
+            violations: Vec::new(),
+        };
+        for device in &self.devices {
+            trial.logins(device);
+            trial.frames(device);
+            trial.wire_epochs(device, self.notes.slots[&device.instance]);
+        }
+        trial.writes(&self.notes);
+        trial.posts(&self.posts, &self.notes);
+        trial.violations
     }
 }
 
@@ -240,3 +243,6 @@ impl Trial<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -129,11 +128,6 @@ impl Node {
 
     pub fn ready(&self) -> Ready {
         self.gateway.ready.clone()
-    }
-
-    /// Its log.
-    pub fn log(&self) -> PathBuf {
-        self.gateway.log()
     }
 
     /// Starts it again, once it has ended.

@@ -26,7 +26,6 @@ pub struct Login {
 pub struct End {
     pub order: u64,
     pub at_us: u64,
-    pub reason: String,
 }
 
 /// A frame that a device sent.
@@ -84,7 +83,6 @@ async fn device(ground: &Ground, line: &Line) -> Device {
             ended: row["ended_order"].as_u64().map(|order| End {
                 order,
                 at_us: number(&row["ended_at_us"]),
-                reason: row["ended_for"].as_str().unwrap().to_owned(),
             }),
         });
     }

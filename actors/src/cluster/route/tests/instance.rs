@@ -137,7 +137,10 @@ async fn a_pace_that_was_set_through_another_node_holds_when_the_call_returns() 
     };
     a.instances().patch(tenant, id, patch).await.unwrap();
     let path = format!("instance/{id}");
-    let view = b.runtime.introspection().get(&path).unwrap();
-    assert!(view.pacing.is_some(), "its session has the pace");
+    // Operators are shown it a moment later.
+    eventually("its session has the pace", async || {
+        b.runtime.introspection().get(&path)?.pacing.map(drop)
+    })
+    .await;
     stage.end([a, b]).await;
 }

@@ -81,13 +81,7 @@ pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
             ready: handed_over,
             detail: (!handed_over).then(|| "running instances are being handed to their sessions".into()),
         });
-        if gateway.runtime.drains() {
-            parts.push(Part {
-                name: "cluster",
-                ready: false,
-                detail: Some("this node is drained: it gives its slots away and takes none".into()),
-            });
-        }
+        parts.extend(cluster(gateway));
     }
     let ready = parts.iter().all(|part| part.ready);
     let status = if ready {
@@ -96,6 +90,23 @@ pub async fn ready(State(http): State<Http>) -> (StatusCode, Json<Readiness>) {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(Readiness { ready, parts }))
+}
+
+/// How the node stands in its cluster, if it is in one.
+fn cluster(gateway: &Gateway) -> Option<Part> {
+    let numbers = gateway.runtime.cluster_numbers()?;
+    let detail = if numbers.lease_left.is_zero() {
+        Some("this node has lost its lease and runs nothing")
+    } else if gateway.runtime.drains() {
+        Some("this node is drained: it gives its slots away and takes none")
+    } else {
+        None
+    };
+    Some(Part {
+        name: "cluster",
+        ready: detail.is_none(),
+        detail: detail.map(str::to_owned),
+    })
 }
 
 /// Proves that the database can be written, once a second at most: probes are not to be a load.

@@ -49,6 +49,7 @@ mod judge;
 mod line;
 mod measure;
 mod node;
+mod operator;
 mod outage;
 mod partition;
 mod receiver;

@@ -19,7 +19,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roost_domain::cluster::{ClusterView, MembershipError, NodeName};
+use roost_domain::cluster::{ClusterView, MembershipError, NodeLease, NodeName};
 use roost_domain::peer::{Kind, PeerError, PeerView, WireError};
 
 pub use self::actors::{ActorPlace, ActorsPage, Order};
@@ -193,9 +193,8 @@ impl Operator {
         };
         let before = self.view(cluster).await?;
         let lease = before.nodes.get(node).ok_or_else(no_such_node)?;
-        let takes = |(other, lease): (&NodeName, &roost_domain::cluster::NodeLease)| {
-            other != node && lease.is_live() && !lease.draining
-        };
+        let takes =
+            |(other, lease): (&NodeName, &NodeLease)| other != node && lease.is_live() && !lease.draining;
         if draining && lease.is_live() && !before.nodes.iter().any(takes) {
             return Err(OperatorError::LastNode {
                 node: node.to_string(),

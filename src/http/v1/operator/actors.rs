@@ -31,9 +31,9 @@ struct Filter {
     /// Only those of this node.
     #[param(example = "local")]
     node: Option<String>,
-    /// By path and node; or those first that most need somebody to look at them: in quarantine, with
-    /// messages that grow old, waiting to be started again. Then there is one page.
-    #[param(inline, default = "path", example = "path")]
+    /// By `path` and node, unless told otherwise; `worst` are those first that most need somebody to look at
+    /// them: in quarantine, with messages that grow old, waiting to be started again. That is one page.
+    #[param(inline, example = "worst")]
     order: Option<OrderName>,
 }
 

@@ -385,7 +385,6 @@ fn a_page_of_broken_actors_fits_into_one_answer_and_a_longer_one_is_cut() {
     }
     let listed = |rows: Vec<ActorView>| Listed { rows, more: false };
     let bytes = listed(rows.clone()).fit(1 << 20).unwrap();
-    println!("500 actors are {} bytes", bytes.len());
     let read = |bytes: &[u8]| match super::wire::decode(bytes).unwrap() {
         OperatorAnswer::Actors(listed) => listed,
         other => panic!("{other:?}"),

@@ -96,7 +96,7 @@ pub(super) fn node_cells(row: &NodeView) -> [String; NODES.len()] {
         number(load.map(|load| load.webhooks.count)),
         number(load.map(|load| load.buckets.count)),
         dialing.unwrap_or_else(|| NOTHING.to_owned()),
-        rtt.map_or(NOTHING.to_owned(), |us| millis(us)),
+        rtt.map_or(NOTHING.to_owned(), millis),
         row.version.clone(),
         row.error.clone().unwrap_or_default(),
     ]

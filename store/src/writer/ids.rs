@@ -85,6 +85,9 @@ mod tests {
         ids.pass(MessageId::from_parts(2, 0).to_u128());
         let made = ids.message(Timestamp::from_unix_ms(5));
         assert!(made > seen && made < MessageId::from_parts(10, 0), "{made}");
-        assert_eq!(ids.event(Timestamp::from_unix_ms(5)).1, Timestamp::from_unix_ms(9));
+        assert_eq!(
+            ids.event(Timestamp::from_unix_ms(5)).1,
+            Timestamp::from_unix_ms(9)
+        );
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use roost_domain::event::EventType;
 use roost_domain::message::{Direction, FailureReason, MessageFilter, MessageStatus, StatusChange};
 use roost_domain::page::PageRequest;
-use roost_domain::store::{Instances, Messages, Outcome, Replies, Stamp, StoreError};
+use roost_domain::store::{Instances, Messages, Node as _, Outcome, Replies, Stamp, StoreError};
 use roost_domain::{Epoch, MessageId, Owner};
 
 use crate::fixture::{Fixture, chat};
@@ -403,7 +403,10 @@ async fn what_is_accepted_under_a_slower_clock_is_behind_what_is_pending(mut f: 
     f.store.pending_count(owner).await.unwrap();
     before.push(f.accept(owner, "after").await.id);
     let pending = f.store.pending(owner, None, 9).await.unwrap();
-    assert_eq!(pending.iter().map(|message| message.id).collect::<Vec<_>>(), before);
+    assert_eq!(
+        pending.iter().map(|message| message.id).collect::<Vec<_>>(),
+        before
+    );
 
     // What another node has written is not in the future of what is written here.
     let at = f.now().plus(Duration::from_secs(20));

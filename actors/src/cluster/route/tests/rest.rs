@@ -8,9 +8,9 @@ use crate::cluster::{Listener, News};
 async fn a_tenants_actors_end_on_other_nodes_when_that_is_asked_for_and_come_back() {
     let (stage, [a, b]) = Stage::nodes(["a", "b"]).await;
     let (tenant, id) = (stage.tenant(), stage.number_on(&b, &a).await);
-    assert!(b.runs(id));
+    assert!(b.runs("instance", id));
     assert!(a.runtime.rest_elsewhere(tenant, Rest::Suspended).await);
-    assert!(!b.runs(id), "it had ended when the answer came");
+    assert!(!b.runs("instance", id), "it had ended when the answer came");
     assert_eq!(b.runtime.resting()[&tenant], (Rest::Suspended, true));
     assert!(a.runtime.resting().is_empty(), "this is about the others");
 

@@ -175,6 +175,7 @@ impl Runtime {
                     streams: streams.clone(),
                     operator: Arc::clone(&local),
                     webhooks: webhooks.clone(),
+                    buckets: buckets.clone(),
                 };
                 let joined = Joined::join(parts, &residents, exchange).await;
                 Some(joined.map_err(StartError::Join)?)

@@ -220,6 +220,7 @@ fn bucket_settings(buckets: &config::Buckets) -> BucketSettings {
     BucketSettings {
         max: buckets.max,
         deadline: buckets.timeout,
+        owner_deadline: buckets.owner_timeout,
         lease_max: buckets.lease_max,
         lease_life: buckets.lease_life,
         passivate_after: buckets.passivate_after,

@@ -16,6 +16,9 @@ pub struct Buckets {
     /// How long a call waits for its bucket before it is let through.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// How long a call waits for a bucket that another node of the cluster owns.
+    #[serde(with = "duration")]
+    pub owner_timeout: Duration,
     /// Largest lease.
     pub lease_max: u32,
     /// How long a lease may be used.
@@ -40,6 +43,11 @@ pub(super) fn relations(config: &Config, need: &mut impl FnMut(bool, &str, &str)
     need(
         !buckets.timeout.is_zero() && buckets.timeout < config.http.request_timeout,
         "buckets.timeout",
+        "must be longer than zero and shorter than http.request_timeout",
+    );
+    need(
+        !buckets.owner_timeout.is_zero() && buckets.owner_timeout < config.http.request_timeout,
+        "buckets.owner_timeout",
         "must be longer than zero and shorter than http.request_timeout",
     );
     need(buckets.lease_max >= 1, "buckets.lease_max", "must be at least 1");

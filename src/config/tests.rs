@@ -298,6 +298,17 @@ fn nodes_need_a_cookie_an_address_and_certificates_beyond_their_own_host() {
 }
 
 #[test]
+fn a_call_never_waits_for_a_bucket_for_as_long_as_a_request_may_take() {
+    for key in ["timeout", "owner_timeout"] {
+        for wrong in ["0s", "1h"] {
+            let (_folder, layers) = with_file(&format!("[buckets]\n{key} = \"{wrong}\""));
+            let told = problems(&layers).join("\n");
+            assert!(told.contains(&format!("buckets.{key}")), "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
     let wrong = |text: &str| problems(&with_file(text).1).join("\n");
     let postgres = "[store]\nurl = \"postgres://localhost/roost\"\n[cluster]\n";

@@ -24,6 +24,11 @@ const PER_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 const LEASE_SHARE: u32 = 100;
 const LEASE_WORTH: Duration = Duration::from_millis(100);
 
+/// The same for what another node is lent: larger, as it takes a call over the network to get more.
+const LENT_SHARE: u32 = 50;
+/// Never more than this share of the quota.
+const LENT_SHARE_MAX: u32 = 10;
+
 /// How leases are given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
@@ -60,11 +65,21 @@ impl Rate {
 
     /// How many a lease has at most.
     fn lease(&self, max: u32) -> u32 {
-        let worth = u32::try_from(nanos(LEASE_WORTH) / self.each).unwrap_or(u32::MAX);
         (self.quota.count.get() / LEASE_SHARE)
-            .max(worth)
+            .max(self.worth())
             .clamp(1, max.max(1))
     }
+
+    fn worth(&self) -> u32 {
+        u32::try_from(nanos(LEASE_WORTH) / self.each).unwrap_or(u32::MAX)
+    }
+}
+
+/// How many another node is lent at most beside what it asks for. A small quota is counted exactly.
+pub(super) fn lent_max(quota: Quota, max: u32) -> u32 {
+    let count = quota.count.get();
+    let lent = (count / LENT_SHARE).max(Rate::new(quota).worth());
+    lent.min(count / LENT_SHARE_MAX).min(max)
 }
 
 /// See the module.
@@ -158,6 +173,41 @@ impl Bucket {
             self.lease_until = now + nanos(terms.lease_life);
         }
         Taken::Granted(self.standing(now))
+    }
+
+    /// As the owner of the bucket says that it stands, who has lent some of it: they count as taken there.
+    pub fn adopt(&mut self, now: u64, standing: &Standing, lent: u32, until: u64) {
+        self.rate = Rate::new(standing.quota);
+        let used = nanos(standing.full_in).min(self.rate.whole);
+        self.full_at = now + used;
+        self.leased = lent;
+        self.lease_until = until;
+        self.age(now);
+    }
+
+    /// What is left of what was lent goes back to the owner.
+    pub fn return_lent(&mut self, now: u64) -> u32 {
+        let left = self.leased;
+        self.end_lease(now);
+        left
+    }
+
+    /// Takes back what did not count after all, for whoever is next here.
+    pub fn take_back(&mut self, n: NonZeroU32) {
+        self.leased = self
+            .leased
+            .saturating_add(n.get())
+            .min(self.rate.quota.count.get());
+    }
+
+    /// Whether what was lent may be used no longer.
+    pub fn is_lease_over(&self, now: u64) -> bool {
+        now >= self.lease_until
+    }
+
+    /// How much of the lease is left.
+    pub fn leased(&self) -> u32 {
+        self.leased
     }
 
     /// What is left of the lease flows back.

@@ -19,9 +19,14 @@
 //! been used for a while: it is then as a new one, and nothing is stored. Beyond `max` live buckets,
 //! addresses that have none share one; buckets of tenants and keys, which are rows, are always started.
 //!
+//! In a cluster the bucket of a key or a tenant lives on its slot's owner; other nodes have a branch of it
+//! ([`branch`]), which spends what the owner has lent. Each node counts addresses in branches of its own.
+//!
 //! After a crash of the process every bucket is full.
 
 mod actor;
+mod ask;
+mod branch;
 mod cell;
 mod clock;
 mod handle;

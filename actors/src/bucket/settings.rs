@@ -9,6 +9,9 @@ pub struct BucketSettings {
     pub max: usize,
     /// Longest that a call waits for a bucket; then it is let through and counted. Default 50 ms.
     pub deadline: Duration,
+    /// Longest that a call waits for a bucket that another node owns; then it is counted here, with this
+    /// node's share of the quota. Default 250 ms.
+    pub owner_deadline: Duration,
     /// How many are leased to callers at most, to be granted without asking the bucket. Default 256.
     pub lease_max: u32,
     /// How long a lease may be used. Default 1 s.
@@ -25,6 +28,7 @@ impl Default for BucketSettings {
         Self {
             max: 100_000,
             deadline: Duration::from_millis(50),
+            owner_deadline: Duration::from_millis(250),
             lease_max: 256,
             lease_life: seconds(1),
             passivate_after: seconds(60),

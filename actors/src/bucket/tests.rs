@@ -2,4 +2,5 @@
 
 mod arithmetic;
 mod bench;
+mod branch;
 mod live;

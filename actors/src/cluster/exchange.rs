@@ -13,6 +13,7 @@ use roost_domain::peer::{Kind, Note, Service, WireError};
 
 use super::{News, resting};
 use crate::Streams;
+use crate::bucket::Buckets;
 use crate::instance::Instances;
 use crate::node::NodeContext;
 use crate::operator::Local;
@@ -27,6 +28,7 @@ pub(crate) struct Exchange {
     pub streams: Streams,
     pub operator: Arc<Local>,
     pub webhooks: Webhooks,
+    pub buckets: Buckets,
 }
 
 #[async_trait]
@@ -40,6 +42,7 @@ impl Service for Exchange {
     ) -> Result<Bytes, WireError> {
         match kind {
             Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
+            Kind::BUCKET => self.buckets.serve(from, &body, deadline).await,
             Kind::WEBHOOK => self.webhooks.serve(from, &body, deadline).await,
             Kind::OPERATOR => self.operator.serve(&body).await,
             Kind::REST => resting::obey(&self.residents, &body).await,

@@ -3,7 +3,7 @@
 //! The steward writes what it has read and taken; everybody reads, without a call. What is not known is
 //! nowhere. The rows in the database decide; a node that is behind is told by the fence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -120,6 +120,13 @@ impl ClusterPlacement {
             _ => None,
         };
         Slot::all().filter_map(here).collect()
+    }
+
+    /// How many nodes own something, and this one.
+    pub(super) fn nodes(&self) -> usize {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let names: BTreeSet<&NodeName> = others.iter().flatten().collect();
+        names.len() + 1
     }
 
     /// Learns what others own.

@@ -143,11 +143,7 @@ impl Routes {
             changes.mark_unchanged();
             let tried = match sent_to.take() {
                 Some(owner) => self.ask_peer(&owner, desk, &ask, deadline).await,
-                None => match node.placement.place(ask.slot()) {
-                    Place::Here(_) => here(node, desk, ask.clone(), deadline).await,
-                    Place::Node(owner) => self.ask_peer(&owner, desk, &ask, deadline).await,
-                    Place::Nowhere { retry_after } => Tried::Nobody(nowhere(A::WHAT, retry_after), None),
-                },
+                None => self.ask_owner(node, desk, &ask, deadline).await,
             };
             let why = match tried {
                 Tried::Answered(answer) => return answer,
@@ -176,6 +172,26 @@ impl Routes {
         }
     }
 
+    /// Whoever is the owner, as far as this node knows.
+    async fn ask_owner<A: Ask>(
+        &self,
+        node: &NodeContext,
+        desk: &A::Desk,
+        ask: &A,
+        deadline: Instant,
+    ) -> Tried<A::Answer> {
+        match node.placement.place(ask.slot()) {
+            Place::Here(_) => here(node, desk, ask.clone(), deadline).await,
+            Place::Node(owner) => self.ask_peer(&owner, desk, ask, deadline).await,
+            Place::Nowhere { retry_after } => Tried::Nobody(nowhere(A::WHAT, retry_after), None),
+        }
+    }
+
+    /// Nodes that own slots, and this one.
+    pub fn nodes(&self) -> usize {
+        self.placement.nodes()
+    }
+
     async fn ask_peer<A: Ask>(
         &self,
         owner: &NodeName,
@@ -201,6 +217,36 @@ impl Routes {
             Err(error) => unanswered(owner, A::WHAT, error),
         }
     }
+}
+
+/// The same without holding the call: whoever asks knows what to do when there is nobody. Not to be asked on
+/// a node without a cluster.
+pub(crate) async fn once<A: Ask>(
+    node: &NodeContext,
+    routes: &Routes,
+    desk: &A::Desk,
+    ask: A,
+    deadline: Instant,
+) -> Result<A::Answer, CallError> {
+    let mut sent_to = None;
+    for _ in 0..=HINTS_MAX {
+        let tried = match sent_to.take() {
+            Some(owner) => routes.ask_peer(&owner, desk, &ask, deadline).await,
+            None => routes.ask_owner(node, desk, &ask, deadline).await,
+        };
+        match tried {
+            Tried::Answered(answer) => return answer,
+            Tried::Unknown => return Err(CallError::Timeout),
+            Tried::Nobody(why, hint) => {
+                routes.hint.notify_one();
+                sent_to = hint.filter(|owner| owner.as_str() != node.placement.node());
+                if sent_to.is_none() {
+                    return Err(why);
+                }
+            }
+        }
+    }
+    Err(nowhere(A::WHAT, crate::error::RETRY_AFTER))
 }
 
 /// Lets the owner of a slot know of something that is durable, until it does: a link may be down, and the

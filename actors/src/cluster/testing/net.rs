@@ -21,6 +21,8 @@ pub struct TestNet {
 struct Inner {
     services: BTreeMap<NodeName, Arc<dyn Service>>,
     cut: BTreeSet<NodeName>,
+    /// Nodes that are reached, and never answer.
+    silent: BTreeSet<NodeName>,
     /// Answers of the next calls that are lost.
     lost: usize,
     calls: usize,
@@ -42,6 +44,16 @@ impl TestNet {
             inner.cut.insert(node.clone());
         } else {
             inner.cut.remove(node);
+        }
+    }
+
+    /// A node is reached and never answers, or answers again.
+    pub fn silence(&self, node: &NodeName, silent: bool) {
+        let mut inner = self.inner();
+        if silent {
+            inner.silent.insert(node.clone());
+        } else {
+            inner.silent.remove(node);
         }
     }
 
@@ -98,6 +110,10 @@ impl Peers for TestMesh {
     ) -> Result<Bytes, PeerError> {
         let service = self.net.reach(&self.node, node).ok_or(PeerError::Down)?;
         self.net.inner().calls += 1;
+        if self.net.inner().silent.contains(node) {
+            tokio::time::sleep_until(deadline.into()).await;
+            return Err(PeerError::Deadline);
+        }
         let served = service.serve(&self.node, kind, body, deadline);
         let answer = tokio::time::timeout_at(deadline.into(), served).await;
         let mut inner = self.net.inner();

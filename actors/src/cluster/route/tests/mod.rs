@@ -1,5 +1,6 @@
 //! Calls between nodes of one process: the real runtimes and store, over a network in memory.
 
+mod bucket;
 mod fault;
 mod instance;
 mod rest;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::error::{LoadError, Result};
 use crate::http::{Answer, Call, Client, Endpoint};
+use crate::stream::Event;
 
 /// Most rows of a page.
 const PAGE_ROWS: u32 = 500;
@@ -17,6 +18,12 @@ const SHOWN_BYTES_MAX: usize = 600;
 #[derive(Debug)]
 pub struct Gateway {
     pub endpoint: Endpoint,
+    client: Client,
+}
+
+/// One node, with an operator's key.
+#[derive(Debug)]
+pub struct Operator {
     client: Client,
 }
 
@@ -42,10 +49,34 @@ pub struct Message {
     pub status: String,
 }
 
-/// How far a page of the log has read.
+/// Events of the log, and how far it was read for them.
 #[derive(Debug, Deserialize)]
-struct LogPage {
-    next_after: i64,
+pub struct LogPage {
+    pub data: Vec<Event>,
+    pub next_after: i64,
+}
+
+/// A live actor, as an operator sees it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Actor {
+    /// Its place in the tree, such as `instance/<id>`.
+    pub path: String,
+    /// When this life of it began.
+    #[serde(default)]
+    pub started_at: Option<jiff::Timestamp>,
+}
+
+/// A login of a number's companion, as the sandbox wrote it down.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Login {
+    /// Its place in the order of everything that the sandbox wrote down.
+    pub order: u64,
+    /// Unix time in microseconds.
+    pub at_us: u64,
+    pub result: String,
+    /// When its connection ended, unless it is open.
+    pub ended_order: Option<u64>,
+    pub ended_at_us: Option<u64>,
 }
 
 /// A message that a virtual phone decrypted.
@@ -137,17 +168,7 @@ impl Gateway {
 
     /// Every instance of the tenant.
     pub async fn instances(&self) -> Result<Vec<Instance>> {
-        let mut rows = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let call = Call::get(format!("/v1/instances?limit={PAGE_ROWS}{cursor}"));
-            let page: Page<Instance> = read(&self.client, &call).await?;
-            rows.extend(page.data);
-            match page.next_cursor {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return Ok(rows),
-            }
-        }
+        all(&self.client, &format!("/v1/instances?limit={PAGE_ROWS}")).await
     }
 
     /// One message.
@@ -183,14 +204,40 @@ impl Gateway {
     pub async fn last_seq(&self, kind: &str) -> Result<i64> {
         let mut after = 0;
         loop {
-            let mut call = Call::get(format!("/v1/events?types={kind}&limit={PAGE_ROWS}&after={after}"));
-            call.accept = Some("application/json");
-            let page: LogPage = read(&self.client, &call).await?;
+            let page = self.events(kind, after).await?;
             if page.next_after <= after {
                 return Ok(after);
             }
             after = page.next_after;
         }
+    }
+
+    /// Events of a type after a number; there may be more of them.
+    pub async fn events(&self, kind: &str, after: i64) -> Result<LogPage> {
+        let mut call = Call::get(format!("/v1/events?types={kind}&limit={PAGE_ROWS}&after={after}"));
+        call.accept = Some("application/json");
+        read(&self.client, &call).await
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = accepted(&self.client, &Call::get("/metrics")).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+}
+
+impl Operator {
+    /// A client of one node.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            client: Client::new(endpoint),
+        }
+    }
+
+    /// Every live actor of a kind that a node runs.
+    pub async fn actors(&self, kind: &str, node: &str) -> Result<Vec<Actor>> {
+        let path = format!("/v1/operator/actors?kind={kind}&node={node}&limit={PAGE_ROWS}");
+        all(&self.client, &path).await
     }
 }
 
@@ -223,13 +270,9 @@ impl Sandbox {
     }
 
     /// Has a phone send a text.
-    pub async fn phone_sends(&self, from: &str, to: &str) -> Result<()> {
+    pub async fn phone_sends(&self, from: &str, to: &str, text: &str) -> Result<()> {
         let path = format!("/sandbox/v1/accounts/{from}/messages");
-        accepted(
-            &self.client,
-            &Call::post(path, &json!({"to": to, "text": "Hello"})),
-        )
-        .await?;
+        accepted(&self.client, &Call::post(path, &json!({"to": to, "text": text}))).await?;
         Ok(())
     }
 
@@ -239,9 +282,29 @@ impl Sandbox {
         Ok(read::<Page<PhoneMessage>>(&self.client, &call).await?.data)
     }
 
+    /// Every login of an account's companions, in order.
+    pub async fn logins(&self, phone: &str) -> Result<Vec<Login>> {
+        let call = Call::get(format!("/sandbox/v1/accounts/{phone}/logins"));
+        Ok(read::<Page<Login>>(&self.client, &call).await?.data)
+    }
+
     /// Counters.
     pub async fn stats(&self) -> Result<Stats> {
         read(&self.client, &Call::get("/sandbox/v1/stats")).await
+    }
+}
+
+/// Every row of a list that comes in pages; `path` has a query already.
+async fn all<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>> {
+    let mut rows = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page: Page<T> = read(client, &Call::get(format!("{path}{cursor}"))).await?;
+        rows.extend(page.data);
+        match page.next_cursor {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(rows),
+        }
     }
 }
 

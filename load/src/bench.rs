@@ -3,6 +3,7 @@
 //! [`Setup`] lives as long as the tool and knows the programs and the logs; a [`Bench`] is one pair
 //! of processes. Dropping a bench ends both processes; dropping the setup removes their files.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 
 use crate::api::{Gateway, Sandbox};
@@ -105,9 +107,14 @@ impl Setup {
         &self.folder
     }
 
+    /// A number that nothing else in this tool's run has.
+    pub fn next_number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// A new folder for one pair of processes.
     pub fn subfolder(&self) -> Result<PathBuf> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let folder = self.folder.join(number.to_string());
         std::fs::create_dir(&folder)?;
         Ok(folder)
@@ -128,7 +135,7 @@ impl Setup {
 
     /// The same with whatever a command can have.
     pub fn spawn_command(&self, name: &'static str, command: Command, folder: &Path) -> Result<Process> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let log = folder.join(format!("{name}-{number}.log"));
         let process = Process::spawn(name, command, &log)?;
         self.logs().push((name, log));
@@ -137,13 +144,11 @@ impl Setup {
 
     /// The end of the newest log of each program.
     pub fn log_tails(&self) -> String {
-        let logs = self.logs();
+        let newest: BTreeMap<_, _> = self.logs().iter().cloned().collect();
         let mut text = String::new();
-        for name in ["gateway", "sandbox", "database"] {
-            if let Some((_, path)) = logs.iter().rev().find(|log| log.0 == name) {
-                let log = std::fs::read(path).unwrap_or_default();
-                text.push_str(&format!("--- end of the log of the {name}\n{}", tail(&log)));
-            }
+        for (name, path) in newest {
+            let log = std::fs::read(path).unwrap_or_default();
+            text.push_str(&format!("--- end of the log of the {name}\n{}", tail(&log)));
         }
         text
     }
@@ -245,7 +250,7 @@ impl<'a> Bench<'a> {
 
     /// A number that no other measurement of this tool's run has.
     pub fn next_run(&self) -> u32 {
-        self.setup.next.fetch_add(1, Ordering::Relaxed)
+        self.setup.next_number()
     }
 
     /// What the gateway has used since its last start.
@@ -321,7 +326,8 @@ impl<'a> SandboxBench<'a> {
     }
 }
 
-async fn start_sandbox(setup: &Setup, folder: &Path, state: State) -> Result<(Process, SocketAddr)> {
+/// Starts a sandbox and waits until it answers.
+pub async fn start_sandbox(setup: &Setup, folder: &Path, state: State) -> Result<(Process, SocketAddr)> {
     let phase = "starting the sandbox";
     let mut tries = 0;
     loop {
@@ -374,24 +380,35 @@ async fn start_gateway(
         command.env("ROOST__STORE__URL", &postgres.url);
     }
     let mut process = setup.spawn_command("gateway", command, folder)?;
+    let ready: Ready = until_written(&mut process, &ready_file, phase, setup.options.wait_timeout).await?;
+    let gateway = Gateway::new(endpoint(&ready.api, Some(&ready.api_key))?);
+    Ok((process, gateway))
+}
+
+/// Waits for the file that a process writes when it is ready.
+pub async fn until_written<T: DeserializeOwned>(
+    process: &mut Process,
+    file: &Path,
+    phase: &str,
+    limit: Duration,
+) -> Result<T> {
     let ready = async {
         loop {
             // The file may be read while it is being written: then it is not JSON yet.
-            let text = tokio::fs::read(&ready_file).await.unwrap_or_default();
-            if let Ok(ready) = serde_json::from_slice::<Ready>(&text) {
+            let text = tokio::fs::read(file).await.unwrap_or_default();
+            if let Ok(ready) = serde_json::from_slice(&text) {
                 return Ok(ready);
             }
             process.check_alive(phase)?;
             tokio::time::sleep(POLL).await;
         }
     };
-    let progress = || format!("no {} yet", ready_file.display());
-    let ready = within_showing(phase, setup.options.wait_timeout, progress, ready).await?;
-    let gateway = Gateway::new(endpoint(&ready.api, Some(&ready.api_key))?);
-    Ok((process, gateway))
+    let progress = || format!("no {} yet", file.display());
+    within_showing(phase, limit, progress, ready).await
 }
 
-fn endpoint(url: &str, key: Option<&str>) -> Result<Endpoint> {
+/// Where to call, which is on this machine, and with which key.
+pub fn endpoint(url: &str, key: Option<&str>) -> Result<Endpoint> {
     let authority = url.trim_start_matches("http://").trim_end_matches('/');
     let not_loopback = || std::io::Error::other(format!("{url} is not http://<loopback address>:<port>"));
     let addr: SocketAddr = authority.parse().map_err(|_| not_loopback())?;

@@ -1,9 +1,13 @@
 //! What the user can ask for.
 
+mod cluster;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use cluster::{ClusterArgs, ClusterPart};
 
 /// Measures a running Roost as whole processes: gateway, sandbox and this generator on one machine,
 /// over loopback only.
@@ -74,7 +78,9 @@ pub enum Scenario {
     Webhooks(WebhooksArgs),
     /// Reads through the API as fast as answers come, and what each costs the gateway.
     Api(ApiArgs),
-    /// Everything but `sandbox`, `webhooks` and `api`, each with its own flags' defaults.
+    /// Nodes that share one PostgreSQL: calls over nodes, failover, and nodes that come and go.
+    Cluster(ClusterArgs),
+    /// Everything but `sandbox`, `webhooks`, `api` and `cluster`, each with its own flags' defaults.
     All(AllArgs),
 }
 
@@ -344,6 +350,7 @@ impl Defaults for ReceiveArgs {}
 impl Defaults for SandboxArgs {}
 impl Defaults for WebhooksArgs {}
 impl Defaults for ApiArgs {}
+impl Defaults for ClusterArgs {}
 
 #[cfg(test)]
 mod tests {
@@ -368,6 +375,7 @@ mod tests {
         assert_eq!(SandboxArgs::defaults().devices, 10_000);
         assert_eq!(WebhooksArgs::defaults().backlog, 1_000_000);
         assert_eq!(ApiArgs::defaults().connections, 64);
+        assert_eq!(ClusterArgs::defaults().instances, 1_000);
     }
 
     #[test]
@@ -408,6 +416,10 @@ mod tests {
             &["webhooks", "--database", "mysql"],
             &["webhooks", "--rate", "0"],
             &["webhooks", "--backlog", "6000000"],
+            &["cluster", "--part", "unknown"],
+            &["cluster", "--lease", "1s"],
+            &["cluster", "--lease", "6m"],
+            &["cluster", "--instances", "2"],
             &["--threads", "0", "start"],
             &["--setup-concurrency", "0", "start"],
             &["start", "--instances", "5"],

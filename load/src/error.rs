@@ -58,6 +58,10 @@ pub enum LoadError {
         pid: i32,
         source: procfs::ProcError,
     },
+    #[error("the node does not run")]
+    NotRunning,
+    #[error("{command} failed: {said}")]
+    Command { command: String, said: String },
     #[error("PostgreSQL: {0}")]
     Postgres(String),
     #[error("{what} {path}")]

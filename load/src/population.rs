@@ -91,29 +91,39 @@ async fn pair_one(
     made: &AtomicU32,
     paired: &AtomicU32,
 ) -> Result<Member> {
+    let member = make(gateway, sandbox, index).await?;
+    made.fetch_add(1, Ordering::Relaxed);
+    link(gateway, sandbox, &member).await?;
+    paired.fetch_add(1, Ordering::Relaxed);
+    Ok(member)
+}
+
+/// Makes an instance and the phone it is to be paired with.
+pub async fn make(gateway: &Gateway, sandbox: &Sandbox, index: u32) -> Result<Member> {
     let (phone, peer) = Member::numbers(index);
     sandbox.create_account(&phone).await?;
     let instance = gateway.create_instance(&format!("load-{index}")).await?;
-    made.fetch_add(1, Ordering::Relaxed);
-    gateway.connect(&instance).await?;
-    loop {
-        if let Some(code) = gateway.qr(&instance).await?
-            && sandbox.scan(&phone, &code).await?
-        {
-            break;
-        }
-        check_not_ended(gateway, &instance).await?;
-        tokio::time::sleep(POLL).await;
-    }
-    while check_not_ended(gateway, &instance).await? != "connected" {
-        tokio::time::sleep(POLL).await;
-    }
-    paired.fetch_add(1, Ordering::Relaxed);
     Ok(Member {
         instance,
         phone,
         peer,
     })
+}
+
+/// Pairs an instance with its phone and waits until it is connected. After an error it can be tried again.
+pub async fn link(gateway: &Gateway, sandbox: &Sandbox, member: &Member) -> Result<()> {
+    let Member { instance, phone, .. } = member;
+    gateway.connect(instance).await?;
+    let mut scanned = false;
+    loop {
+        if !scanned && let Some(code) = gateway.qr(instance).await? {
+            scanned = sandbox.scan(phone, &code).await?;
+        }
+        if check_not_ended(gateway, instance).await? == "connected" {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// The state of an instance that is on its way to `connected`; an error when it cannot get there.

@@ -18,6 +18,8 @@ use crate::process::Process;
 
 /// Where Debian keeps the programs of each version.
 const INSTALLED: &str = "/usr/lib/postgresql";
+/// What stands between the fields of an answer, and in none of them.
+const FIELD: &str = "\u{1f}";
 const READY_POLL: Duration = Duration::from_millis(50);
 /// How long it may take to end in good order.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -28,12 +30,19 @@ pub struct Postgres {
     process: Process,
     /// URL of its only database.
     pub url: String,
+    /// Folder of the installed programs.
+    programs: PathBuf,
     _folder: TempDir,
 }
 
 impl Postgres {
     /// Makes an empty database and starts a server for it.
     pub async fn start(setup: &Setup) -> Result<Self> {
+        Self::start_with(setup, &[]).await
+    }
+
+    /// The same with further settings, such as `fsync=on`.
+    pub async fn start_with(setup: &Setup, settings: &[&str]) -> Result<Self> {
         let programs = programs(Path::new(INSTALLED))?;
         let user = user()?;
         let mut builder = tempfile::Builder::new();
@@ -72,6 +81,9 @@ impl Postgres {
         ] {
             serve.arg("-c").arg(setting);
         }
+        for setting in settings {
+            serve.arg("-c").arg(setting);
+        }
         let mut process = setup.spawn_command("database", serve, &setup.subfolder()?)?;
         let phase = "starting PostgreSQL";
         let ready = async {
@@ -93,8 +105,25 @@ impl Postgres {
         Ok(Self {
             process,
             url: format!("postgres://roost@127.0.0.1:{port}/postgres"),
+            programs,
             _folder: folder,
         })
+    }
+
+    /// What it answers to one query: rows of fields. For what no API tells; the text of a query is the
+    /// caller's own, not a user's.
+    pub async fn ask(&self, query: &str) -> Result<Vec<Vec<String>>> {
+        let mut ask = Command::new(self.programs.join("psql"));
+        ask.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--field-separator", FIELD, "--set", "ON_ERROR_STOP=1"])
+            .args(["--dbname", &self.url, "--command", query])
+            .stdin(Stdio::null());
+        let answer = tokio::task::spawn_blocking(move || ask.output()).await??;
+        if !answer.status.success() {
+            let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+            return Err(LoadError::Postgres(said));
+        }
+        Ok(rows(&String::from_utf8_lossy(&answer.stdout)))
     }
 
     /// CPU time of the server and all its processes since its start.
@@ -116,6 +145,15 @@ impl Drop for Postgres {
             }
         }
     }
+}
+
+fn rows(answer: &str) -> Vec<Vec<String>> {
+    let fields = |line: &str| line.split(FIELD).map(str::to_owned).collect();
+    answer
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(fields)
+        .collect()
 }
 
 /// The programs of the newest version under `installed`.
@@ -155,6 +193,13 @@ fn user() -> Result<Option<(u32, u32)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_rows_of_fields_some_of_which_are_empty() {
+        let answer = rows("a\u{1f}1\n\u{1f}2\n\n");
+        assert_eq!(answer, [["a", "1"], ["", "2"]]);
+        assert!(rows("").is_empty());
+    }
 
     #[test]
     fn the_newest_version_that_is_complete_is_taken() {

@@ -5,23 +5,21 @@
 //! authentication, limits and audit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use crate::bench::{Bench, Setup};
 use crate::cli::{ApiArgs, Database};
 use crate::error::{LoadError, Result};
-use crate::http::{CALL_TIMEOUT, Call, Connection, Endpoint};
-use crate::latency::{Latencies, per_second};
+use crate::http::Call;
+use crate::latency::per_second;
 use crate::pace::{Ticket, Tickets};
-use crate::phase::within;
 use crate::population::{Member, make_peers, pair};
 use crate::report::{Mark, Section};
 use crate::scenario::cpu_ms;
+use crate::scenario::hammer::{self, hammer};
 use crate::scenario::traffic::{Operation, Readings, drive};
 
 /// What the first calls of a connection and of a page cache cost is not measured.
@@ -184,7 +182,7 @@ async fn read(
     } else {
         bench.gateway.endpoint.without_key()
     };
-    let calls: Arc<[Call]> = target
+    let calls = target
         .paths
         .iter()
         .map(|path| Call {
@@ -192,7 +190,11 @@ async fn read(
             ..Call::get(path)
         })
         .collect();
-    let reading = |duration| hammer(target, &endpoint, args.connections, &calls, duration);
+    let targets = [hammer::Target { endpoint, calls }];
+    let reading = |duration| {
+        let (name, status) = (target.name, target.status);
+        hammer(name, status, &targets, args.connections, duration)
+    };
     reading(WARM_UP).await?;
     let before = Readings::take(bench)?;
     let (count, latencies) = reading(args.duration).await?;
@@ -212,56 +214,4 @@ async fn read(
         after.gateway.rss_bytes as f64 / crate::scenario::MIB,
     ));
     Ok(reads)
-}
-
-/// Calls on so many connections until the time is over; any other status than the expected one is an
-/// error.
-async fn hammer(
-    target: &Target,
-    endpoint: &Endpoint,
-    connections: u16,
-    calls: &Arc<[Call]>,
-    duration: Duration,
-) -> Result<(usize, Latencies)> {
-    let next = Arc::new(AtomicU64::new(0));
-    let end = Instant::now() + duration;
-    let mut workers = JoinSet::new();
-    for _ in 0..connections {
-        let mut connection = Connection::new(endpoint.clone());
-        let (calls, next, status) = (Arc::clone(calls), Arc::clone(&next), target.status);
-        workers.spawn(async move {
-            let mut latencies = Latencies::default();
-            let mut count = 0;
-            while Instant::now() < end {
-                let turn = next.fetch_add(1, Ordering::Relaxed) % calls.len() as u64;
-                // Smaller than a length.
-                let call = &calls[turn as usize];
-                let began = Instant::now();
-                let answer = connection.call(call).await.map_err(|source| LoadError::Call {
-                    call: call.path.clone(),
-                    source,
-                })?;
-                if answer.status != status {
-                    return Err(LoadError::Refused {
-                        call: call.path.clone(),
-                        status: answer.status,
-                        body: String::from_utf8_lossy(&answer.body).into_owned(),
-                    });
-                }
-                latencies.record(began.elapsed());
-                count += 1;
-            }
-            Ok((count, latencies))
-        });
-    }
-    let all = async {
-        let (mut count, mut latencies) = (0, Latencies::default());
-        while let Some(worker) = workers.join_next().await {
-            let (some, theirs) = worker??;
-            count += some;
-            latencies.add(&theirs);
-        }
-        Ok((count, latencies))
-    };
-    within(target.name, duration + CALL_TIMEOUT, all).await
 }

@@ -1,6 +1,7 @@
 //! The scenarios. Each takes running processes and returns one [`Section`] of the report.
 
 pub mod api;
+pub mod cluster;
 pub mod idle;
 pub mod receive;
 pub mod restart;
@@ -9,6 +10,7 @@ pub mod send;
 pub mod start;
 pub mod webhooks;
 
+mod hammer;
 mod traffic;
 
 use crate::bench::{Bench, Setup};
@@ -53,6 +55,7 @@ pub async fn run(setup: &Setup, scenario: Scenario, each: &mut impl FnMut(Sectio
                 each(api::measure(setup, &args, database).await?);
             }
         }
+        Scenario::Cluster(args) => cluster::measure(setup, &args, each).await?,
         Scenario::All(all) => run_all(setup, &all, each).await?,
     }
     Ok(())

@@ -384,7 +384,7 @@ async fn verify_phones(
 
 /// Every text is sent once. A phone drops what comes again under the same id, so a text that is there
 /// twice was sent under two ids.
-fn repeated_texts(messages: &[PhoneMessage]) -> usize {
+pub fn repeated_texts(messages: &[PhoneMessage]) -> usize {
     let mut seen = HashSet::new();
     let texts = messages.iter().filter_map(|message| message.text.as_deref());
     texts.filter(|text| !seen.insert(*text)).count()

@@ -71,7 +71,11 @@ impl Fleet {
     pub async fn introduce(&self, options: &Options, sandbox: &Sandbox, talkers: u32) -> Result<()> {
         let work = futures::stream::iter(0..talkers)
             .map(|index| {
-                sandbox.phone_sends(&self.numbers[index as usize], &self.numbers[(index ^ 1) as usize])
+                sandbox.phone_sends(
+                    &self.numbers[index as usize],
+                    &self.numbers[(index ^ 1) as usize],
+                    "Hello",
+                )
             })
             .buffer_unordered(usize::from(options.setup_concurrency))
             .try_collect::<()>();

@@ -314,8 +314,7 @@ pub trait Messages: Send + Sync {
         filter: MessageFilter,
         page: PageRequest<MessageId>,
     ) -> Result<Page<Message, MessageId>, StoreError>;
-    /// Accepted messages of an instance in the order of acceptance, after a given one. Those that are accepted
-    /// from then on are behind them.
+    /// Accepted messages of an instance in the order of acceptance, after a given one.
     async fn pending(
         &self,
         owner: Owner,
@@ -324,6 +323,8 @@ pub trait Messages: Send + Sync {
     ) -> Result<Vec<Message>, StoreError>;
     /// How many accepted messages an instance has.
     async fn pending_count(&self, owner: Owner) -> Result<u64, StoreError>;
+    /// The last of them.
+    async fn last_pending(&self, owner: Owner) -> Result<Option<MessageId>, StoreError>;
 }
 
 /// The event log of each tenant.

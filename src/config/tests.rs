@@ -316,7 +316,7 @@ fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
     assert!(wrong("[cluster]\nnode = \"A b\"").contains("cluster.node"));
     assert!(wrong(&format!("{postgres}node = \"local\"")).contains("cluster.node: must not be"));
     let told = wrong(&format!(
-        "{postgres}node = \"a\"\nlease = \"1s\"\ntick = \"3s\"\nmoves_max = 0\nhold = \"6s\"\noperator_timeout = \"0s\""
+        "{postgres}node = \"a\"\nlease = \"1s\"\ntick = \"3s\"\nmoves_max = 0\nhold = \"6s\"\noperator_timeout = \"0s\"\npoll = \"1ms\""
     ));
     for key in [
         "cluster.lease",
@@ -325,6 +325,7 @@ fn a_cluster_needs_postgres_a_name_of_its_own_and_times_that_fit() {
         "cluster.moves_max",
         "cluster.hold",
         "cluster.operator_timeout",
+        "cluster.poll",
     ] {
         assert!(told.contains(key), "{key} in {told}");
     }

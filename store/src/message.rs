@@ -76,7 +76,11 @@ static PENDING: Statement = Statement::new(concat!(
 ));
 
 static PENDING_COUNT: Statement = Statement::new(
-    "SELECT count(*), max(id) FROM message WHERE instance_id = $1 AND tenant_id = $2 AND status = 'accepted'",
+    "SELECT count(*) FROM message WHERE instance_id = $1 AND tenant_id = $2 AND status = 'accepted'",
+);
+
+static LAST_PENDING: Statement = Statement::new(
+    "SELECT max(id) FROM message WHERE instance_id = $1 AND tenant_id = $2 AND status = 'accepted'",
 );
 
 pub(crate) static INSERT: Statement = Statement::with_rows(
@@ -461,21 +465,19 @@ impl Messages for SqlStore {
             .text(after)
             .int(limit);
         let rows = self.reader().fetch(&PENDING, args).await?;
-        let messages = self.messages_from(&rows).await?;
-        if let Some(last) = messages.last() {
-            self.pass_id(last.id.to_u128());
-        }
-        Ok(messages)
+        self.messages_from(&rows).await
     }
 
     async fn pending_count(&self, owner: Owner) -> Result<u64, StoreError> {
         let args = self.reader().args().text(owner.instance).text(owner.tenant);
-        let Some(row) = self.reader().fetch_one(&PENDING_COUNT, args).await? else {
-            return Ok(0);
-        };
-        if let Some(last) = row.opt_parse::<MessageId>(1)? {
-            self.pass_id(last.to_u128());
-        }
-        Ok(u64::try_from(row.int(0)?).unwrap_or(0))
+        let row = self.reader().fetch_one(&PENDING_COUNT, args).await?;
+        let count = row.map(|row| row.int(0)).transpose()?.unwrap_or(0);
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn last_pending(&self, owner: Owner) -> Result<Option<MessageId>, StoreError> {
+        let args = self.reader().args().text(owner.instance).text(owner.tenant);
+        let row = self.reader().fetch_one(&LAST_PENDING, args).await?;
+        row.map_or(Ok(None), |row| row.opt_parse(0))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use roost_domain::store::{Node, StoreError};
-use roost_domain::{Epoch, EventId, Timestamp};
+use roost_domain::{Epoch, Timestamp};
 
 use crate::SqlStore;
 use crate::database::{Failure, Statement};
@@ -44,10 +44,17 @@ impl Direct for Heartbeat {
     type Output = ();
 
     async fn run(&self, transaction: &mut Transaction<'_>) -> Result<Result<(), StoreError>, Failure> {
-        let args = transaction.args().int(transaction.now.unix_ms());
-        transaction.execute(&HEARTBEAT, args).await?;
+        transaction.beats = true;
         Ok(Ok(()))
     }
+}
+
+/// Writes the one row that all nodes write: at the end of a transaction, so that nobody who waits for it holds
+/// what its holder still needs.
+pub(crate) async fn beat(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
+    let args = transaction.args().int(transaction.now.unix_ms());
+    transaction.execute(&HEARTBEAT, args).await?;
+    Ok(())
 }
 
 #[async_trait]
@@ -61,8 +68,7 @@ impl Node for SqlStore {
     }
 
     fn not_before(&self, at: Timestamp) {
-        let ms = u64::try_from(at.unix_ms()).unwrap_or(0);
-        self.pass_id(EventId::from_parts(ms, 0).to_u128());
+        self.pass_time(at);
     }
 
     async fn sweep(&self, now: Timestamp, retention: Duration) -> Result<u64, StoreError> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use roost_domain::EventId;
+use roost_domain::Timestamp;
 use roost_domain::store::{CommitObserver, StoreError};
 use roost_domain::time::{Clock, Entropy};
 use sqlx::ConnectOptions;
@@ -221,12 +221,10 @@ impl SqlStore {
         &*self.clock
     }
 
-    /// What is written from now on gets ids behind this one, if the clock that made it is about right.
-    pub(crate) fn pass_id(&self, id: u128) {
-        let horizon = self.clock.now().plus(CLOCKS_APART_MAX);
-        let horizon = u64::try_from(horizon.unix_ms()).unwrap_or(0);
-        if id < EventId::from_parts(horizon, 0).to_u128() {
-            self.ids.pass(id);
+    /// What is written from now on gets ids of this time at least, if the clock that says so is about right.
+    pub(crate) fn pass_time(&self, at: Timestamp) {
+        if at <= self.clock.now().plus(CLOCKS_APART_MAX) {
+            self.ids.pass(at);
         }
     }
 }

@@ -75,8 +75,8 @@ impl Tally {
         self.0.entry((tenant, day)).or_default()
     }
 
-    /// Written last, and in the order of tenants on every node: whoever waits for a row here holds no row
-    /// that another waits for.
+    /// Written last but for the heartbeat, and in the order of tenants on every node: whoever waits for a row
+    /// here holds no row that another waits for.
     pub(crate) async fn flush(self, transaction: &mut Transaction<'_>) -> Result<(), Failure> {
         if self.0.is_empty() {
             return Ok(());

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{CodeKind, Effect, Generation, Input, Step, Ticket};
-use super::message::{ChangedCall, Fact, SessionMessage, ShownCode, Written};
+use super::message::{ChangedCall, Fact, SessionMessage, ShownCode, Unsent, Written};
 use super::observer::SessionObserver;
 use super::outbox::FETCH_MAX;
 use super::session::{LiveLink, Opening, Session};
@@ -115,15 +115,19 @@ impl Session {
                 let row = store.activate(owner).await?;
                 let pending = store.pending(owner, None, rows).await?;
                 let read = pending.len() as u64;
-                let unsent = if read < u64::from(rows) {
-                    read
+                let (count, last) = if read < u64::from(rows) {
+                    (read, pending.last().map(|message| message.id))
                 } else {
-                    store.pending_count(owner).await?
+                    (
+                        store.pending_count(owner).await?,
+                        store.last_pending(owner).await?,
+                    )
                 };
-                Ok((row, unsent, pending))
+                let first = pending;
+                Ok((row, Unsent { count, last, first }))
             });
             match loaded.await {
-                Ok((row, unsent, pending)) => reporter.report(Fact::Loaded(Box::new(row), unsent, pending)),
+                Ok((row, unsent)) => reporter.report(Fact::Loaded(Box::new(row), unsent)),
                 Err(fatal) => reporter.report(fatal.into()),
             }
         });

@@ -8,7 +8,7 @@ use roost_domain::engine::{Link, LinkFact, OpenError, SendError};
 use roost_domain::instance::{Instance, Pacing, Policy};
 use roost_domain::message::{Content, Message, Quoted};
 use roost_domain::store::{Outcome, Stamp};
-use roost_domain::{Address, Timestamp};
+use roost_domain::{Address, MessageId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::Instant;
@@ -140,9 +140,17 @@ impl SessionMessage {
     }
 }
 
+/// Messages that were accepted before a session began.
+pub(crate) struct Unsent {
+    pub count: u64,
+    pub last: Option<MessageId>,
+    /// As many of them as it holds in memory.
+    pub first: Vec<Message>,
+}
+
 /// What a session learns from its link and from its own tasks.
 pub(crate) enum Fact {
-    Loaded(Box<Instance>, u64, Vec<Message>),
+    Loaded(Box<Instance>, Unsent),
     Link(Generation, LinkFact),
     GatePassed(Generation, GatePass),
     Opened(Generation, Result<Arc<dyn Link>, OpenError>),

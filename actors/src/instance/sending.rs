@@ -13,7 +13,7 @@ use roost_domain::{Address, MessageId};
 use tokio::time::Instant;
 
 use super::machine::{Effect, Machine};
-use super::message::{Accepted, Fact, ReadCall, Reporter, SendCall};
+use super::message::{Accepted, Fact, ReadCall, Reporter, SendCall, Unsent};
 use super::outbox::{Attempt, Backlog, Change, Item, Moment};
 use super::session::{Drain, Session};
 use crate::CallError;
@@ -26,20 +26,22 @@ const SETTLING_MAX: usize = 128;
 const PAUSED_MAX: Duration = Duration::from_secs(5);
 
 impl Session {
-    pub(super) fn loaded(&mut self, row: Box<Instance>, unsent: u64, pending: Vec<Message>) {
+    pub(super) fn loaded(&mut self, row: Box<Instance>, unsent: Unsent) {
+        let Unsent { count, last, first } = unsent;
         self.reporter.post().meta().enter(row.state.as_str());
         let input = Machine::loaded(&row);
-        self.unsent = unsent;
+        self.unsent = count;
         self.keep(row);
         for call in std::mem::take(&mut self.held_changes) {
             self.reread(call);
         }
-        self.last_message_id = pending.last().map_or(0, |message| message.id.to_u128());
+        // What is accepted now is behind it also if another node's clock is ahead of ours.
+        self.last_message_id = last.map_or(0, MessageId::to_u128);
         // What was just read is the first fetch of the store's backlog.
         self.outbox.suspect();
         if let Some((from, limit)) = self.outbox.fetch() {
             let now = self.moment();
-            let items = pending.into_iter().map(|message| item(message, now)).collect();
+            let items = first.into_iter().map(|message| item(message, now)).collect();
             self.outbox.fetched(from, limit, Some(items));
         }
         self.feed(input);

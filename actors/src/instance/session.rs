@@ -306,7 +306,7 @@ impl Session {
     /// Takes a fact.
     pub(super) fn learn(&mut self, fact: Fact) {
         match fact {
-            Fact::Loaded(row, unsent, pending) => self.loaded(row, unsent, pending),
+            Fact::Loaded(row, unsent) => self.loaded(row, unsent),
             Fact::Link(generation, fact) => self.link_says(generation, fact),
             Fact::GatePassed(generation, pass) => {
                 if self.machine.wants_gate(generation) {

@@ -23,10 +23,11 @@ impl Ids {
         }
     }
 
-    /// Those that come are greater than this one.
-    pub(crate) fn pass(&self, id: u128) {
+    /// Those that come are not of an earlier time than this.
+    pub(crate) fn pass(&self, at: Timestamp) {
+        let ms = u128::from(u64::try_from(at.unix_ms()).unwrap_or(0));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = id.max(*last);
+        *last = (ms << RANDOM_BITS).max(*last);
     }
 
     pub(crate) fn message(&self, now: Timestamp) -> MessageId {
@@ -78,16 +79,16 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_behind_those_that_were_passed() {
-        let ids = Ids::new(Arc::new(Ones));
-        let seen = MessageId::from_parts(9, 7);
-        ids.pass(seen.to_u128());
-        ids.pass(MessageId::from_parts(2, 0).to_u128());
-        let made = ids.message(Timestamp::from_unix_ms(5));
-        assert!(made > seen && made < MessageId::from_parts(10, 0), "{made}");
-        assert_eq!(
-            ids.event(Timestamp::from_unix_ms(5)).1,
-            Timestamp::from_unix_ms(9)
+    fn ids_are_not_of_an_earlier_time_than_was_passed() {
+        let (ids, at) = (Ids::new(Arc::new(Ones)), Timestamp::from_unix_ms);
+        ids.pass(at(9));
+        ids.pass(at(2));
+        let made = ids.message(at(5));
+        assert!(
+            made > MessageId::from_parts(9, 0) && made < MessageId::from_parts(10, 0),
+            "{made}"
         );
+        assert_eq!(ids.event(at(5)).1, at(9));
+        assert_eq!(ids.event(at(10)).1, at(10));
     }
 }

@@ -9,10 +9,10 @@ use roost_domain::event::Event;
 use super::draft::{Draft, Needs};
 use super::ids::Ids;
 use super::unit::Unit;
-use crate::audit;
 use crate::crypto::Keyring;
 use crate::database::{Args, Dialect, Failure, Row, Rows, Statement, WriteConnection};
 use crate::usage::Tally;
+use crate::{audit, node};
 
 /// What a transaction has come to before its commit.
 pub(super) struct Ran {
@@ -36,6 +36,8 @@ pub(crate) struct Transaction<'a> {
     /// What is written at its end, with one statement each.
     pub(crate) audit: Vec<AuditEvent>,
     pub(crate) tally: Tally,
+    /// Whether the node's heartbeat is written.
+    pub(crate) beats: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -56,6 +58,7 @@ impl<'a> Transaction<'a> {
             events: Vec::new(),
             audit: Vec::new(),
             tally: Tally::default(),
+            beats: false,
         }
     }
 
@@ -120,6 +123,9 @@ impl<'a> Transaction<'a> {
         audit::flush(calls, &mut self).await?;
         let tally = std::mem::take(&mut self.tally);
         tally.flush(&mut self).await?;
+        if self.beats {
+            node::beat(&mut self).await?;
+        }
         Ok(Ran {
             events: self.events,
             needs_lease: self.by_owner && self.leased,

@@ -10,6 +10,7 @@ use crate::fixture::Fixture;
 crate::on_both!(
     seqs_have_no_gaps_under_concurrent_writers_and_tenants,
     the_observer_is_told_in_order_and_without_gaps,
+    what_others_have_written_is_not_later_than_what_is_written_then,
     a_read_goes_on_where_the_last_one_ended,
     a_read_ends_with_its_bytes_and_loses_nothing,
     a_filter_passes_over_what_it_does_not_want,
@@ -227,4 +228,17 @@ async fn a_sweep_removes_old_events_and_messages(f: Fixture) {
         f.store.last_seq(TenantId::from_parts(1, 1)).await,
         Err(StoreError::NotFound)
     ));
+}
+
+/// As by a node whose clock is ahead.
+async fn what_others_have_written_is_not_later_than_what_is_written_then(f: Fixture) {
+    let owner = f.owner().await;
+    let ahead = f.now().plus(Duration::from_secs(20));
+    f.store.not_before(ahead);
+    f.store.append(owner, vec![qr(owner, &f, "a")]).await.unwrap();
+    assert_eq!(f.log(owner.tenant).await[1].timestamp, ahead);
+    // A clock that is wrong is not followed.
+    f.store.not_before(ahead.plus(Duration::from_secs(3600)));
+    f.store.append(owner, vec![qr(owner, &f, "b")]).await.unwrap();
+    assert_eq!(f.log(owner.tenant).await[2].timestamp, ahead);
 }

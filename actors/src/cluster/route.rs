@@ -146,6 +146,8 @@ impl Routes {
                 None => self.ask_owner(node, desk, &ask, deadline).await,
             };
             let why = match tried {
+                // This try did nothing; the one before may have.
+                Tried::Answered(Err(error)) if unknown && passes(&error) => return Err(CallError::Timeout),
                 Tried::Answered(answer) => return answer,
                 Tried::Unknown if unknown || !ask.repeats() => return Err(CallError::Timeout),
                 Tried::Unknown => {

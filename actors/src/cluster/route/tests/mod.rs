@@ -4,6 +4,7 @@ mod bucket;
 mod fault;
 mod instance;
 mod rest;
+mod same;
 mod webhook;
 
 use std::sync::Arc;

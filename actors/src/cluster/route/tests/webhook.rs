@@ -212,10 +212,18 @@ async fn a_change_that_cannot_be_told_at_once_is_told_when_the_link_is_back() {
     let (tenant, id) = (stage.tenant(), stage.webhook_on(&b, &a).await);
     eventually("its owner runs it", async || b.runs("webhook", id).then_some(())).await;
     stage.net.cut(&name("b"), true);
-    let webhooks = a.runtime.webhooks();
-    webhooks.pause(tenant, id, None).await.unwrap();
-    assert!(b.runs("webhook", id), "it could not be told");
+    let patch = WebhookPatch {
+        url: Some("https://example.net/other".to_owned()),
+        ..WebhookPatch::default()
+    };
+    a.runtime.webhooks().patch(tenant, id, patch).await.unwrap();
     stage.net.cut(&name("b"), false);
-    eventually("it was told", async || (!b.runs("webhook", id)).then_some(())).await;
+    eventually("it was told", async || {
+        stage.publish(&b).await;
+        let received = stage.world.endpoint.received();
+        let last = received.last()?;
+        (last.url == "https://example.net/other").then_some(())
+    })
+    .await;
     stage.end([a, b]).await;
 }

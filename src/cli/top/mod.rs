@@ -27,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::board::{Board, Filter, Order, Seen};
 use super::gateway::{Gateway, GatewayError, GatewayOptions};
 use super::say;
+use crate::app::StopSignals;
 
 const REFRESH: Duration = Duration::from_secs(1);
 /// How often keys are looked for.
@@ -71,8 +72,10 @@ impl Top {
             std::io::stdout().is_terminal(),
             "this is no terminal; --once prints a plain table"
         );
+        // Whoever ends it gets the terminal back as it was.
+        let signals = StopSignals::take()?;
         let mut terminal = ratatui::try_init()?;
-        let shown = live(&mut terminal, gateway, board).await;
+        let shown = live(&mut terminal, signals, gateway, board).await;
         ratatui::try_restore()?;
         shown
     }
@@ -89,7 +92,12 @@ async fn look(gateway: &Gateway, filter: &Filter) -> Result<Seen, GatewayError> 
     })
 }
 
-async fn live(terminal: &mut DefaultTerminal, gateway: Gateway, mut board: Board) -> anyhow::Result<()> {
+async fn live(
+    terminal: &mut DefaultTerminal,
+    mut signals: StopSignals,
+    gateway: Gateway,
+    mut board: Board,
+) -> anyhow::Result<()> {
     let (filters, wanted) = watch::channel(board.filter().clone());
     let (report, mut reports) = mpsc::channel(1);
     let _watching = AbortOnDropHandle::new(tokio::spawn(keep_looking(gateway, wanted, report)));
@@ -98,6 +106,7 @@ async fn live(terminal: &mut DefaultTerminal, gateway: Gateway, mut board: Board
     loop {
         terminal.draw(|frame| screen::draw(frame, &mut board))?;
         tokio::select! {
+            () = signals.next() => return Ok(()),
             report = reports.recv() => match report {
                 Some(Ok(seen)) => board.see(seen),
                 Some(Err(error)) => board.miss(&error),

@@ -270,7 +270,7 @@ kill -9 "${pid[$victim]}"
 killed=$(now_ms)
 wait "${pid[$victim]}" 2>/dev/null || true
 unset "pid[$victim]"
-say "$victim is gone, with numbers ${moved[*]}. Its lease of $LEASE s has to run out before others may act for them"
+say "$victim is gone; it ran these numbers: ${moved[*]}. Its lease of $LEASE s has to run out before others may act for them"
 send 1 'after the crash'
 say "a message for number 1 is accepted by $through, after $refused answers of 503 (the same Idempotency-Key each time)"
 for number in "${moved[@]}"; do

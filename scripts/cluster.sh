@@ -90,7 +90,7 @@ start_postgres() {
 start_sandbox() {
     "$sandbox_bin" --listen 127.0.0.1:0 --media-listen 127.0.0.1:0 >"$folder/sandbox.log" 2>&1 &
     sandbox_pid=$!
-    until sandbox=$(sed -n 's/^roost-sandbox listens on //p' "$folder/sandbox.log") && [[ $sandbox ]]; do
+    until sandbox=$(sed -n 's/^roost-sandbox listens on //p' "$folder/sandbox.log" 2>/dev/null) && [[ $sandbox ]]; do
         kill -0 $sandbox_pid 2>/dev/null || fail 'the sandbox does not start'
         sleep 0.05
     done
@@ -100,7 +100,8 @@ start_sandbox() {
 start_nodes() {
     local node
     for node in "${NODES[@]}"; do
-        ROOST__CLUSTER__NODE=$node "$roost_bin" serve --listen 127.0.0.1:0 --data-dir "$folder/$node" \
+        ROOST__CLUSTER__NODE=$node ROOST__CLUSTER__CERTIFICATE_FILE=$folder/certs/$node.pem \
+            ROOST__CLUSTER__KEY_FILE=$folder/certs/$node.key "$roost_bin" serve --listen 127.0.0.1:0 --data-dir "$folder/$node" \
             --ready-file "$folder/$node.ready" >"$folder/$node.log" 2>&1 &
         pid[$node]=$!
     done
@@ -215,8 +216,8 @@ send() {
         "{\"to\":\"$(peer "$1")\",\"type\":\"text\",\"text\":{\"body\":\"$2\"}}" "$key"
 }
 
-title 'Building'
 if [[ -z ${ROOST_BIN:-} || -z ${ROOST_SANDBOX_BIN:-} ]]; then
+    title 'Building'
     cargo build --locked --features sandbox -p roost -p roost-sandbox
 fi
 built="${CARGO_TARGET_DIR:-target}/debug"
@@ -232,6 +233,9 @@ ROOST__CLUSTER__COOKIE=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export ROOST__STORE__MASTER_KEY ROOST__CLUSTER__COOKIE
 export ROOST__WHATSAPP__URL="${sandbox/http:/ws:}/ws/chat"
 export ROOST__CLUSTER__LEASE="${LEASE}s" ROOST__CLUSTER__STABLE_FOR=1s ROOST__CLUSTER__LISTEN=127.0.0.1:0
+"$roost_bin" cluster certs --dir "$folder/certs" "${NODES[@]}" >"$folder/certs.log" 2>&1 || fail 'no certificates'
+export ROOST__CLUSTER__AUTHORITY_FILE="$folder/certs/authority.pem"
+say 'each node has a certificate of its own: they speak to each other over mutual TLS'
 roost() { ROOST__LOG__FILTER=error "$roost_bin" "$@" --data-dir "$folder/keys" 2>>"$folder/keys.log"; }
 tenant=$(roost tenant create demo) || fail 'no tenant'
 tenant_key=$(roost key create --tenant "$tenant") && tenant_key=${tenant_key##*[[:space:]]}
@@ -250,7 +254,7 @@ for node in "${NODES[@]}"; do
     alive=("$node" "${NODES[@]}")
     send 1 "through $node"
     wait_for "the message through $node was not delivered" has_received "$(peer 1)" "through $node"
-    say "given to $node${through:+$([[ $through == "$node" ]] || echo ", carried out by $through")}: the customer of number 1 has it"
+    say "sent through $node, for number 1 on $(owner "${instance[1]}"): the customer has it"
 done
 
 title 'The node that runs number 1 is killed with -9'
@@ -266,7 +270,7 @@ kill -9 "${pid[$victim]}"
 killed=$(now_ms)
 wait "${pid[$victim]}" 2>/dev/null || true
 unset "pid[$victim]"
-say "$victim is gone, with numbers ${moved[*]}. Its lease of $LEASE s has to run out before others may act for them"
+say "$victim is gone; it ran these numbers: ${moved[*]}. Its lease of $LEASE s has to run out before others may act for them"
 send 1 'after the crash'
 say "a message for number 1 is accepted by $through, after $refused answers of 503 (the same Idempotency-Key each time)"
 for number in "${moved[@]}"; do

@@ -32,6 +32,45 @@ fn the_reference_is_valid_alone_and_for_the_sandbox() {
     .unwrap();
 }
 
+/// `config/cluster.toml`
+const CLUSTER: &str = include_str!("../../config/cluster.toml");
+
+#[test]
+fn the_example_of_a_node_of_a_cluster_needs_nothing_but_its_secrets() {
+    let (_folder, mut layers) = with_file(CLUSTER);
+    let missing = problems(&layers);
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    layers.environment = [
+        ("ROOST__STORE__URL", "postgres://roost:secret@db.example.org/roost"),
+        ("ROOST__CLUSTER__COOKIE", "a secret that all nodes share"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .to_vec();
+    load(&layers).unwrap();
+}
+
+#[test]
+fn the_example_of_a_node_of_a_cluster_has_every_key_with_its_default() {
+    let section = |text: &str| {
+        let (_, section) = text.split_once("\n[cluster]\n").unwrap();
+        let section = section.split("\n[").next().unwrap().replace("# ", "");
+        let keys = section.lines().filter_map(|line| line.split_once(" = "));
+        let keys = keys.filter(|(key, _)| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        keys.map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (reference, example) = (section(REFERENCE), section(CLUSTER));
+    let own = ["node", "listen", "address", "authority_file", "certificate_file", "key_file"];
+    for (key, default) in &reference {
+        // It comes from the environment.
+        if key == "cookie" {
+            continue;
+        }
+        let given = example.get(key).unwrap_or_else(|| panic!("{key} is missing"));
+        assert!(own.contains(&key.as_str()) || given == default, "{key} is {given}");
+    }
+}
+
 #[test]
 fn every_key_of_the_reference_has_a_comment_above_its_group() {
     for section in REFERENCE.split("\n[").skip(1) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use reqwest::Method;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
@@ -93,6 +94,41 @@ fn most_at_once(moves: &[Claim]) -> usize {
         most = most.max(free.len());
     }
     most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_node_that_is_drained_through_another_answers_on_and_takes_its_share_back() {
+    let mut cluster = Cluster::new().await;
+    let traffic = cluster.traffic();
+    traffic.flows().await;
+    let (from_us, through) = (now_us(), cluster.nodes[1].ready());
+    let drain = format!("{}/v1/operator/nodes/{}/drain", through.api, cluster.nodes[0].name());
+    let mark = |method: Method| {
+        let call = cluster.ground.client.request(method, &drain);
+        call.bearer_auth(&through.operator_key).send()
+    };
+    let marked = mark(Method::POST).await.unwrap();
+    assert!(marked.status().is_success(), "{marked:?}");
+    let others: Vec<String> = cluster.nodes[1..].iter().map(Node::life).collect();
+    let devices = cluster.connected_from(&others).await;
+    let gaps = measure::gaps(&devices, from_us, now_us());
+    println!("drain through another node: numbers were away: {gaps}");
+    assert!(gaps.count() > 0, "the node had no number");
+    assert!(gaps.median() < GAP_MAX, "{gaps}");
+
+    // It has nothing, and does for clients what every node does.
+    let alone = cluster.nodes[0].ready();
+    traffic.tally();
+    cluster.front.set(vec![alone]);
+    traffic.flows().await;
+    println!("calls through the drained node: {:?}", traffic.tally());
+    let undone = mark(Method::DELETE).await.unwrap();
+    assert!(undone.status().is_success(), "{undone:?}");
+    cluster.face();
+    cluster.even().await;
+    cluster.connected().await;
+    traffic.flows().await;
+    cluster.verify(traffic).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

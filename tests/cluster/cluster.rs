@@ -16,7 +16,7 @@ use crate::front::{Front, api};
 use crate::gateway::PATIENCE;
 use crate::ground::{Database, Ground, Line};
 use crate::judge::{Evidence, Frozen};
-use crate::node::{Common, Node, Processes};
+use crate::node::{Common, NAMES, Node, Processes};
 use crate::receiver::Receiver;
 use crate::traffic::{CLIENT_LIMIT, Traffic};
 use crate::wire::Device;
@@ -237,8 +237,7 @@ fn common(ground: &Ground, processes: Processes) -> Common {
     let roost = |words: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_roost"))
             .args(words)
-            .arg("--data-dir")
-            .arg(ground.data_dir())
+            .env("ROOST__DATA__DIR", ground.data_dir())
             .env("ROOST__STORE__URL", ground.database.url().unwrap())
             .env("ROOST__STORE__MASTER_KEY", &master_key)
             .env("ROOST__LOG__FILTER", "error")
@@ -248,12 +247,16 @@ fn common(ground: &Ground, processes: Processes) -> Common {
         assert!(output.status.success(), "{words:?}: {said}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
+    let certificates = ground.folder.path().join("certificates");
+    let folder = certificates.display().to_string();
+    roost(&[&["cluster", "certs", "--dir", &folder], &NAMES[..]].concat());
     let key = |said: String| said.split_whitespace().last().unwrap().to_owned();
     let tenant = roost(&["tenant", "create", "proof"]);
     let of_tenant = key(roost(&["key", "create", "--tenant", &tenant]));
     let of_operator = key(roost(&["key", "create", "--operator"]));
     Common {
         master_key: master_key.clone(),
+        certificates,
         cookie: "a secret that all nodes share".to_owned(),
         keys: (of_tenant, of_operator),
         environment: Vec::new(),

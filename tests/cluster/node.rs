@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::ground::Ground;
 use crate::proxy::Proxy;
 
 /// Names of nodes, in the order in which they are started.
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 /// The lease of every node.
 pub const TTL: Duration = Duration::from_secs(4);
 
@@ -28,6 +29,8 @@ pub type Processes = Arc<RwLock<HashMap<u32, String>>>;
 pub struct Common {
     pub master_key: String,
     pub cookie: String,
+    /// Folder with the authority's certificate and those of all nodes.
+    pub certificates: PathBuf,
     /// Of a tenant and of an operator.
     pub keys: (String, String),
     /// Further variables of every node's environment.
@@ -84,6 +87,7 @@ impl Node {
             store_url: Some(store_url(&to_database, &life(place, 1))),
             ..ground.launch(files.join("data"), &[])
         };
+        let pem = |of: &str| common.certificates.join(format!("{of}.pem")).display().to_string();
         let (listen, address) = (listen.to_string(), to_it.addr().to_string());
         launch.set_all(&[
             ("ROOST__STORE__MASTER_KEY", &common.master_key),
@@ -91,6 +95,9 @@ impl Node {
             ("ROOST__CLUSTER__LISTEN", &listen),
             ("ROOST__CLUSTER__ADDRESS", &address),
             ("ROOST__CLUSTER__COOKIE", &common.cookie),
+            ("ROOST__CLUSTER__AUTHORITY_FILE", &pem("authority")),
+            ("ROOST__CLUSTER__CERTIFICATE_FILE", &pem(name)),
+            ("ROOST__CLUSTER__KEY_FILE", &pem(name).replace(".pem", ".key")),
             ("ROOST__CLUSTER__LEASE", &format!("{}s", TTL.as_secs())),
             ("ROOST__CLUSTER__STABLE_FOR", "1s"),
             // The receiver of webhooks is on this machine.

@@ -130,7 +130,7 @@ fn a_frame_after_the_login_of_another_node_is_found_even_from_a_frozen_one() {
 fn a_login_from_a_node_that_does_not_own_the_slot_is_found() {
     let mut evidence = good();
     evidence.notes.claims[1].at_us = 115;
-    assert_eq!(broken(&evidence), ["L3"]);
+    assert_eq!(broken(&evidence), ["L3", "L4"]);
 }
 
 #[test]

@@ -41,7 +41,10 @@ fn the_example_of_a_node_of_a_cluster_needs_nothing_but_its_secrets() {
     let missing = problems(&layers);
     assert_eq!(missing.len(), 2, "{missing:?}");
     layers.environment = [
-        ("ROOST__STORE__URL", "postgres://roost:secret@db.example.org/roost"),
+        (
+            "ROOST__STORE__URL",
+            "postgres://roost:secret@db.example.org/roost",
+        ),
         ("ROOST__CLUSTER__COOKIE", "a secret that all nodes share"),
     ]
     .map(|(name, value)| (name.into(), value.into()))
@@ -60,14 +63,24 @@ fn the_example_of_a_node_of_a_cluster_has_every_key_with_its_default() {
             .collect::<std::collections::BTreeMap<_, _>>()
     };
     let (reference, example) = (section(REFERENCE), section(CLUSTER));
-    let own = ["node", "listen", "address", "authority_file", "certificate_file", "key_file"];
+    let own = [
+        "node",
+        "listen",
+        "address",
+        "authority_file",
+        "certificate_file",
+        "key_file",
+    ];
     for (key, default) in &reference {
         // It comes from the environment.
         if key == "cookie" {
             continue;
         }
         let given = example.get(key).unwrap_or_else(|| panic!("{key} is missing"));
-        assert!(own.contains(&key.as_str()) || given == default, "{key} is {given}");
+        assert!(
+            own.contains(&key.as_str()) || given == default,
+            "{key} is {given}"
+        );
     }
 }
 

@@ -102,7 +102,11 @@ async fn a_node_that_is_drained_through_another_answers_on_and_takes_its_share_b
     let traffic = cluster.traffic();
     traffic.flows().await;
     let (from_us, through) = (now_us(), cluster.nodes[1].ready());
-    let drain = format!("{}/v1/operator/nodes/{}/drain", through.api, cluster.nodes[0].name());
+    let drain = format!(
+        "{}/v1/operator/nodes/{}/drain",
+        through.api,
+        cluster.nodes[0].name()
+    );
     let mark = |method: Method| {
         let call = cluster.ground.client.request(method, &drain);
         call.bearer_auth(&through.operator_key).send()

@@ -87,7 +87,13 @@ impl Node {
             store_url: Some(store_url(&to_database, &life(place, 1))),
             ..ground.launch(files.join("data"), &[])
         };
-        let pem = |of: &str| common.certificates.join(format!("{of}.pem")).display().to_string();
+        let pem = |of: &str| {
+            common
+                .certificates
+                .join(format!("{of}.pem"))
+                .display()
+                .to_string()
+        };
         let (listen, address) = (listen.to_string(), to_it.addr().to_string());
         launch.set_all(&[
             ("ROOST__STORE__MASTER_KEY", &common.master_key),

@@ -208,7 +208,7 @@ fn store_url(proxy: &Proxy, life: &str) -> String {
 /// A place to listen at that nobody else on this machine takes by chance.
 fn free_port(place: u8) -> SocketAddr {
     let [.., high, low] = std::process::id().to_be_bytes();
-    let own = Ipv4Addr::new(127, 20 + place, high, low.max(1).min(254));
+    let own = Ipv4Addr::new(127, 20 + place, high, low.clamp(1, 254));
     let listener = TcpListener::bind((own, 0)).unwrap();
     listener.local_addr().unwrap()
 }

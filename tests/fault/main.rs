@@ -16,12 +16,14 @@
 
 mod cluster_notes;
 mod disk;
+#[allow(dead_code, reason = "the cluster tests use the rest")]
 mod gateway;
 mod ground;
 mod kill;
 mod ledger;
 mod outage;
 mod presence;
+#[allow(dead_code, reason = "the cluster tests use the rest")]
 mod proxy;
 mod secrets;
 mod webhook;

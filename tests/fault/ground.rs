@@ -66,6 +66,8 @@ impl Ground {
         let proxy = Proxy::start(sandbox.addr()).await;
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(20))
+            // A connection that the other side is about to close for being idle is not used again.
+            .pool_idle_timeout(Duration::from_secs(2))
             .build()
             .unwrap();
         Self {

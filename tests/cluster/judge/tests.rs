@@ -70,7 +70,6 @@ fn good() -> Evidence {
             effects: vec![write(30, "a1", 1), write(130, "b1", 2)],
             claims: vec![claim(10, "a1", 1), claim(100, "b1", 2)],
             slots: slots.into(),
-            ..Notes::default()
         },
         devices: vec![device],
         posts: vec![post(40, "a1"), post(140, "b1")],

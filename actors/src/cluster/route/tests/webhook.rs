@@ -118,8 +118,9 @@ async fn a_webhook_is_run_by_its_owner_and_changed_through_any_node() {
     webhooks.resume(tenant, id).await.unwrap();
     stage.deliveries(id, DeliveryStatus::Delivered, 2).await;
     let stats = webhooks.stats(tenant, id).await.unwrap();
-    let known = (stats.recent_attempts, stats.success_rate);
-    assert_eq!(known, (1, Some(1.0)), "what its actor knows, which began anew");
+    // Whether the actor had ended before it was to go on is a matter of time.
+    assert!((1..=2).contains(&stats.recent_attempts), "{stats:?}");
+    assert_eq!(stats.success_rate, Some(1.0), "what its actor knows");
 
     let patch = WebhookPatch {
         url: Some("https://example.net/other".to_owned()),

@@ -16,6 +16,7 @@
 
 mod cluster_notes;
 mod disk;
+mod gap;
 mod gateway;
 mod ground;
 mod kill;

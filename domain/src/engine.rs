@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::instance::{Account, PairingMethod};
-use crate::message::{Content, Inbound, MessageStatus, Quoted};
+use crate::message::{Content, Inbound, InboundKey, MessageStatus, Quoted};
 use crate::{Address, Owner, Timestamp};
 
 /// What to connect, and as whom.
@@ -149,6 +149,10 @@ pub trait LinkObserver: Send + Sync {
     /// only after `Ok`. Idempotent on `(chat, sender, whatsapp_id)`. Retries by itself while the
     /// database is away; `Err` means that this link is over.
     async fn inbound(&self, batch: Vec<Inbound>) -> Result<(), NotCommitted>;
+
+    /// Whether an inbound fact was committed, by this link or an earlier one. Retries as
+    /// [`LinkObserver::inbound`] does; without an answer nothing may be acknowledged either.
+    async fn knows(&self, key: &InboundKey) -> Result<bool, NotCommitted>;
 }
 
 /// Inbound messages could not be committed, and must not be acknowledged.
@@ -198,7 +202,8 @@ pub enum LinkFact {
         /// When.
         at: Timestamp,
     },
-    /// A message of this account could not be decrypted; WhatsApp was asked to send it again.
+    /// A message of this account could not be decrypted, or was lost after it was; its sender is asked
+    /// to send it again.
     Undecryptable {
         /// Its id on WhatsApp.
         whatsapp_id: String,

@@ -338,6 +338,19 @@ pub struct Inbound {
     pub sent_at: Timestamp,
 }
 
+/// What tells an inbound fact from all others: who said it, where, and under which id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundKey {
+    /// The chat it belongs to.
+    pub chat: Chat,
+    /// Who wrote it.
+    pub sender: Sender,
+    /// Whether the account itself wrote it, on another device.
+    pub from_me: bool,
+    /// Its id on WhatsApp.
+    pub whatsapp_id: String,
+}
+
 /// What an inbound fact says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InboundBody {

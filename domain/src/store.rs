@@ -16,7 +16,7 @@ use crate::api_key::{ApiKey, Credential, KeyPatch, KeySecret, Principal};
 use crate::audit::{AuditEvent, AuditFilter};
 use crate::event::{Event, EventFilter, NewEvent};
 use crate::instance::{HistoryEntry, Instance, InstancePatch, NewInstance, StateChange};
-use crate::message::{FailureReason, Inbound, Message, MessageFilter, NewMessage, StatusChange};
+use crate::message::{FailureReason, Inbound, InboundKey, Message, MessageFilter, NewMessage, StatusChange};
 use crate::page::{Page, PageRequest};
 pub use crate::rotation::MasterKeys;
 use crate::tenant::{Tenant, TenantPatch, TenantState};
@@ -281,6 +281,8 @@ pub trait Messages: Send + Sync {
     /// Makes inbound facts durable with their events, all or none. What is there already, by
     /// `(instance, chat, sender, whatsapp_id)`, is passed over.
     async fn record_inbound(&self, owner: Owner, batch: Vec<Inbound>) -> Result<(), StoreError>;
+    /// Whether [`Messages::record_inbound`] would pass over this as something that is there already.
+    async fn has_inbound(&self, owner: Owner, key: &InboundKey) -> Result<bool, StoreError>;
     /// Moves messages forward, with one event for each status that each enters. A status proves the
     /// ones before it: a message reported as read enters `sent` and `delivered` too, if it had not.
     /// Steps that

@@ -5,16 +5,20 @@
 //! Points are `<step>.before` and `<step>.after`. The steps `publish`, `settle`, `park`, `redrive`,
 //! `replay` are commits and are passed in the store, and so are those of a rotation of the master key:
 //! `rotate_file`, `rotate_begin`, `rotate_unit`, `rotate_finish`, `rotate_trim`. `post` is one POST to a
-//! webhook and is passed here.
+//! webhook and is passed here. At `decrypt.after` a received message was decrypted and the session that did
+//! it is stored, before the message is.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use roost_domain::webhook::client::{CallAnswer, CallFailure, OutgoingCall, TargetError, WebhookClient};
+use roost_engine::web::arm_decrypted;
 use roost_store::stop_point::{Side, arm, pass};
 use rustix::process::{Signal, getpid, kill_process};
 
 const VARIABLE: &str = "ROOST_STOP_POINT";
+/// The one point that the engine passes.
+const DECRYPTED: &str = "decrypt.after";
 
 /// Arms what the environment names; webhooks are posted through what this returns.
 #[allow(
@@ -26,7 +30,11 @@ pub fn install(client: Arc<dyn WebhookClient>) -> Arc<dyn WebhookClient> {
         return client;
     };
     let (point, number) = text.split_once(':').unwrap_or((&text, "1"));
-    arm(point, number.parse().unwrap_or(1), end);
+    let number = number.parse().unwrap_or(1);
+    if point == DECRYPTED {
+        arm_decrypted(number, end);
+    }
+    arm(point, number, end);
     Arc::new(Client(client))
 }
 

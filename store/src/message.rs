@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use roost_domain::message::{
-    Chat, Content, Direction, FailureReason, Inbound, Message, MessageFilter, MessageStatus, NewMessage,
-    Origin, Quoted, Sender, StatusChange,
+    Chat, Content, Direction, FailureReason, Inbound, InboundKey, Message, MessageFilter, MessageStatus,
+    NewMessage, Origin, Quoted, Sender, StatusChange,
 };
 use roost_domain::page::{PAGE_ROWS_MAX, Page, PageRequest};
 use roost_domain::store::{Messages, Outcome, Stamp, StoreError};
@@ -375,6 +375,10 @@ impl Messages for SqlStore {
             return Ok(());
         }
         self.writer().planned(inbound::Record::new(owner, batch)).await
+    }
+
+    async fn has_inbound(&self, owner: Owner, key: &InboundKey) -> Result<bool, StoreError> {
+        inbound::is_known(self.reader(), owner, key).await
     }
 
     async fn advance(&self, owner: Owner, changes: Vec<StatusChange>) -> Result<Vec<Message>, StoreError> {

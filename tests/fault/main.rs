@@ -16,6 +16,7 @@
 
 mod cluster_notes;
 mod disk;
+mod gap;
 #[allow(dead_code, reason = "the cluster tests use the rest")]
 mod gateway;
 mod ground;

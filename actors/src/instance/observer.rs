@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use roost_domain::Owner;
 use roost_domain::engine::{LinkFact, LinkObserver, NotCommitted};
-use roost_domain::message::Inbound;
+use roost_domain::message::{Inbound, InboundKey};
+use roost_domain::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::Generation;
@@ -46,15 +47,31 @@ impl LinkObserver for SessionObserver {
     }
 
     async fn inbound(&self, batch: Vec<Inbound>) -> Result<(), NotCommitted> {
+        let record = || self.node.store.record_inbound(self.owner, batch.clone());
+        self.patiently(record).await
+    }
+
+    async fn knows(&self, key: &InboundKey) -> Result<bool, NotCommitted> {
+        self.patiently(|| self.node.store.has_inbound(self.owner, key))
+            .await
+    }
+}
+
+impl SessionObserver {
+    /// Asks the store until it answers, as long as this node owns the instance and the link lives.
+    async fn patiently<T, W>(&self, ask: impl Fn() -> W + Send) -> Result<T, NotCommitted>
+    where
+        T: Send,
+        W: Future<Output = Result<T, StoreError>> + Send,
+    {
         let mut failures = 0;
         loop {
             if !self.node.placement.holds_lease() {
                 self.reporter.report(Fact::Fenced);
                 return Err(NotCommitted("this node no longer owns the instance".to_owned()));
             }
-            let result = self.node.store.record_inbound(self.owner, batch.clone()).await;
-            let error = match result {
-                Ok(()) => return Ok(()),
+            let error = match ask().await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if let Some(fatal) = Fatal::of(&error) {

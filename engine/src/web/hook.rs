@@ -72,7 +72,7 @@ impl InboundDurabilityHook for Hook {
 }
 
 /// Names as the client knows them.
-struct ClientNames<'a>(&'a Client);
+pub(super) struct ClientNames<'a>(pub(super) &'a Client);
 
 #[async_trait]
 impl Names for ClientNames<'_> {

@@ -11,6 +11,8 @@
 //! - [`report`]: everything that a link says, in order.
 //! - [`convert`]: between the library's messages and the domain's.
 //! - [`event`], [`hook`]: what the library tells us.
+//! - [`settle`]: what is sent does not run ahead of what is stored.
+//! - [`redelivery`]: whether what comes twice was committed.
 //! - [`tenure`]: whether a link may still act.
 //! - [`link`]: life and end of a connection, and what can be done with it.
 //!
@@ -24,9 +26,12 @@ mod event;
 mod hook;
 mod link;
 mod net;
+mod redelivery;
 mod report;
 mod runtime;
 mod settle;
+#[cfg(feature = "sandbox")]
+mod stop_point;
 mod tenure;
 
 use std::sync::Arc;
@@ -51,9 +56,12 @@ use hook::{CommitHook, Hook};
 use link::{Supervisor, WebLink};
 use net::{Dialer, Endpoint, HttpLimits, LinkHttp, Proxy, SharedHttp, Transports, WireLimits, client_config};
 pub use net::{EndpointError, TlsError};
+use redelivery::Redelivery;
 use report::Reporter;
 use runtime::LinkRuntime;
 use settle::Sessions;
+#[cfg(feature = "sandbox")]
+pub use stop_point::arm_decrypted;
 use tenure::Tenure;
 
 /// Opens links to WhatsApp as a linked device.
@@ -219,6 +227,12 @@ impl Engine for WebEngine {
         let client = bot.client();
         reporter.take_restart_switch(Arc::clone(&client.enable_auto_reconnect));
         events.attach(&client);
+        backend.judge_by(Redelivery::watch(
+            &client,
+            Arc::clone(&reporter),
+            runtime.clone(),
+            Arc::clone(&self.clock),
+        ));
         let supervisor = Supervisor {
             reporter,
             runtime,

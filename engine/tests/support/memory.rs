@@ -63,6 +63,16 @@ impl Memory {
             .cloned()
     }
 
+    /// Removes what an instance has of a collection. Returns how much that was.
+    pub fn forget(&self, owner: Owner, collection: Collection) -> usize {
+        let mut inner = self.inner.lock().unwrap();
+        let before = inner.rows.len();
+        inner
+            .rows
+            .retain(|(instance, kind, _), _| *instance != owner.instance || *kind != collection);
+        before - inner.rows.len()
+    }
+
     pub fn count(&self, owner: Owner, collection: Collection) -> usize {
         let inner = self.inner.lock().unwrap();
         inner

@@ -6,14 +6,14 @@
 pub mod memory;
 pub mod proxy;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use roost_domain::Timestamp;
 use roost_domain::engine::{LinkEnd, LinkFact, LinkObserver, NotCommitted};
-use roost_domain::message::Inbound;
+use roost_domain::message::{Inbound, InboundKey};
 use roost_domain::time::{Clock, Entropy};
 use tokio::sync::watch;
 
@@ -41,7 +41,10 @@ impl Entropy for NoEntropy {
 pub struct Recorder {
     facts: Mutex<Vec<LinkFact>>,
     inbound: Mutex<Vec<Inbound>>,
+    /// What is committed, by this link and by others.
+    committed: Arc<Mutex<Vec<Inbound>>>,
     refuses: AtomicBool,
+    dies: AtomicBool,
     changed: watch::Sender<()>,
 }
 
@@ -50,16 +53,31 @@ impl Default for Recorder {
         Self {
             facts: Mutex::default(),
             inbound: Mutex::default(),
+            committed: Arc::default(),
             refuses: AtomicBool::new(false),
+            dies: AtomicBool::new(false),
             changed: watch::Sender::new(()),
         }
     }
 }
 
 impl Recorder {
+    /// Commits to what other links commit to as well.
+    pub fn on(committed: Arc<Mutex<Vec<Inbound>>>) -> Self {
+        Self {
+            committed,
+            ..Self::default()
+        }
+    }
+
     /// From now on nothing is committed.
     pub fn refuse(&self) {
         self.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on what is committed is not acknowledged.
+    pub fn die_after_commit(&self) {
+        self.dies.store(true, Ordering::SeqCst);
     }
 
     pub fn facts(&self) -> Vec<LinkFact> {
@@ -131,8 +149,25 @@ impl LinkObserver for Recorder {
         if self.refuses.load(Ordering::SeqCst) {
             return Err(NotCommitted("the test refuses".to_owned()));
         }
+        let dies = self.dies.load(Ordering::SeqCst);
+        self.committed.lock().unwrap().extend(batch.iter().cloned());
         self.inbound.lock().unwrap().extend(batch);
         self.changed.send_replace(());
+        if dies {
+            return Err(NotCommitted(
+                "the test ends between commit and acknowledgement".to_owned(),
+            ));
+        }
         Ok(())
+    }
+
+    async fn knows(&self, key: &InboundKey) -> Result<bool, NotCommitted> {
+        let named = |one: &Inbound| {
+            one.whatsapp_id == key.whatsapp_id
+                && one.chat.id == key.chat.id
+                && one.sender.id == key.sender.id
+                && one.from_me == key.from_me
+        };
+        Ok(self.committed.lock().unwrap().iter().any(named))
     }
 }

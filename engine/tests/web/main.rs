@@ -12,5 +12,6 @@ mod life;
 mod messages;
 mod pairing;
 mod proxy;
+mod redelivery;
 mod store;
 mod world;

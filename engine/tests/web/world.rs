@@ -1,11 +1,11 @@
 //! A sandbox, an engine, and the state of one instance.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use roost_domain::engine::{Engine, Link, LinkFact, LinkSpec, Outgoing};
 use roost_domain::instance::{Account, PairingMethod};
-use roost_domain::message::Content;
+use roost_domain::message::{Content, Inbound};
 use roost_domain::{Address, Owner};
 use roost_engine::{WebEngine, WebEngineConfig};
 use roost_sandbox::server::{Sandbox, SandboxConfig, SandboxHandle};
@@ -23,6 +23,8 @@ pub struct World {
     pub engine: WebEngine,
     pub state: Arc<Memory>,
     pub owner: Owner,
+    /// What the links have committed.
+    pub committed: Arc<Mutex<Vec<Inbound>>>,
     http: reqwest::Client,
 }
 
@@ -58,6 +60,7 @@ impl World {
             engine,
             state,
             owner: owner(1, 1),
+            committed: Arc::default(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         };
         for phone in [OWN, FRIEND] {
@@ -124,7 +127,7 @@ impl World {
     }
 
     pub async fn open_with(&self, pairing: Option<PairingMethod>, proxy: Option<String>) -> Open {
-        let said = Arc::new(Recorder::default());
+        let said = Arc::new(Recorder::on(Arc::clone(&self.committed)));
         let spec = LinkSpec {
             owner: self.owner,
             proxy,

@@ -2,12 +2,12 @@
 
 use roost_domain::event::{Amendment, EventType, NewEvent};
 use roost_domain::message::{
-    Chat, Direction, Inbound, InboundBody, Message, MessageStatus, Origin, Quoted, Sender,
+    Chat, Direction, Inbound, InboundBody, InboundKey, Message, MessageStatus, Origin, Quoted, Sender,
 };
 use roost_domain::store::StoreError;
 use roost_domain::{Address, MessageId, Owner, PhoneNumber};
 
-use crate::database::storable;
+use crate::database::{Args, Reader, Statement, storable};
 use crate::writer::draft::{Draft, Needs};
 use crate::writer::unit::Planned;
 
@@ -76,6 +76,34 @@ fn named(body: &InboundBody) -> Option<&str> {
     }
 }
 
+/// Whether there is one with this id of one of these chats and senders, or of these senders in any chat. Both
+/// indexes begin with instance and id.
+static KNOWN: Statement = Statement::new(
+    "SELECT 1 FROM message AS m WHERE m.instance_id = $1 AND m.whatsapp_id = $2 AND m.tenant_id = $3 \
+     AND m.sender IN ($4, $5, $6) AND ($7 <> 0 OR m.chat IN ($8, $9, $10)) \
+     UNION ALL \
+     SELECT 1 FROM amendment AS a WHERE a.instance_id = $1 AND a.whatsapp_id = $2 AND a.tenant_id = $3 \
+     AND a.sender IN ($4, $5, $6) AND ($7 <> 0 OR a.chat IN ($8, $9, $10)) LIMIT 1",
+);
+
+/// Whether a fact was recorded, by the same rules as [`first_seen`].
+pub(super) async fn is_known(reader: &Reader, owner: Owner, key: &InboundKey) -> Result<bool, StoreError> {
+    let args = reader
+        .args()
+        .text(owner.instance)
+        .text(&key.whatsapp_id)
+        .text(owner.tenant);
+    let args = three(args, &sender_names(key.from_me, &key.sender)).int(i64::from(key.from_me));
+    let args = three(args, &chat_names(&key.chat));
+    Ok(reader.fetch_one(&KNOWN, args).await?.is_some())
+}
+
+/// A party has three names at most; where there are fewer, the first stands for the others.
+fn three(args: Args, names: &[String]) -> Args {
+    let name = |index: usize| names.get(index).or(names.first()).cloned().unwrap_or_default();
+    args.text(name(0)).text(name(1)).text(name(2))
+}
+
 /// Whether a fact is new, and notes that it is there from now on.
 ///
 /// A party may be named by LID at first and by phone number later, when the mapping became known:
@@ -84,15 +112,7 @@ fn named(body: &InboundBody) -> Option<&str> {
 fn first_seen(draft: &mut Draft, owner: Owner, inbound: &Inbound) -> bool {
     let id = &inbound.whatsapp_id;
     let chats = chat_names(&inbound.chat);
-    let senders = if inbound.from_me {
-        vec![String::new()]
-    } else {
-        names(
-            &inbound.sender.id,
-            inbound.sender.phone_number.as_ref(),
-            inbound.sender.lid.as_ref(),
-        )
-    };
+    let senders = sender_names(inbound.from_me, &inbound.sender);
     if draft.is_seen(owner.instance, id, &chats, &senders)
         || (inbound.from_me && draft.is_own(owner.instance, id))
     {
@@ -112,6 +132,15 @@ fn sender_key(inbound: &Inbound) -> String {
         String::new()
     } else {
         inbound.sender.id.to_string()
+    }
+}
+
+/// Every name of whoever wrote something, as it is stored.
+fn sender_names(from_me: bool, sender: &Sender) -> Vec<String> {
+    if from_me {
+        vec![String::new()]
+    } else {
+        names(&sender.id, sender.phone_number.as_ref(), sender.lid.as_ref())
     }
 }
 

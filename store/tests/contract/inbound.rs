@@ -1,4 +1,6 @@
-use roost_domain::message::{Chat, Content, Direction, InboundBody, MessageStatus, Origin, Quoted, Sender};
+use roost_domain::message::{
+    Chat, Content, Direction, Inbound, InboundBody, InboundKey, MessageStatus, Origin, Quoted, Sender,
+};
 use roost_domain::store::Messages;
 
 use crate::fixture::{Fixture, chat};
@@ -15,6 +17,8 @@ crate::on_both!(
     reactions_are_events,
     an_answer_names_the_message_it_quotes,
     hostile_ids_are_recorded_once,
+    what_was_recorded_is_known_under_every_name,
+    what_was_not_recorded_is_not_known,
 );
 
 async fn an_inbound_message_is_recorded_once(f: Fixture) {
@@ -320,4 +324,100 @@ async fn hostile_ids_are_recorded_once(f: Fixture) {
         f.store.record_inbound(owner, vec![inbound]).await.unwrap();
     }
     assert_eq!(f.log(owner.tenant).await.len(), 5);
+}
+
+fn key_of(inbound: &Inbound) -> InboundKey {
+    InboundKey {
+        chat: inbound.chat.clone(),
+        sender: inbound.sender.clone(),
+        from_me: inbound.from_me,
+        whatsapp_id: inbound.whatsapp_id.clone(),
+    }
+}
+
+async fn what_was_recorded_is_known_under_every_name(f: Fixture) {
+    let owner = f.owner().await;
+    let amend = |id: &str, body: InboundBody| f.inbound(id, body);
+    let target = || "A1".to_owned();
+    let edit = InboundBody::Edit {
+        target: target(),
+        content: Content::text("b"),
+    };
+    let reaction = InboundBody::Reaction {
+        target: target(),
+        emoji: None,
+    };
+    let mut own = f.inbound_text("P1", "from the phone");
+    own.from_me = true;
+    let batch = vec![
+        f.inbound_text("A1", "a"),
+        amend("A2", edit),
+        amend("A3", reaction),
+        amend("A4", InboundBody::Revoke { target: target() }),
+        f.inbound_text("nul\0nul", "hostile"),
+        own.clone(),
+    ];
+    f.store.record_inbound(owner, batch.clone()).await.unwrap();
+    for inbound in &batch {
+        let key = key_of(inbound);
+        assert!(f.store.has_inbound(owner, &key).await.unwrap(), "{key:?}");
+        if inbound.from_me {
+            continue;
+        }
+        // Recorded under the number, and looked for when both names are known or only that.
+        let mut by_number = key.clone();
+        by_number.chat = Chat::of(key.chat.id.clone());
+        by_number.sender.lid = None;
+        assert!(
+            f.store.has_inbound(owner, &by_number).await.unwrap(),
+            "{by_number:?}"
+        );
+    }
+    // By LID first, and looked for when the number became known too.
+    let both = f.inbound_text("L1", "by lid");
+    let lid = both.sender.lid.clone().unwrap();
+    let mut by_lid = both.clone();
+    by_lid.chat = Chat::of(lid.clone());
+    by_lid.sender = Sender {
+        id: lid,
+        phone_number: None,
+        lid: None,
+        push_name: None,
+    };
+    f.store.record_inbound(owner, vec![by_lid]).await.unwrap();
+    assert!(f.store.has_inbound(owner, &key_of(&both)).await.unwrap());
+    // The echo of a message that was sent through the API, whatever its chat is called.
+    let sent = f.accept(owner, "hello").await;
+    let mut echo = own;
+    echo.whatsapp_id = sent.whatsapp_id;
+    echo.chat = chat(2);
+    assert!(f.store.has_inbound(owner, &key_of(&echo)).await.unwrap());
+}
+
+async fn what_was_not_recorded_is_not_known(f: Fixture) {
+    let owner = f.owner().await;
+    let known = f.inbound_text("A1", "hello");
+    f.store.record_inbound(owner, vec![known.clone()]).await.unwrap();
+    let key = key_of(&known);
+    let mut other_id = key.clone();
+    other_id.whatsapp_id = "A2".to_owned();
+    let mut other_chat = key.clone();
+    other_chat.chat = chat(2);
+    let mut other_sender = key.clone();
+    other_sender.sender = Sender {
+        id: chat(2).id,
+        phone_number: None,
+        lid: None,
+        push_name: None,
+    };
+    let mut own = key.clone();
+    own.from_me = true;
+    for unknown in [other_id, other_chat, other_sender, own] {
+        assert!(
+            !f.store.has_inbound(owner, &unknown).await.unwrap(),
+            "{unknown:?}"
+        );
+    }
+    let stranger = f.owner().await;
+    assert!(!f.store.has_inbound(stranger, &key).await.unwrap());
 }

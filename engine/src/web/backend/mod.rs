@@ -15,7 +15,7 @@ mod writer;
 pub(super) use device::DeviceError;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use roost_domain::store::{Collection, LinkState, StateOp, StoreError};
@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::error::StoreError as LibraryError;
 
+use crate::web::redelivery::Redelivery;
 use crate::web::report::Reporter;
 use writer::Writer;
 
@@ -57,6 +58,8 @@ pub(super) struct Backend {
     /// Messages decrypted so far, and how many of them are in sessions that are known to be stored.
     decrypted: AtomicU64,
     settled: AtomicU64,
+    /// Knows which redelivered messages are done, once there is a client.
+    redelivery: OnceLock<Arc<Redelivery>>,
 }
 
 impl Backend {
@@ -77,7 +80,13 @@ impl Backend {
             hasher: std::hash::RandomState::new(),
             decrypted: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            redelivery: OnceLock::new(),
         }
+    }
+
+    /// Tells who knows which redelivered messages are done; said once, before anything is received.
+    pub(super) fn judge_by(&self, redelivery: Arc<Redelivery>) {
+        let _ = self.redelivery.set(redelivery);
     }
 
     /// How many messages were decrypted, when sessions may have moved since they were last settled.

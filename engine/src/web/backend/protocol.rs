@@ -9,7 +9,7 @@ use whatsapp_rust::wacore::store::traits::{
     DeviceListRecord, LidPnMappingEntry, PendingInboundKey, PendingInboundRow, ProtocolStore, TcTokenEntry,
 };
 
-use super::{Backend, Result, SCAN_MAX, decode, delete, encode, failed, key, put};
+use super::{Backend, LibraryError, Result, SCAN_MAX, decode, delete, encode, failed, key, put};
 
 /// Retry receipts come minutes after a message at most; this is generous.
 const SENT_MESSAGE_SECONDS: u64 = 24 * 3600;
@@ -323,9 +323,13 @@ impl ProtocolStore for Backend {
         Ok(0)
     }
 
-    /// Rides, and is therefore stored with the ratchet that decrypted the message, never after it.
+    /// Rides, and is therefore stored with the ratchet that decrypted the message, unless that was stored
+    /// since: see [`crate::web::redelivery`].
     async fn store_pending_inbound(&self, chat: &str, sender: &str, id: &str, message: &[u8]) -> Result<()> {
         self.decrypted.fetch_add(1, Ordering::AcqRel);
+        if let Some(redelivery) = self.redelivery.get() {
+            redelivery.decrypted(sender, id).await;
+        }
         let ride = self.writer.ride(
             Collection::PendingInbound,
             key::join([chat, sender, id]),
@@ -343,12 +347,19 @@ impl ProtocolStore for Backend {
         Ok(())
     }
 
+    /// Asked for a message that was decrypted before. `None` has it acknowledged.
     async fn get_pending_inbound(&self, chat: &str, sender: &str, id: &str) -> Result<Option<Vec<u8>>> {
         let key = key::join([chat, sender, id]);
         let rides = self.writer.riding(Collection::PendingInbound, &key).is_some();
         let stored = self.get(Collection::PendingInbound, &key).await?;
         if stored.is_some() && !rides {
             self.writer.note_stored(Collection::PendingInbound, &key);
+        }
+        if stored.is_none()
+            && let Some(redelivery) = self.redelivery.get()
+        {
+            let settled = redelivery.settle(chat, sender, id).await;
+            settled.map_err(|error| LibraryError::Database(Box::new(error)))?;
         }
         Ok(stored.map(Vec::from))
     }

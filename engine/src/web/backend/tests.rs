@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roost_domain::engine::{LinkEnd, LinkFact, LinkObserver, NotCommitted};
-use roost_domain::message::Inbound;
+use roost_domain::message::{Inbound, InboundKey};
 use whatsapp_rust::wacore::appstate::hash::HashState;
 use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
 use whatsapp_rust::wacore::store::traits::{
@@ -42,6 +42,10 @@ impl LinkObserver for Deaf {
 
     async fn inbound(&self, _: Vec<Inbound>) -> std::result::Result<(), NotCommitted> {
         Ok(())
+    }
+
+    async fn knows(&self, _: &InboundKey) -> std::result::Result<bool, NotCommitted> {
+        Ok(true)
     }
 }
 

@@ -6,9 +6,10 @@
 //! **Riders** are changes that need not be durable at once. They are visible to the link's reads
 //! right away and ride in the same unit as the next write. That is not only cheap: a decrypted
 //! message waits here until its commit, and becomes durable in the very unit that advances its
-//! ratchet. So no ratchet is ever ahead of a message that is neither committed nor kept, and a
-//! message that is committed before its ratchet is stored is never written twice. After a crash
-//! riders are gone: then their ratchet was not stored either, and WhatsApp sends the message again.
+//! ratchet, and a message that is committed before its ratchet is stored is never written twice. After
+//! a crash riders are gone: then their ratchet was not stored either, and WhatsApp sends the message
+//! again. What this cannot see is a message between its decryption and its arrival here: a ratchet
+//! that is stored in that moment is ahead of it, and [`crate::web::redelivery`] sees to that.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};

@@ -1,7 +1,9 @@
 //! Received messages.
 
 use async_trait::async_trait;
-use roost_domain::message::{Chat, Content, Inbound, InboundBody, Quoted, Sender, TEXT_BYTES_MAX};
+use roost_domain::message::{
+    Chat, Content, Inbound, InboundBody, InboundKey, Quoted, Sender, TEXT_BYTES_MAX,
+};
 use roost_domain::{Address, PhoneNumber, Timestamp};
 use whatsapp_rust::Jid;
 use whatsapp_rust::types::message::{EditAttribute, MessageInfo};
@@ -55,21 +57,34 @@ pub(in crate::web) async fn inbound(
     }
     let push_name: String = info.push_name.chars().take(PUSH_NAME_CHARS_MAX).collect();
     Ok(Some(Inbound {
-        chat: Chat {
-            id: chat.id,
-            phone_number: chat.phone_number,
-            lid: chat.lid,
-        },
-        sender: Sender {
-            id: sender.id,
-            phone_number: sender.phone_number,
-            lid: sender.lid,
-            push_name: Some(push_name).filter(|name| !name.is_empty()),
-        },
+        chat: chat.into_chat(),
+        sender: sender.into_sender(Some(push_name).filter(|name| !name.is_empty())),
         from_me: source.is_from_me,
         whatsapp_id: info.id.clone(),
         body,
         sent_at: Timestamp::from_unix_seconds(info.timestamp.timestamp()),
+    }))
+}
+
+/// What a received message would be known by; `None` when it is of a chat that Roost does not serve.
+pub(in crate::web) async fn key(
+    names: &dyn Names,
+    chat: &Jid,
+    sender: &Jid,
+    id: &str,
+) -> anyhow::Result<Option<InboundKey>> {
+    let Some(chat) = user(names, chat, None).await? else {
+        return Ok(None);
+    };
+    let from_me = names.is_own(sender);
+    let Some(sender) = user(names, sender, None).await? else {
+        return Ok(None);
+    };
+    Ok(Some(InboundKey {
+        chat: chat.into_chat(),
+        sender: sender.into_sender(None),
+        from_me,
+        whatsapp_id: id.to_owned(),
     }))
 }
 
@@ -78,6 +93,25 @@ struct User {
     id: Address,
     phone_number: Option<PhoneNumber>,
     lid: Option<Address>,
+}
+
+impl User {
+    fn into_chat(self) -> Chat {
+        Chat {
+            id: self.id,
+            phone_number: self.phone_number,
+            lid: self.lid,
+        }
+    }
+
+    fn into_sender(self, push_name: Option<String>) -> Sender {
+        Sender {
+            id: self.id,
+            phone_number: self.phone_number,
+            lid: self.lid,
+            push_name,
+        }
+    }
 }
 
 async fn user(names: &dyn Names, jid: &Jid, alt: Option<&Jid>) -> anyhow::Result<Option<User>> {

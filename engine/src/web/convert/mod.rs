@@ -5,7 +5,7 @@ mod inbound;
 mod outgoing;
 
 pub(super) use address::{account, jid_of};
-pub(super) use inbound::{Names, inbound};
+pub(super) use inbound::{Names, inbound, key};
 pub(super) use outgoing::message;
 
 #[cfg(test)]

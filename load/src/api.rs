@@ -61,9 +61,6 @@ pub struct LogPage {
 pub struct Actor {
     /// Its place in the tree, such as `instance/<id>`.
     pub path: String,
-    /// When this life of it began.
-    #[serde(default)]
-    pub started_at: Option<jiff::Timestamp>,
 }
 
 /// A login of a number's companion, as the sandbox wrote it down.
@@ -73,6 +70,8 @@ pub struct Login {
     pub order: u64,
     /// Unix time in microseconds.
     pub at_us: u64,
+    /// When the client had come with a connection, and had not said yet who it is.
+    pub opened_at_us: u64,
     pub result: String,
     /// When its connection ended, unless it is open.
     pub ended_order: Option<u64>,

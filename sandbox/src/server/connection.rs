@@ -22,6 +22,7 @@ use super::place::Place;
 use super::role::Role;
 use super::service::Service;
 use super::socket::{Received, Socket, SocketError};
+use super::sync::now_us;
 use crate::wire::frame::Input;
 use crate::wire::node::{Node, decode, encode_to_vec};
 use crate::wire::noise::{Cipher, Established, Responder, Transport};
@@ -71,13 +72,13 @@ impl From<SocketError> for Ending {
 
 /// Serves an upgraded connection until it ends; `read` are the bytes that came with the upgrade.
 pub(super) async fn serve(service: Arc<Service>, mut place: Place, stream: TcpStream, read: Bytes) {
-    let remote = stream.peer_addr().ok();
+    let (remote, opened_us) = (stream.peer_addr().ok(), now_us());
     let mut socket = Socket::new(stream, &service.config);
     let taken = socket.take(&mut read.to_vec());
     // However few they are, they lie in a buffer of the HTTP server, which is 8 KiB.
     drop(read);
     let ending = match taken {
-        Ok(()) => run(&service, &mut place, &mut socket, remote).await,
+        Ok(()) => run(&service, &mut place, &mut socket, (remote, opened_us)).await,
         Err(error) => error.into(),
     };
     match ending {
@@ -94,7 +95,7 @@ async fn run(
     service: &Arc<Service>,
     place: &mut Place,
     socket: &mut Socket,
-    remote: Option<SocketAddr>,
+    (remote, opened_us): (Option<SocketAddr>, u64),
 ) -> Ending {
     let timeout = service.config.handshake_timeout;
     let established = match tokio::time::timeout(timeout, handshake(service, socket)).await {
@@ -117,7 +118,8 @@ async fn run(
     let Ok(payload) = ClientPayload::decode(payload.as_slice()) else {
         return Ending::Violation("malformed client payload");
     };
-    let link = Arc::new(Link::new(service.next_number(), remote, &service.config));
+    let id = service.next_number();
+    let link = Arc::new(Link::new(id, remote, opened_us, &service.config));
     let role = match Role::of(service, payload, client_key, &link) {
         Ok(role) => role,
         Err(ending) => return ending,

@@ -13,6 +13,8 @@ use crate::wire::node::Node;
 pub(super) struct Link {
     pub id: u64,
     pub remote: Option<SocketAddr>,
+    /// When the client came, in microseconds since 1970.
+    pub opened_us: u64,
     pub outbox: Outbox,
     /// Why it is ended from this side.
     reason: OnceLock<&'static str>,
@@ -21,10 +23,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(id: u64, remote: Option<SocketAddr>, config: &SandboxConfig) -> Self {
+    pub(super) fn new(id: u64, remote: Option<SocketAddr>, opened_us: u64, config: &SandboxConfig) -> Self {
         Self {
             id,
             remote,
+            opened_us,
             outbox: Outbox::new(config.outbox_frames_max, config.outbox_bytes_max),
             reason: OnceLock::new(),
             silenced_by: AtomicU64::new(0),

@@ -85,7 +85,7 @@ impl Role {
             let named = account.as_ref().zip(id);
             if let Some((account, id)) = named.filter(|(_, id)| (1..=DEVICE_ID_MAX).contains(id)) {
                 let ledger = service.ledgers.of_device(&account.pn, id);
-                ledger.refused(link.id, link.remote, reason);
+                ledger.refused(link, reason);
             }
             Self::Refused
         };

@@ -34,7 +34,7 @@ impl Session {
     ) -> Self {
         let ledger = service.ledgers.of_device(&account.pn, device.id);
         // Written before the older one is ended: the order is what happened.
-        ledger.login(link.id, link.remote);
+        ledger.login(&link);
         let session = Self {
             ledger,
             account,

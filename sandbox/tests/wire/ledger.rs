@@ -57,6 +57,8 @@ async fn every_login_has_its_connection_its_address_and_its_end() {
     // The order says who came when: the newer login, then the end of the older one.
     assert!(newer["order"].as_u64() < older["ended_order"].as_u64());
     assert!(newer["at_us"].as_u64() <= older["ended_at_us"].as_u64());
+    assert!(older["opened_at_us"].as_u64() <= older["at_us"].as_u64());
+    assert!(newer["opened_at_us"].as_u64() >= older["at_us"].as_u64());
     drop(first);
 
     stage

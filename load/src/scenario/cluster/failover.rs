@@ -1,16 +1,14 @@
 //! kill -9 of a node under traffic: until others own all it had, dial, and have it connected.
 //!
-//! When slots were taken says the commit of each claim, when sessions began the nodes that run them, when
-//! numbers logged in the sandbox, and when they were connected the event log. All have the clock of this
-//! machine. A session dials as soon as the start gate lets it, and the gate is open here; that it did is
-//! proven by the login.
+//! When slots were taken says the commit of each claim, when numbers dialled and logged in the sandbox, and
+//! when they were connected the event log. All have the clock of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::gap::{overlaps, until_login};
+use super::gap::{comebacks, overlaps};
 use super::ground::{Cluster, now_us};
 use super::sample::Samples;
 use super::traffic::Traffic;
@@ -46,7 +44,6 @@ pub async fn measure(cluster: &mut Cluster<'_>) -> Result<Section> {
     let histories = cluster.connected(&lost, killed_us).await?;
     let lease_us = lease_end(cluster, name).await?;
     let claims_us = claims(cluster, killed_us).await?;
-    let starts_us = starts(cluster, &lost).await?;
     traffic.flow(cluster.patience()).await?;
 
     let mut section = Section::new("cluster, a node is killed", cluster.parameters());
@@ -58,8 +55,10 @@ pub async fn measure(cluster: &mut Cluster<'_>) -> Result<Section> {
         "s",
     );
     let claims = Samples::seconds(claims_us.iter().map(|&at_us| since(at_us)));
-    let starts = Samples::seconds(starts_us.iter().map(|&at_us| since(at_us)));
-    let owned = claims.max().max(starts.max());
+    let each = cluster.members.iter().zip(&histories);
+    let of_lost = each.filter(|(member, _)| lost.iter().any(|other| other.phone == member.phone));
+    let backs = comebacks(of_lost.map(|(_, history)| history), killed_us);
+    let dials = Samples::seconds(backs.iter().map(|(dialled, _)| *dialled));
     section.row(
         "from the kill until its last slot has an owner",
         claims.max(),
@@ -67,21 +66,17 @@ pub async fn measure(cluster: &mut Cluster<'_>) -> Result<Section> {
     );
     section.marked(
         "from the kill until the last instance is owned and dialled",
-        owned,
+        claims.max().max(dials.max()),
         "s",
         Mark::at_most(cluster.arguments.lease.as_secs_f64() + BEYOND_LEASE_S, None),
     );
-    section.row(
-        "until an instance is owned and dialled, median",
-        starts.median(),
-        "s",
-    );
-    let of_lost = cluster.members.iter().zip(&histories);
-    let of_lost = of_lost.filter(|(member, _)| lost.iter().any(|other| other.phone == member.phone));
-    let logins = until_login(of_lost.map(|(_, history)| history), killed_us);
+    section.row("until an instance is dialled, median", dials.median(), "s");
     let connects = events.values().map(|&at_us| since(at_us));
     for (what, times) in [
-        ("logged in elsewhere, by the sandbox", Samples::seconds(logins)),
+        (
+            "logged in, by the sandbox",
+            Samples::seconds(backs.iter().map(|(_, login)| *login)),
+        ),
         ("connected, by the event log", Samples::seconds(connects)),
     ] {
         section.row(
@@ -91,7 +86,6 @@ pub async fn measure(cluster: &mut Cluster<'_>) -> Result<Section> {
         );
         section.row(format!("until an instance is {what}, max"), times.max(), "s");
     }
-    section.must_be_zero(lost.len() - starts_us.len(), "instances have no session");
     section.must_be_zero(
         overlaps(&histories),
         "numbers were connected twice at the same time",
@@ -177,22 +171,6 @@ fn times(rows: &[Vec<String>]) -> Result<Vec<u64>> {
     let time = |row: &Vec<String>| row.first().and_then(|field| field.parse().ok());
     let times: Option<_> = rows.iter().map(time).collect();
     times.ok_or_else(|| LoadError::Postgres(format!("unexpected rows: {rows:?}")))
-}
-
-/// When the session of each began that runs now.
-async fn starts(cluster: &Cluster<'_>, lost: &[Member]) -> Result<Vec<u64>> {
-    let wanted: BTreeSet<String> = lost
-        .iter()
-        .map(|member| format!("instance/{}", member.instance))
-        .collect();
-    let mut starts = Vec::new();
-    for node in cluster.running() {
-        let actors = node.operator.actors("instance", node.name).await?;
-        let sessions = actors.into_iter().filter(|actor| wanted.contains(&actor.path));
-        let begun = sessions.filter_map(|session| session.started_at);
-        starts.extend(begun.map(|at| at.as_microsecond().max(0).cast_unsigned()));
-    }
-    Ok(starts)
 }
 
 #[cfg(test)]

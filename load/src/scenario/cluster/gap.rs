@@ -43,12 +43,17 @@ pub fn gaps<'a>(histories: impl IntoIterator<Item = &'a History>, from_us: u64, 
     gaps
 }
 
-/// From a moment until each number logged in, of those that did.
-pub fn until_login<'a>(histories: impl IntoIterator<Item = &'a History>, since_us: u64) -> Vec<Duration> {
+/// From a moment until each number dialled, and until it logged in, of those that did: with the connection
+/// by which it logged in first.
+pub fn comebacks<'a>(
+    histories: impl IntoIterator<Item = &'a History>,
+    since_us: u64,
+) -> Vec<(Duration, Duration)> {
     let first = |history: &'a History| history.iter().find(|login| login.at_us >= since_us);
     let logins = histories.into_iter().filter_map(first);
+    let since = |at_us: u64| Duration::from_micros(at_us.saturating_sub(since_us));
     logins
-        .map(|login| Duration::from_micros(login.at_us - since_us))
+        .map(|login| (since(login.opened_at_us), since(login.at_us)))
         .collect()
 }
 
@@ -68,6 +73,7 @@ mod tests {
         Login {
             order,
             at_us,
+            opened_at_us: at_us - 20,
             result: "accepted".to_owned(),
             ended_order: ended.map(|(order, _)| order),
             ended_at_us: ended.map(|(_, at_us)| at_us),
@@ -111,7 +117,8 @@ mod tests {
         let lost_again = vec![login(1, 300, Some((2, 400)))];
         assert!(is_back(&back, 250) && !is_back(&back, 301));
         assert!(!is_back(&gone, 50) && !is_back(&lost_again, 250) && !is_back(&[], 0));
-        assert_eq!(until_login([&back, &gone], 250), [Duration::from_micros(50)]);
+        let micros = Duration::from_micros;
+        assert_eq!(comebacks([&back, &gone], 250), [(micros(30), micros(50))]);
     }
 
     #[test]

@@ -51,7 +51,6 @@ mod tests {
     fn actor(path: &str) -> Actor {
         Actor {
             path: path.to_owned(),
-            started_at: None,
         }
     }
 

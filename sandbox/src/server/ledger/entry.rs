@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::server::link::Link;
+
 /// What happened to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +89,8 @@ pub(super) struct Login {
     pub order: u64,
     pub at_us: u64,
     pub connection: u64,
+    /// When that was opened.
+    opened_us: u64,
     remote: Option<SocketAddr>,
     /// Why it was refused.
     refused: Option<Box<str>>,
@@ -101,21 +105,22 @@ struct End {
 }
 
 impl Login {
-    pub fn accepted(connection: u64, remote: Option<SocketAddr>) -> Self {
+    pub fn accepted(link: &Link) -> Self {
         Self {
             order: 0,
             at_us: 0,
-            connection,
-            remote,
+            connection: link.id,
+            opened_us: link.opened_us,
+            remote: link.remote,
             refused: None,
             end: None,
         }
     }
 
-    pub fn refused(connection: u64, remote: Option<SocketAddr>, reason: &str) -> Self {
+    pub fn refused(link: &Link, reason: &str) -> Self {
         Self {
             refused: Some(reason.into()),
-            ..Self::accepted(connection, remote)
+            ..Self::accepted(link)
         }
     }
 
@@ -148,6 +153,7 @@ impl Login {
             order: self.order,
             at_us: self.at_us,
             connection: self.connection,
+            opened_at_us: self.opened_us,
             remote_address: self.remote.map(|remote| remote.to_string()),
             result: self.result(),
             refused_for: self.reason(),
@@ -199,6 +205,8 @@ pub(in crate::server) struct LoginView {
     /// Unix time in microseconds.
     at_us: u64,
     connection: u64,
+    /// When the client came, before it had said who it is.
+    opened_at_us: u64,
     remote_address: Option<String>,
     result: LoginResult,
     refused_for: Option<String>,

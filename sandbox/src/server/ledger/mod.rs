@@ -8,7 +8,6 @@
 mod entry;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +17,7 @@ pub(super) use entry::{Event, FrameEvent, LoginView};
 use entry::{Frame, Login};
 
 use super::account::{DEVICE_ID_MAX, DeviceRef};
+use super::link::Link;
 use super::sync::{lock, now_us};
 use crate::wire::node::{Limits, Node, decode};
 
@@ -109,12 +109,12 @@ impl DeviceLedger {
         self.clock.frames_max > 0
     }
 
-    pub(super) fn login(&self, connection: u64, remote: Option<SocketAddr>) {
-        self.write_login(Login::accepted(connection, remote));
+    pub(super) fn login(&self, link: &Link) {
+        self.write_login(Login::accepted(link));
     }
 
-    pub(super) fn refused(&self, connection: u64, remote: Option<SocketAddr>, reason: &str) {
-        self.write_login(Login::refused(connection, remote, reason));
+    pub(super) fn refused(&self, link: &Link, reason: &str) {
+        self.write_login(Login::refused(link, reason));
     }
 
     fn write_login(&self, mut login: Login) {

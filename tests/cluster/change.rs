@@ -14,8 +14,8 @@ use crate::proxy::now_us;
 
 /// Slots that a node gives away at once when another has come: `cluster.moves_max`.
 const MOVES_MAX: usize = 20;
-/// The median is to be a second on a machine that does nothing else.
-const GAP_MAX: Duration = Duration::from_secs(10);
+/// The median is to be a second on a machine that does nothing else. One that is busy has shown 22 s.
+const GAP_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_node_that_stops_hands_its_numbers_over_and_no_call_fails() {

@@ -21,8 +21,8 @@ async fn numbers_of_a_killed_node_come_back_elsewhere_and_nothing_is_lost_or_dou
     let outages = measure::outages(&devices, &victim, killed_us).unwrap();
     println!("kill -9: numbers logged in elsewhere: {outages}");
     assert!(outages.count() > 0, "the killed node had no number");
-    // What it is to be on a machine of its own is TTL + 2 s.
-    assert!(outages.max() < 8 * TTL, "{outages}");
+    // On a machine of its own it is to be TTL + 2 s.
+    assert!(outages.max() < 15 * TTL, "{outages}");
     traffic.flows().await;
     println!("calls: {:?}", traffic.tally());
     cluster.verify(traffic).await;

@@ -1,7 +1,7 @@
 //! What comes a second time: told apart by whether it was committed, not by whether it was decrypted.
 
 use roost_domain::engine::{LinkEnd, LinkFact};
-use roost_domain::message::{Content, Inbound, InboundBody};
+use roost_domain::message::{Content, InboundBody};
 use roost_domain::store::Collection;
 use serde_json::{Value, json};
 

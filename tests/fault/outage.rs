@@ -100,10 +100,15 @@ async fn a_database_crashed_for_ten_seconds_answers_clearly_and_recovers() {
         unreachable!()
     };
 
+    // Somebody who never wrote before does so while nothing can be read: not even keys.
+    let quiet = ground.pair(&gateway.ready, 6).await;
     let traffic = Traffic::start(&ground, &ready, &lines);
     traffic.flows().await;
     tokio::task::block_in_place(|| server.lock().unwrap().crash()).unwrap();
     let back = Instant::now() + Duration::from_secs(10);
+    let first = json!({"to": quiet.phone, "text": "the first message"});
+    let stranger = format!("/accounts/{}/messages", quiet.peer);
+    let first = ground.control(Method::POST, &stranger, Some(first)).await;
     let body = json!({"to": lines[0].peer, "type": "text", "text": {"body": "while the database is gone"}});
     let (status, problem) = api.call(Method::POST, &path, Some(body), None).await.unwrap();
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
@@ -124,6 +129,7 @@ async fn a_database_crashed_for_ten_seconds_answers_clearly_and_recovers() {
         .await;
     traffic.flows().await;
     let ledger = traffic.stop().await;
+    ledger.arrived(first["whatsapp_id"].as_str().unwrap(), "the first message");
     ledger.verify(&ground, &api, &lines).await;
     for line in &lines {
         never_scanned_again(&api, line).await;

@@ -28,7 +28,7 @@ impl Backend {
     pub(in crate::web) async fn open(&self) -> std::result::Result<Option<Device>, DeviceError> {
         let Some(bytes) = self
             .writer
-            .get(Collection::Device, KEY)
+            .get_at_once(Collection::Device, KEY)
             .await
             .map_err(DeviceError::Store)?
         else {

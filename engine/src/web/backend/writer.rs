@@ -27,7 +27,7 @@ const RIDERS_MAX: usize = 1024;
 /// Room for this many is kept.
 const RIDERS_KEPT: usize = 32;
 const RIDER_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Pauses between the tries of a write that must not be given up while the link lives.
+/// Pauses between the tries of a write or a read that must not be given up while the link lives.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
@@ -112,7 +112,7 @@ impl Writer {
         let mut pause = RETRY_FIRST;
         loop {
             let result = self.write(ops.clone()).await;
-            if !matches!(result, Err(StoreError::Unavailable(_) | StoreError::Overloaded)) {
+            if !is_away(&result) {
                 return result;
             }
             tokio::select! {
@@ -180,7 +180,17 @@ impl Writer {
         if let Some(riding) = self.riding(collection, key) {
             return Ok(riding);
         }
-        self.read(self.state.get(self.owner, collection, key).await)
+        self.read(|| self.state.get(self.owner, collection, key)).await
+    }
+
+    /// Reads a value before the link lives: whoever opens it has patience of its own.
+    pub(super) async fn get_at_once(
+        &self,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Option<Bytes>, StoreError> {
+        let result = self.state.get(self.owner, collection, key).await;
+        result.inspect_err(|error| self.check_fence(error))
     }
 
     /// Reads the values that exist, riders included, in any order.
@@ -198,7 +208,8 @@ impl Writer {
             }
         }
         if !missing.is_empty() {
-            found.extend(self.read(self.state.get_many(self.owner, collection, &missing).await)?);
+            let read = || self.state.get_many(self.owner, collection, &missing);
+            found.extend(self.read(read).await?);
         }
         Ok(found)
     }
@@ -210,12 +221,13 @@ impl Writer {
         prefix: &str,
         limit: u32,
     ) -> Result<Vec<(String, Bytes)>, StoreError> {
-        self.read(self.state.scan(self.owner, collection, prefix, limit).await)
+        self.read(|| self.state.scan(self.owner, collection, prefix, limit))
+            .await
     }
 
     /// The greatest stored key of a collection.
     pub(super) async fn last_key(&self, collection: Collection) -> Result<Option<String>, StoreError> {
-        self.read(self.state.last_key(self.owner, collection).await)
+        self.read(|| self.state.last_key(self.owner, collection)).await
     }
 
     /// Stores what still rides.
@@ -227,8 +239,24 @@ impl Writer {
         }
     }
 
-    fn read<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        result.inspect_err(|error| self.check_fence(error))
+    /// Reads; does not give up while the database is away and the link lives. The library refuses a message
+    /// whose session or keys it cannot read, and WhatsApp would throw it away.
+    async fn read<T, R>(&self, read: impl Fn() -> R) -> Result<T, StoreError>
+    where
+        R: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pause = RETRY_FIRST;
+        loop {
+            let result = read().await;
+            if !is_away(&result) {
+                return result.inspect_err(|error| self.check_fence(error));
+            }
+            tokio::select! {
+                biased;
+                () = self.reporter.ending.cancelled() => return result,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MAX),
+            }
+        }
     }
 
     fn check_fence(&self, error: &StoreError) {
@@ -327,6 +355,10 @@ impl Writer {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn is_away<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unavailable(_) | StoreError::Overloaded))
 }
 
 impl Rider {

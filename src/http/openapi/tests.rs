@@ -102,6 +102,27 @@ fn a_body_in_which_unknown_fields_are_refused_says_so() {
 }
 
 #[test]
+fn every_reference_leads_somewhere() {
+    fn walk(document: &Value, part: &Value, count: &mut usize) {
+        match part {
+            Value::Object(fields) => {
+                if let Some(link) = fields.get("$ref").and_then(Value::as_str) {
+                    let target = document.pointer(link.trim_start_matches('#'));
+                    assert!(target.is_some(), "{link} leads nowhere");
+                    *count += 1;
+                }
+                fields.values().for_each(|part| walk(document, part, count));
+            }
+            Value::Array(parts) => parts.iter().for_each(|part| walk(document, part, count)),
+            _ => {}
+        }
+    }
+    let (document, mut count) = (default_document(), 0);
+    walk(&document, &document, &mut count);
+    assert!(count > 100, "{count}");
+}
+
+#[test]
 fn every_example_is_true() {
     let document = default_document();
     let mut count = 0;

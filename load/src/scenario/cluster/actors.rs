@@ -1,7 +1,7 @@
 //! Many live actors on one node: what they need while they rest.
 //!
 //! The actors are buckets of rate limits, one for each client address; addresses are made up in the header of
-//! a proxy that the node trusts. A bucket is a supervised actor with a mailbox, as sessions and webhooks
+//! a proxy that the node trusts, which is on its own for this. A bucket is a supervised actor with a mailbox, as sessions and webhooks
 //! are, and holds next to nothing beside that.
 
 use std::net::Ipv4Addr;
@@ -67,6 +67,8 @@ fn address(first: u32, index: u64) -> Ipv4Addr {
 pub async fn measure(setup: &Setup, arguments: &ClusterArgs) -> Result<Section> {
     let (count, limit) = (arguments.actors, setup.options.setup_timeout);
     let environment = vec![
+        // A node of a cluster counts addresses without actors.
+        ("ROOST__CLUSTER__NODE", String::new()),
         ("ROOST__LIMITS__ADDRESS_COUNTS", "all".to_owned()),
         ("ROOST__HTTP__TRUSTED_PROXIES", "127.0.0.0/8".to_owned()),
         ("ROOST__BUCKETS__MAX", (count + SPARE).to_string()),

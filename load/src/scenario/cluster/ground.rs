@@ -86,7 +86,10 @@ impl<'a> Cluster<'a> {
             postgres,
         };
         cluster.face();
-        cluster.settle().await?;
+        // A single node has nobody to share with, and may be no node of a cluster at all.
+        if nodes > 1 {
+            cluster.settle().await?;
+        }
         Ok(cluster)
     }
 

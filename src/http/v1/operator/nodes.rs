@@ -37,7 +37,10 @@ pub async fn list(State(http): State<Http>, _: Operator, _: NoParams) -> Answer<
 /// calls. Ends when it is taken back or the node is stopped. Refused for the last node that takes slots.
 #[utoipa::path(
     post, path = "/operator/nodes/{id}/drain", operation_id = "drain_node", tag = "operator",
-    params(("id" = NodeName, Path, description = "The node's name")),
+    params((
+        "id" = String, Path, description = "The node's name", max_length = 63,
+        pattern = "^[a-z0-9][a-z0-9.-]{0,62}$",
+    )),
     request_body(content = Nothing, description = "None, or `{}`", example = json!({})),
     responses((status = 200, description = "The node: `slots` and `load` say how far it is", body = NodeView)),
     extensions(("x-errors" = json!([ErrorCode::WrongState])))
@@ -57,7 +60,10 @@ pub async fn drain(
 /// The node is ready again and is given slots.
 #[utoipa::path(
     delete, path = "/operator/nodes/{id}/drain", operation_id = "undrain_node", tag = "operator",
-    params(("id" = NodeName, Path, description = "The node's name")),
+    params((
+        "id" = String, Path, description = "The node's name", max_length = 63,
+        pattern = "^[a-z0-9][a-z0-9.-]{0,62}$",
+    )),
     responses((status = 200, description = "The node", body = NodeView)),
     extensions(("x-errors" = json!([ErrorCode::WrongState])))
 )]

@@ -183,7 +183,8 @@ impl Stage {
             ("DeliveryId", delivery),
             ("ApiKeyId", key),
             ("TenantId", text(&tenant["id"])),
-            ("NodeName", "local".to_owned()),
+            // Nodes have names, not ids.
+            ("id", "local".to_owned()),
             ("operator's ApiKeyId", text(&operators_key["id"])),
         ]);
         Self {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,7 +14,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::serve::{IncomingStream, Listener};
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -54,6 +55,7 @@ struct Caller(Option<String>);
 
 struct Door {
     listener: TcpListener,
+    addr: SocketAddr,
     processes: Processes,
 }
 
@@ -82,24 +84,32 @@ impl Connected<IncomingStream<'_, Door>> for Caller {
 
 impl Door {
     fn caller(&self, from: SocketAddr) -> Option<String> {
-        let socket = format!("socket:[{}]", inode(from)?);
+        let socket = format!("socket:[{}]", inode(from, self.addr)?);
         let processes = self.processes.read().unwrap();
         let found = processes.iter().find(|(pid, _)| has_open(**pid, &socket));
         found.map(|(_, life)| life.clone())
     }
 }
 
-/// The socket with this local address, as the kernel numbers it.
-fn inode(of: SocketAddr) -> Option<String> {
-    let SocketAddr::V4(of) = of else { return None };
-    let address = u32::from_ne_bytes(of.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", of.port());
+/// The socket of a connection, as the kernel numbers it. Both ends name it: a port of ours may serve other
+/// connections of other processes at the same time, to other places.
+fn inode(from: SocketAddr, to: SocketAddr) -> Option<String> {
+    let ends = [in_table(from)?, in_table(to)?];
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let mut rows = table
         .lines()
         .map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1) == Some(&wanted.as_str()))?;
+    let row = rows.find(|row| row.get(1..3).is_some_and(|of| of == ends))?;
     row.get(9).map(|inode| (*inode).to_owned())
+}
+
+/// An address as the kernel's table of sockets writes it.
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else {
+        return None;
+    };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    Some(format!("{ip:08X}:{:04X}", address.port()))
 }
 
 fn has_open(pid: u32, socket: &str) -> bool {
@@ -114,7 +124,8 @@ fn has_open(pid: u32, socket: &str) -> bool {
 impl Receiver {
     pub async fn start(processes: Processes) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let addr = listener.local_addr().unwrap();
+        let url = format!("http://{addr}");
         let shared = Shared {
             names: Arc::default(),
             book: Arc::default(),
@@ -125,7 +136,11 @@ impl Receiver {
             .with_state(shared)
             .into_make_service_with_connect_info::<Caller>();
         let mut server = JoinSet::new();
-        let door = Door { listener, processes };
+        let door = Door {
+            listener,
+            addr,
+            processes,
+        };
         server.spawn(async move { axum::serve(door, router).await.unwrap() });
         Self {
             url,
@@ -196,4 +211,28 @@ async fn take(
         event: event["id"].as_str().unwrap().to_owned(),
     });
     StatusCode::OK
+}
+
+#[tokio::test]
+async fn two_connections_from_one_port_are_told_apart() {
+    let listeners = [
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    ];
+    let mut from = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (mut streams, mut inodes) = (Vec::new(), Vec::new());
+    for listener in &listeners {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(from).unwrap();
+        let to = listener.local_addr().unwrap();
+        streams.push(socket.connect(to).await.unwrap());
+        from = streams[0].local_addr().unwrap();
+        inodes.push(inode(from, to).unwrap());
+    }
+    for (stream, inode) in streams.iter().zip(inodes) {
+        let file = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        let target = std::fs::read_link(file).unwrap();
+        assert_eq!(target.to_str().unwrap(), format!("socket:[{inode}]"));
+    }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use roost_actors::{LocalPlacement, Runtime, RuntimeParts, Streams};
 use roost_domain::Clock;
+use roost_domain::cluster::Lease;
 use roost_domain::slot::Placement;
 use roost_domain::time::Entropy;
 use roost_domain::webhook::client::WebhookClient;
@@ -170,12 +171,14 @@ impl Listening {
         .await?;
         let presence = Presence::announce(&config, address).await?;
         let engine = part::engine(&config, &trusted_pem, &store, &clock, &entropy)?;
-        let webhook_client: Arc<dyn WebhookClient> = Arc::new(part::webhook_client(&config, &clock)?);
+        let cluster = seat.map(|seat| seat.parts(&config, &entropy)).transpose()?;
+        let lease: Option<Arc<dyn Lease>> = cluster.as_ref().map(|cluster| Arc::clone(&cluster.lease) as _);
+        let webhook_client: Arc<dyn WebhookClient> =
+            Arc::new(part::webhook_client(&config, &clock, lease.clone())?);
         #[cfg(feature = "sandbox")]
         let webhook_client = stop_point::install(webhook_client);
-        let cluster = seat.map(|seat| seat.parts(&config, &entropy)).transpose()?;
-        let engine = match &cluster {
-            Some(cluster) => engine.under(Arc::clone(&cluster.lease) as _),
+        let engine = match lease {
+            Some(lease) => engine.under(lease),
             None => engine,
         };
         let placement: Arc<dyn Placement> = match &cluster {

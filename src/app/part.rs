@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use roost_actors::webhook::WebhookSettings;
 use roost_actors::{BucketSettings, Settings, Streams};
+use roost_domain::cluster::Lease;
 use roost_domain::event::Event;
 use roost_domain::store::CommitObserver;
 use roost_domain::time::Entropy;
@@ -175,11 +176,15 @@ pub fn engine(
         .context("section [whatsapp]")
 }
 
-/// What posts to webhooks.
-pub fn webhook_client(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<OutgoingClient> {
+/// What posts to webhooks; in a cluster under the node's lease.
+pub fn webhook_client(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    lease: Option<Arc<dyn Lease>>,
+) -> anyhow::Result<OutgoingClient> {
     let client = &config.webhooks.client;
     let lookup = Arc::new(SystemLookup::new(client.lookups_max, client.lookup_ttl));
-    OutgoingClient::new(client, lookup, Arc::clone(clock)).context("section [webhooks.client]")
+    OutgoingClient::new(client, lookup, Arc::clone(clock), lease).context("section [webhooks.client]")
 }
 
 fn webhook_settings(webhooks: &config::Webhooks) -> WebhookSettings {

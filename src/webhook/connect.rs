@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use hyper::Uri;
 use hyper_util::rt::TokioIo;
+use roost_domain::cluster::Lease;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -67,6 +68,7 @@ pub(super) struct ConnectStep {
     /// Places of connections that may outlive their call.
     pub(super) places: Arc<Semaphore>,
     pub(super) answer_bytes_max: u64,
+    pub(super) lease: Option<Arc<dyn Lease>>,
 }
 
 impl Service<Uri> for Connector {
@@ -120,6 +122,7 @@ impl ConnectStep {
             h2,
             answer_bytes_max: self.answer_bytes_max,
             unasked: 0,
+            lease: self.lease.clone(),
         })
     }
 

@@ -33,6 +33,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use roost_domain::Clock;
+use roost_domain::cluster::Lease;
 use roost_domain::webhook::client::{CallAnswer, CallFailure, OutgoingCall, TargetError, WebhookClient};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -71,11 +72,13 @@ pub struct OutgoingClient {
 }
 
 impl OutgoingClient {
-    /// Makes the client. `lookup` resolves names: [`SystemLookup`] but for tests.
+    /// Makes the client. `lookup` resolves names: [`SystemLookup`] but for tests. With a `lease`, nothing is
+    /// sent at a moment when it does not hold.
     pub fn new(
         config: &config::WebhookClient,
         lookup: Arc<dyn Lookup>,
         clock: Arc<dyn Clock>,
+        lease: Option<Arc<dyn Lease>>,
     ) -> Result<Self, SetupError> {
         let addresses = Arc::new(AddressPolicy::new(&config.allowed_networks));
         let step = Arc::new(ConnectStep {
@@ -87,6 +90,7 @@ impl OutgoingClient {
             answer_bytes_max: config.head_bytes_max as u64
                 + config.body_bytes_max as u64
                 + ANSWER_NOISE_BYTES,
+            lease,
         });
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use roost_domain::cluster::Lease;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -58,9 +59,21 @@ pub(super) struct Stream {
     pub(super) answer_bytes_max: u64,
     /// Bytes read since something was written.
     pub(super) unasked: u64,
+    /// What has to hold while something is written.
+    pub(super) lease: Option<Arc<dyn Lease>>,
 }
 
 impl Stream {
+    /// Asked right before the write: a process can be stopped, and woken up much later, at any place
+    /// between an earlier question and here.
+    fn begin_write(&self) -> io::Result<()> {
+        if self.lease.as_ref().is_some_and(|lease| !lease.holds()) {
+            return Err(io::Error::other("another node may own the webhook by now"));
+        }
+        self.meter.writes();
+        Ok(())
+    }
+
     fn wrote(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(outcome, Poll::Ready(Ok(bytes)) if bytes > 0) {
             self.unasked = 0;
@@ -110,7 +123,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.meter.writes();
+        this.begin_write()?;
         let outcome = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, bytes),
@@ -124,7 +137,7 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.meter.writes();
+        this.begin_write()?;
         let outcome = match &mut this.transport {
             Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Transport::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, slices),

@@ -209,7 +209,7 @@ impl Engine for WebEngine {
             .bot(
                 Arc::clone(&backend),
                 transports,
-                proxy,
+                LinkHttp::new(Arc::clone(&self.http), tenure.clone(), proxy),
                 runtime.clone(),
                 Hook(hook),
             )
@@ -252,7 +252,7 @@ impl WebEngine {
         &self,
         backend: Arc<Backend>,
         transports: Transports,
-        proxy: Option<Proxy>,
+        http: LinkHttp,
         runtime: LinkRuntime,
         hook: Hook,
     ) -> Result<Bot, BotBuilderError> {
@@ -269,7 +269,7 @@ impl WebEngine {
         Bot::builder()
             .with_backend_arc(backend as _)
             .with_transport_factory(transports)
-            .with_http_client(LinkHttp::new(Arc::clone(&self.http), proxy))
+            .with_http_client(http)
             .with_runtime(runtime)
             .with_version(self.config.client_version)
             .with_device_props(props)

@@ -29,12 +29,13 @@ impl Tenure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 
-    struct Lives(AtomicU64);
+    /// A lease whose life a test sets; 0 for none.
+    pub struct Lives(pub AtomicU64);
 
     impl Lease for Lives {
         fn holds(&self) -> bool {

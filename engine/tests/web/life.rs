@@ -1,12 +1,16 @@
 //! How links end, and what outlives them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use roost_domain::cluster::Lease;
 use roost_domain::engine::LinkEnd;
 use roost_domain::store::{Collection, StoreError};
 use serde_json::json;
 use tokio::runtime::Handle;
 
+use crate::support::PATIENCE;
 use crate::support::memory::owner;
 use crate::support::proxy::{Manner, Proxy};
 use crate::world::{FRIEND, OWN, World, outgoing};
@@ -92,6 +96,47 @@ async fn a_new_owner_ends_the_link_of_the_former_one() {
     world.state.take_over(owner(1, 2));
     world.friend_sends(json!({"text": "for whom?"})).await;
     assert_eq!(open.said.end().await, LinkEnd::Fenced);
+}
+
+/// A node's lease of which a test knows when it ends.
+struct Held(AtomicBool);
+
+impl Lease for Held {
+    fn holds(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_end_of_its_nodes_lease_a_link_says_nothing_more_and_no_other_opens() {
+    let lease = Arc::new(Held(AtomicBool::new(true)));
+    let world = World::new().await.under(Arc::clone(&lease) as _);
+    let open = world.paired().await;
+    open.link.send(&outgoing("3EB0A1", "before")).await.unwrap();
+    world.received(FRIEND, "before").await;
+
+    lease.0.store(false, Ordering::SeqCst);
+    let id = world.friend_sends(json!({"text": "for the next owner"})).await;
+    assert!(open.link.send(&outgoing("3EB0A2", "after")).await.is_err());
+    // By what comes it finds out that it may not act.
+    open.said.end().await;
+    assert_eq!(world.open(None).await.said.end().await, LinkEnd::Fenced);
+    for id in [id.as_str(), "3EB0A2"] {
+        assert!(!world.has_spoken_of(id).await, "{id}");
+    }
+
+    lease.0.store(true, Ordering::SeqCst);
+    let open = world.open(None).await;
+    open.said
+        .message("what came meanwhile", |inbound| inbound.whatsapp_id == id)
+        .await;
+    let acknowledged = async {
+        while !world.has_spoken_of(&id).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, acknowledged).await.unwrap();
+    open.link.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use roost_domain::cluster::Lease;
 use roost_domain::engine::{Engine, Link, LinkFact, LinkSpec, Outgoing};
 use roost_domain::instance::{Account, PairingMethod};
 use roost_domain::message::{Content, Inbound};
@@ -72,6 +73,22 @@ impl World {
                 .await;
         }
         world
+    }
+
+    /// Its links act under a lease.
+    pub fn under(self, lease: Arc<dyn Lease>) -> Self {
+        Self {
+            engine: self.engine.under(lease),
+            ..self
+        }
+    }
+
+    /// Whether the instance's device has sent a frame with this id.
+    pub async fn has_spoken_of(&self, id: &str) -> bool {
+        let path = format!("accounts/{OWN}/ledger?device=1&limit=10000");
+        let page = self.get(&path).await;
+        let mut events = page["data"].as_array().unwrap().iter();
+        events.any(|event| event["event"] == "in" && event["id"] == id)
     }
 
     /// Calls the sandbox's control API.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use roost_domain::Timestamp;
+use roost_domain::cluster::Lease;
 use roost_domain::time::Clock;
 use roost_domain::webhook::client::{CallAnswer, CallFailure, OutgoingCall, WebhookClient};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -183,8 +184,12 @@ pub fn system() -> Arc<SystemLookup> {
     Arc::new(SystemLookup::new(4, Duration::ZERO))
 }
 
+pub fn client_under(lease: Arc<dyn Lease>) -> OutgoingClient {
+    OutgoingClient::new(&settings(), system(), Arc::new(FixedClock), Some(lease)).unwrap()
+}
+
 pub fn client_with(settings: &config::WebhookClient, lookup: Arc<dyn Lookup>) -> OutgoingClient {
-    OutgoingClient::new(settings, lookup, Arc::new(FixedClock)).unwrap()
+    OutgoingClient::new(settings, lookup, Arc::new(FixedClock), None).unwrap()
 }
 
 pub fn call(url: &str) -> OutgoingCall {

@@ -1,12 +1,13 @@
 //! A call that goes well, and what is on the wire.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use roost_domain::cluster::Lease;
 use roost_domain::webhook::client::{CallFailure, OutgoingCall, TargetError, WebhookClient};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Barrier;
 
 use super::endpoint::*;
@@ -85,6 +86,50 @@ async fn calls_to_one_host_share_a_connection() {
         assert_eq!(post(&client, &endpoint.url()).await.unwrap().status, 200);
     }
     assert_eq!(endpoint.accepted(), 1);
+}
+
+struct Switch(AtomicBool);
+
+impl Lease for Switch {
+    fn holds(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn without_the_lease_not_a_byte_is_sent_by_an_open_connection_or_a_new_one() {
+    let (late, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+    let endpoint = Endpoint::new({
+        let (late, ended) = (Arc::clone(&late), Arc::clone(&ended));
+        move |mut stream, number| {
+            let (late, ended) = (Arc::clone(&late), Arc::clone(&ended));
+            async move {
+                if number == 0 {
+                    read_request(&mut stream).await.unwrap();
+                    stream.write_all(OK).await.unwrap();
+                }
+                let mut rest = Vec::new();
+                stream.read_to_end(&mut rest).await.unwrap();
+                late.lock().unwrap().extend(rest);
+                ended.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    })
+    .await;
+    let lease = Arc::new(Switch(AtomicBool::new(true)));
+    let client = client_under(Arc::clone(&lease) as _);
+    assert_eq!(post(&client, &endpoint.url()).await.unwrap().status, 200);
+    lease.0.store(false, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(post(&client, &endpoint.url()).await.is_err());
+    }
+    drop(client);
+    eventually("all connections end", || {
+        endpoint.accepted() > 1 && ended.load(Ordering::SeqCst) == endpoint.accepted()
+    })
+    .await;
+    let late = late.lock().unwrap();
+    assert!(late.is_empty(), "{}", String::from_utf8_lossy(&late));
 }
 
 #[tokio::test]

@@ -318,7 +318,7 @@ async fn roots_that_cannot_be_read_are_reported_when_the_client_is_made() {
     for path in [folder.path().join("missing.pem"), empty] {
         let mut settings = settings();
         settings.extra_roots_file = Some(path);
-        let made = OutgoingClient::new(&settings, system(), Arc::new(FixedClock));
+        let made = OutgoingClient::new(&settings, system(), Arc::new(FixedClock), None);
         assert!(matches!(made.err(), Some(SetupError::Roots { .. })));
     }
 }

@@ -11,7 +11,6 @@ use http::header::ORIGIN;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -35,7 +34,7 @@ pub(super) struct Upgraded {
 }
 
 pub(super) async fn upgrade(
-    stream: TcpStream,
+    stream: impl Duplex + 'static,
     endpoint: &Endpoint,
     tls: &Arc<ClientConfig>,
 ) -> anyhow::Result<Upgraded> {

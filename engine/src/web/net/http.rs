@@ -18,6 +18,7 @@ use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse, Streamin
 
 use super::endpoint::check_host;
 use super::proxy::Proxy;
+use crate::web::tenure::Tenure;
 
 /// Limits of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -72,14 +73,16 @@ const POOL_IDLE_MAX: usize = 4;
 /// The HTTP client of one link.
 pub(in crate::web) struct LinkHttp {
     shared: Arc<SharedHttp>,
+    tenure: Tenure,
     proxy: Option<Proxy>,
     own: OnceLock<Client>,
 }
 
 impl LinkHttp {
-    pub(in crate::web) fn new(shared: Arc<SharedHttp>, proxy: Option<Proxy>) -> Self {
+    pub(in crate::web) fn new(shared: Arc<SharedHttp>, tenure: Tenure, proxy: Option<Proxy>) -> Self {
         Self {
             shared,
+            tenure,
             proxy,
             own: OnceLock::new(),
         }
@@ -99,6 +102,9 @@ impl LinkHttp {
     }
 
     async fn answer(&self, request: HttpRequest) -> anyhow::Result<Response> {
+        if !self.tenure.holds() {
+            bail!("another node may own the number by now")
+        }
         let url = Url::parse(&request.url).context("malformed URL")?;
         check_host(url.host_str().unwrap_or_default())?;
         let method = Method::from_bytes(request.method.as_bytes()).context("malformed method")?;

@@ -6,6 +6,7 @@
 mod dial;
 mod endpoint;
 mod frame;
+mod guard;
 mod handshake;
 mod http;
 mod proxy;

@@ -6,6 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest};
 
 use super::*;
+use crate::web::tenure::Tenure;
 
 #[path = "../../../tests/support/proxy.rs"]
 #[allow(dead_code, reason = "links use more of it")]
@@ -176,6 +177,7 @@ fn http_client(proxy: Option<Proxy>, extra_roots: &str) -> LinkHttp {
     };
     LinkHttp::new(
         Arc::new(SharedHttp::new(limits, client_config(extra_roots).unwrap())),
+        Tenure::default(),
         proxy,
     )
 }

@@ -24,6 +24,7 @@ use whatsapp_rust::transport::{DisconnectReason, Transport, TransportEvent, Tran
 use super::dial::Dialer;
 use super::endpoint::Endpoint;
 use super::frame::{FrameReader, Received, write_frame};
+use super::guard::Guarded;
 use super::handshake::{Duplex, Upgraded, upgrade};
 use crate::web::report::Reporter;
 use crate::web::runtime::LinkRuntime;
@@ -67,7 +68,10 @@ pub(in crate::web) struct Transports {
 
 impl Transports {
     async fn connect(&self) -> anyhow::Result<Upgraded> {
-        let stream = self.dialer.dial(&self.endpoint.host, self.endpoint.port).await?;
+        let stream = Guarded {
+            socket: self.dialer.dial(&self.endpoint.host, self.endpoint.port).await?,
+            tenure: self.tenure.clone(),
+        };
         let limit = self.limits.handshake_timeout;
         tokio::time::timeout(limit, upgrade(stream, &self.endpoint, &self.tls))
             .await
@@ -97,7 +101,6 @@ impl TransportFactory for Transports {
             write_timeout: self.limits.write_timeout,
             sessions: Arc::clone(&self.sessions),
             entropy: Arc::clone(&self.entropy),
-            tenure: self.tenure.clone(),
             cut: self.cut.child_token(),
         });
         let reader = Reader {
@@ -183,7 +186,6 @@ struct Wire {
     write_timeout: Duration,
     sessions: Arc<Sessions>,
     entropy: Arc<dyn Entropy>,
-    tenure: Tenure,
     cut: CancellationToken,
 }
 
@@ -210,9 +212,6 @@ impl Wire {
         };
         let mut mask = [0; 4];
         self.entropy.fill(&mut mask);
-        if !self.tenure.holds() {
-            bail!("another node may own the number by now")
-        }
         let write = write_frame(&mut open, opcode, payload, mask);
         match tokio::time::timeout(self.write_timeout, write).await {
             Ok(written) => written.context("the write failed")?,
@@ -243,9 +242,6 @@ impl Transport for Wire {
             let mut mask = [0; 4];
             self.entropy.fill(&mut mask);
             let goodbye = async {
-                if !self.tenure.holds() {
-                    return Ok(());
-                }
                 write_frame(&mut open, OpCode::Control(Control::Close), &[], mask).await?;
                 open.shutdown().await
             };

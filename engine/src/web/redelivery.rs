@@ -62,8 +62,8 @@ pub(super) struct Redelivery {
     runtime: LinkRuntime,
     clock: Arc<dyn Clock>,
     stanzas: Mutex<VecDeque<Stanza>>,
-    /// Has the library show its stanzas.
-    _lease: RawNodeLease,
+    /// Has the library show its stanzas: until it has what the server kept, for it costs each stanza.
+    shown: Mutex<Option<RawNodeLease>>,
 }
 
 /// A stanza without its content: what is needed to ask for the message again.
@@ -87,11 +87,11 @@ impl Redelivery {
             runtime,
             clock,
             stanzas: Mutex::default(),
-            _lease: client.acquire_raw_node_forwarding(),
+            shown: Mutex::new(Some(client.acquire_raw_node_forwarding())),
         });
         client
             .subscribe(
-                EventInterest::of(&[EventKind::RawNode]),
+                EventInterest::of(&[EventKind::RawNode, EventKind::OfflineSyncCompleted]),
                 Arc::clone(&redelivery) as _,
             )
             .detach();
@@ -202,8 +202,13 @@ impl Redelivery {
 
 impl EventHandler for Redelivery {
     fn handle_event(&self, event: Arc<Event>) {
-        if let Event::RawNode(node) = &*event {
-            self.arrived(node.get());
+        match &*event {
+            Event::RawNode(node) => self.arrived(node.get()),
+            // Before this, everything that the server kept has passed here.
+            Event::OfflineSyncCompleted(_) => {
+                *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            _ => {}
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What is asked of the owner of a bucket, as nodes of a cluster send it to each other.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use roost_domain::Slot;
-use roost_domain::cluster::NodeName;
 use roost_domain::limit::{BucketKey, Quota, Taken};
 use roost_domain::peer::{Kind, WireError};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use super::handle::Buckets;
 use super::kind::BucketKind;
 use super::machine::lent_max;
 use crate::CallError;
-use crate::cluster::route::{self, Ask};
+use crate::cluster::route::{self, Ask, Desk};
+use crate::node::NodeContext;
 use crate::registry::Kind as _;
 
 /// Everything that is asked of the owner of a bucket. Names and forms are spoken between releases.
@@ -51,12 +52,32 @@ impl From<TakeAsk> for BucketAsk {
     }
 }
 
-impl Ask for TakeAsk {
+impl Desk for Buckets {
     const KIND: Kind = Kind::BUCKET;
     const WHAT: &'static str = BucketKind::NAME;
     type Wire = BucketAsk;
-    type Answer = Lent;
+
+    fn node(&self) -> &Arc<NodeContext> {
+        &self.parts.node
+    }
+
+    async fn obey(&self, asked: BucketAsk, given_up: std::time::Instant) -> Result<Bytes, WireError> {
+        match asked {
+            BucketAsk::Take(ask) => route::answer(self, ask, given_up).await,
+            BucketAsk::Back(left) => {
+                // One that is not here any more is full where it is now.
+                for (key, count) in left {
+                    self.give_back_here(key, count);
+                }
+                Ok(Bytes::new())
+            }
+        }
+    }
+}
+
+impl Ask for TakeAsk {
     type Desk = Buckets;
+    type Answer = Lent;
 
     fn slot(&self) -> Slot {
         Slot::of_bucket(self.key)
@@ -89,26 +110,5 @@ impl Ask for TakeAsk {
         };
         let taken = timeout_at(deadline, take).await.map_err(|_| CallError::Timeout)?;
         taken.ok_or_else(|| CallError::unavailable("the bucket cannot run"))
-    }
-}
-
-impl Buckets {
-    /// Does what another node asks for.
-    pub(crate) async fn serve(
-        &self,
-        from: &NodeName,
-        body: &[u8],
-        deadline: std::time::Instant,
-    ) -> Result<Bytes, WireError> {
-        match route::read(from, body)? {
-            BucketAsk::Take(ask) => route::serve(&self.parts.node, self, ask, deadline).await,
-            BucketAsk::Back(left) => {
-                // One that is not here any more is full where it is now.
-                for (key, count) in left {
-                    self.give_back_here(key, count);
-                }
-                Ok(Bytes::new())
-            }
-        }
     }
 }

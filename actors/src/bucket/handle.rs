@@ -144,7 +144,7 @@ impl Buckets {
                 want: wish.want,
                 back: wish.back,
             };
-            let Lent { taken, lent } = route::once(&self.parts.node, routes, self, ask, deadline).await?;
+            let Lent { taken, lent } = route::once(routes, self, ask, deadline).await?;
             let (Taken::Granted(standing) | Taken::Refused { standing, .. }) = &taken;
             branch.answered(wish, standing, lent, settings.lease_life);
             Ok(taken)

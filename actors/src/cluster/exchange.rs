@@ -11,6 +11,7 @@ use bytes::Bytes;
 use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, Note, Service, WireError};
 
+use super::route::{self, Desk as _};
 use super::{News, resting};
 use crate::Streams;
 use crate::bucket::Buckets;
@@ -41,9 +42,9 @@ impl Service for Exchange {
         deadline: Instant,
     ) -> Result<Bytes, WireError> {
         match kind {
-            Kind::INSTANCE => self.instances.serve(from, &body, deadline).await,
-            Kind::BUCKET => self.buckets.serve(from, &body, deadline).await,
-            Kind::WEBHOOK => self.webhooks.serve(from, &body, deadline).await,
+            Instances::KIND => route::serve(&self.instances, from, &body, deadline).await,
+            Buckets::KIND => route::serve(&self.buckets, from, &body, deadline).await,
+            Webhooks::KIND => route::serve(&self.webhooks, from, &body, deadline).await,
             Kind::OPERATOR => self.operator.serve(&body).await,
             Kind::REST => resting::obey(&self.residents, &body).await,
             Kind(number) => {

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! handle ── Ask ──▶ owner() ── here ──▶ carry_out                    what the owner does
-//!                      └── another node ── link ──▶ serve() ──▶ carry_out
+//!                      └── another node ── link ──▶ serve() ──▶ obey ──▶ carry_out
 //! ```
 //! Who asks need not know where the owner is. A call that meets nobody, because its slot is on its way from
 //! one node to another or a link is down, is held for a moment and tried again: nothing was done until
 //! then. What may have been done is repeated only where that does no harm; otherwise the caller is told
 //! that it is not known. Nothing waits beyond the call's own deadline.
+//!
+//! A kind of actor that can be asked is a [`Desk`]; each question is an [`Ask`]. Both are next to the kind's
+//! handle, in its `ask.rs`.
 //!
 //! What is asked, and what comes back, is written with names (MessagePack maps), so that both can grow. What
 //! the called node cannot read it refuses, untouched: the two are of different releases.
@@ -47,18 +50,32 @@ const NEWS_MAX: usize = 1_024;
 /// How many times a call goes at once where a node sends it on to.
 const HINTS_MAX: usize = 2;
 
-/// What is asked of the owner of a slot.
-pub(crate) trait Ask: Clone + Send + Sync {
+/// A kind of actor whose owner other nodes can ask: who carries out here what is for one of them.
+pub(crate) trait Desk: Clone + Send + Sync + 'static {
     /// What it is to the link.
     const KIND: Kind;
-    /// What it is for: an instance, a webhook.
+    /// What one of them is called.
     const WHAT: &'static str;
-    /// Everything of this kind, as it is sent.
-    type Wire: From<Self> + Serialize + Send;
+    /// Everything that is asked of one, as it is sent.
+    type Wire: Serialize + DeserializeOwned + Send;
+
+    /// The node that it is on.
+    fn node(&self) -> &Arc<NodeContext>;
+
+    /// Does what another node asks for: each question by [`answer`].
+    fn obey(
+        &self,
+        asked: Self::Wire,
+        given_up: std::time::Instant,
+    ) -> impl Future<Output = Result<Bytes, WireError>> + Send;
+}
+
+/// What is asked of the owner of a slot.
+pub(crate) trait Ask: Clone + Send + Sync {
+    /// Who carries it out.
+    type Desk: Desk<Wire: From<Self>>;
     /// What comes back.
     type Answer: Serialize + DeserializeOwned + Send;
-    /// Who carries it out.
-    type Desk: Sync;
 
     /// The slot whose owner it is for.
     fn slot(&self) -> Slot;
@@ -100,14 +117,9 @@ enum Tried<T> {
 }
 
 /// Has the owner of a slot do something, by a deadline.
-pub(crate) async fn owner<A: Ask>(
-    node: &NodeContext,
-    desk: &A::Desk,
-    ask: A,
-    deadline: Instant,
-) -> Result<A::Answer, CallError> {
-    match node.routes() {
-        Some(routes) => routes.owner(node, desk, ask, deadline).await,
+pub(crate) async fn owner<A: Ask>(desk: &A::Desk, ask: A, deadline: Instant) -> Result<A::Answer, CallError> {
+    match desk.node().routes() {
+        Some(routes) => routes.owner(desk, ask, deadline).await,
         None => ask.carry_out(desk, deadline).await,
     }
 }
@@ -129,13 +141,7 @@ impl Routes {
         }
     }
 
-    async fn owner<A: Ask>(
-        &self,
-        node: &NodeContext,
-        desk: &A::Desk,
-        ask: A,
-        deadline: Instant,
-    ) -> Result<A::Answer, CallError> {
+    async fn owner<A: Ask>(&self, desk: &A::Desk, ask: A, deadline: Instant) -> Result<A::Answer, CallError> {
         let mut changes = self.placement.changes();
         let (mut until, mut unknown, mut hints) = (None, false, 0);
         let mut sent_to = None;
@@ -143,7 +149,7 @@ impl Routes {
             changes.mark_unchanged();
             let tried = match sent_to.take() {
                 Some(owner) => self.ask_peer(&owner, desk, &ask, deadline).await,
-                None => self.ask_owner(node, desk, &ask, deadline).await,
+                None => self.ask_owner(desk, &ask, deadline).await,
             };
             let why = match tried {
                 // This try did nothing; the one before may have.
@@ -155,7 +161,7 @@ impl Routes {
                     CallError::Timeout
                 }
                 Tried::Nobody(_, Some(owner))
-                    if hints < HINTS_MAX && owner.as_str() != node.placement.node() =>
+                    if hints < HINTS_MAX && owner.as_str() != desk.node().placement.node() =>
                 {
                     hints += 1;
                     sent_to = Some(owner);
@@ -175,17 +181,11 @@ impl Routes {
     }
 
     /// Whoever is the owner, as far as this node knows.
-    async fn ask_owner<A: Ask>(
-        &self,
-        node: &NodeContext,
-        desk: &A::Desk,
-        ask: &A,
-        deadline: Instant,
-    ) -> Tried<A::Answer> {
-        match node.placement.place(ask.slot()) {
-            Place::Here(_) => here(node, desk, ask.clone(), deadline).await,
+    async fn ask_owner<A: Ask>(&self, desk: &A::Desk, ask: &A, deadline: Instant) -> Tried<A::Answer> {
+        match desk.node().placement.place(ask.slot()) {
+            Place::Here(_) => here(desk, ask.clone(), deadline).await,
             Place::Node(owner) => self.ask_peer(&owner, desk, ask, deadline).await,
-            Place::Nowhere { retry_after } => Tried::Nobody(nowhere(A::WHAT, retry_after), None),
+            Place::Nowhere { retry_after } => Tried::Nobody(nowhere(A::Desk::WHAT, retry_after), None),
         }
     }
 
@@ -201,14 +201,14 @@ impl Routes {
         ask: &A,
         deadline: Instant,
     ) -> Tried<A::Answer> {
-        let body = match rmp_serde::to_vec_named(&A::Wire::from(ask.clone())) {
+        let body = match rmp_serde::to_vec_named(&<A::Desk as Desk>::Wire::from(ask.clone())) {
             Ok(body) => Bytes::from(body),
             Err(error) => {
                 return Tried::Answered(Err(internal(format!("a call cannot be written: {error}"))));
             }
         };
         let given_up = (deadline + ask.longer(desk) + WAY).into_std();
-        match self.peers.call(owner, A::KIND, body, given_up).await {
+        match self.peers.call(owner, A::Desk::KIND, body, given_up).await {
             Ok(answer) => match rmp_serde::from_slice::<Result<A::Answer, Fault>>(&answer) {
                 Ok(answer) => Tried::Answered(answer.map_err(CallError::from)),
                 Err(error) => {
@@ -216,7 +216,7 @@ impl Routes {
                     Tried::Answered(Err(CallError::Timeout))
                 }
             },
-            Err(error) => unanswered(owner, A::WHAT, error),
+            Err(error) => unanswered(owner, A::Desk::WHAT, error),
         }
     }
 }
@@ -224,7 +224,6 @@ impl Routes {
 /// The same without holding the call: whoever asks knows what to do when there is nobody. Not to be asked on
 /// a node without a cluster.
 pub(crate) async fn once<A: Ask>(
-    node: &NodeContext,
     routes: &Routes,
     desk: &A::Desk,
     ask: A,
@@ -234,45 +233,45 @@ pub(crate) async fn once<A: Ask>(
     for _ in 0..=HINTS_MAX {
         let tried = match sent_to.take() {
             Some(owner) => routes.ask_peer(&owner, desk, &ask, deadline).await,
-            None => routes.ask_owner(node, desk, &ask, deadline).await,
+            None => routes.ask_owner(desk, &ask, deadline).await,
         };
         match tried {
             Tried::Answered(answer) => return answer,
             Tried::Unknown => return Err(CallError::Timeout),
             Tried::Nobody(why, hint) => {
                 routes.hint.notify_one();
-                sent_to = hint.filter(|owner| owner.as_str() != node.placement.node());
+                sent_to = hint.filter(|owner| owner.as_str() != desk.node().placement.node());
                 if sent_to.is_none() {
                     return Err(why);
                 }
             }
         }
     }
-    Err(nowhere(A::WHAT, crate::error::RETRY_AFTER))
+    Err(nowhere(A::Desk::WHAT, crate::error::RETRY_AFTER))
 }
 
 /// Lets the owner of a slot know of something that is durable, until it does: a link may be down, and the
 /// owner another one meanwhile. Goes on without the caller, who is told when it is done.
-pub(crate) fn tell<A>(node: &Arc<NodeContext>, desk: A::Desk, ask: A, each: Duration) -> oneshot::Receiver<()>
+pub(crate) fn tell<A>(desk: &A::Desk, ask: A, each: Duration) -> oneshot::Receiver<()>
 where
     A: Ask<Answer = ()> + 'static,
-    A::Desk: Send + 'static,
 {
     let (done, told) = oneshot::channel();
-    let (context, stopping) = (Arc::clone(node), node.stopping.clone());
+    let (desk, node) = (desk.clone(), Arc::clone(desk.node()));
+    let stopping = node.stopping.clone();
     let turn = node
         .routes()
         .map(|routes| Arc::clone(&routes.news).try_acquire_owned());
     if let Some(Err(_)) = turn {
         tracing::warn!(
-            what = A::WHAT,
+            what = A::Desk::WHAT,
             "too much waits to be told to other nodes; a change holds when it starts anew"
         );
         return told;
     }
     let task = async move {
         let _turn = turn;
-        while let Err(error) = owner(&context, &desk, ask.clone(), Instant::now() + each).await {
+        while let Err(error) = owner(&desk, ask.clone(), Instant::now() + each).await {
             if !passes(&error) {
                 return;
             }
@@ -345,8 +344,8 @@ fn internal(detail: String) -> CallError {
 }
 
 /// Carries it out here. Whether this node still is the one to do so shows afterwards.
-async fn here<A: Ask>(node: &NodeContext, desk: &A::Desk, ask: A, deadline: Instant) -> Tried<A::Answer> {
-    let slot = ask.slot();
+async fn here<A: Ask>(desk: &A::Desk, ask: A, deadline: Instant) -> Tried<A::Answer> {
+    let (node, slot) = (desk.node(), ask.slot());
     let before = node.placement.place(slot);
     match ask.carry_out(desk, deadline).await {
         // Nothing was done, as both say.
@@ -358,14 +357,27 @@ async fn here<A: Ask>(node: &NodeContext, desk: &A::Desk, ask: A, deadline: Inst
     }
 }
 
-/// Carries out what another node asks for.
-pub(crate) async fn serve<A: Ask>(
-    node: &NodeContext,
+/// Reads what another node asks for, and has it done.
+pub(crate) async fn serve<D: Desk>(
+    desk: &D,
+    from: &NodeName,
+    body: &[u8],
+    given_up: std::time::Instant,
+) -> Result<Bytes, WireError> {
+    let asked = rmp_serde::from_slice(body).map_err(|error| {
+        tracing::warn!(peer = %from, %error, "a call of another node is not understood: it runs another release");
+        WireError::UnknownKind
+    })?;
+    desk.obey(asked, given_up).await
+}
+
+/// Carries out a question of another node.
+pub(crate) async fn answer<A: Ask>(
     desk: &A::Desk,
     ask: A,
     given_up: std::time::Instant,
 ) -> Result<Bytes, WireError> {
-    let slot = ask.slot();
+    let (node, slot) = (desk.node(), ask.slot());
     not_here(node, slot)?;
     if !node.placement.holds_lease() {
         return Err(WireError::Fenced);
@@ -373,7 +385,7 @@ pub(crate) async fn serve<A: Ask>(
     let extra = ask.longer(desk) + WAY;
     let given_up = Instant::from_std(given_up);
     let deadline = given_up.checked_sub(extra).unwrap_or(given_up);
-    let answer = match here(node, desk, ask, deadline).await {
+    let answer = match here(desk, ask, deadline).await {
         Tried::Answered(answer) => answer,
         Tried::Nobody(..) | Tried::Unknown => {
             not_here(node, slot)?;
@@ -392,12 +404,4 @@ fn not_here(node: &NodeContext, slot: Slot) -> Result<(), WireError> {
         Place::Node(owner) => Err(WireError::NotOwner { hint: Some(owner) }),
         Place::Nowhere { .. } => Err(WireError::Unowned),
     }
-}
-
-/// Reads what another node asks for.
-pub(crate) fn read<W: DeserializeOwned>(from: &NodeName, body: &[u8]) -> Result<W, WireError> {
-    rmp_serde::from_slice(body).map_err(|error| {
-        tracing::warn!(peer = %from, %error, "a call of another node is not understood: it runs another release");
-        WireError::UnknownKind
-    })
 }

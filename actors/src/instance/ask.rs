@@ -1,9 +1,9 @@
 //! What is asked of the owner of an instance, as nodes of a cluster send it to each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, WireError};
 use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{InstanceId, Slot, TenantId};
@@ -16,7 +16,8 @@ use super::machine::{CodeKind, Order};
 use super::message::{SendRequest, ShownCode};
 use super::wire::{WireInstance, WireMessage};
 use crate::CallError;
-use crate::cluster::route::{self, Ask};
+use crate::cluster::route::{self, Ask, Desk};
+use crate::node::NodeContext;
 use crate::registry::Kind as _;
 
 /// Everything that is asked of the owner of an instance. Names and forms are spoken between releases.
@@ -84,12 +85,29 @@ asked!(SendAsk => Send);
 asked!(ReadAsk => MarkRead);
 asked!(RereadAsk => Reread);
 
-impl Ask for OrderAsk {
+impl Desk for Instances {
     const KIND: Kind = Kind::INSTANCE;
     const WHAT: &'static str = InstanceKind::NAME;
     type Wire = InstanceAsk;
-    type Answer = WireInstance;
+
+    fn node(&self) -> &Arc<NodeContext> {
+        &self.parts.node
+    }
+
+    async fn obey(&self, asked: InstanceAsk, given_up: std::time::Instant) -> Result<Bytes, WireError> {
+        match asked {
+            InstanceAsk::Order(ask) => route::answer(self, ask, given_up).await,
+            InstanceAsk::Code(ask) => route::answer(self, ask, given_up).await,
+            InstanceAsk::Send(ask) => route::answer(self, *ask, given_up).await,
+            InstanceAsk::MarkRead(ask) => route::answer(self, *ask, given_up).await,
+            InstanceAsk::Reread(ask) => route::answer(self, ask, given_up).await,
+        }
+    }
+}
+
+impl Ask for OrderAsk {
     type Desk = Instances;
+    type Answer = WireInstance;
 
     fn slot(&self) -> Slot {
         Slot::of(self.instance)
@@ -110,11 +128,8 @@ impl Ask for OrderAsk {
 }
 
 impl Ask for CodeAsk {
-    const KIND: Kind = Kind::INSTANCE;
-    const WHAT: &'static str = InstanceKind::NAME;
-    type Wire = InstanceAsk;
-    type Answer = ShownCode;
     type Desk = Instances;
+    type Answer = ShownCode;
 
     fn slot(&self) -> Slot {
         Slot::of(self.instance)
@@ -131,11 +146,8 @@ impl Ask for CodeAsk {
 }
 
 impl Ask for SendAsk {
-    const KIND: Kind = Kind::INSTANCE;
-    const WHAT: &'static str = InstanceKind::NAME;
-    type Wire = InstanceAsk;
-    type Answer = Outcome<WireMessage>;
     type Desk = Instances;
+    type Answer = Outcome<WireMessage>;
 
     fn slot(&self) -> Slot {
         Slot::of(self.instance)
@@ -158,11 +170,8 @@ impl Ask for SendAsk {
 }
 
 impl Ask for ReadAsk {
-    const KIND: Kind = Kind::INSTANCE;
-    const WHAT: &'static str = InstanceKind::NAME;
-    type Wire = InstanceAsk;
-    type Answer = WireMessage;
     type Desk = Instances;
+    type Answer = WireMessage;
 
     fn slot(&self) -> Slot {
         Slot::of(self.message.0.instance_id)
@@ -179,11 +188,8 @@ impl Ask for ReadAsk {
 }
 
 impl Ask for RereadAsk {
-    const KIND: Kind = Kind::INSTANCE;
-    const WHAT: &'static str = InstanceKind::NAME;
-    type Wire = InstanceAsk;
-    type Answer = ();
     type Desk = Instances;
+    type Answer = ();
 
     fn slot(&self) -> Slot {
         Slot::of(self.instance)
@@ -195,24 +201,5 @@ impl Ask for RereadAsk {
 
     async fn carry_out(self, desk: &Instances, deadline: Instant) -> Result<(), CallError> {
         desk.reread_here(self.tenant, self.instance, deadline).await
-    }
-}
-
-impl Instances {
-    /// Does what another node asks for.
-    pub(crate) async fn serve(
-        &self,
-        from: &NodeName,
-        body: &[u8],
-        deadline: std::time::Instant,
-    ) -> Result<Bytes, WireError> {
-        let node = self.node();
-        match route::read(from, body)? {
-            InstanceAsk::Order(ask) => route::serve(node, self, ask, deadline).await,
-            InstanceAsk::Code(ask) => route::serve(node, self, ask, deadline).await,
-            InstanceAsk::Send(ask) => route::serve(node, self, *ask, deadline).await,
-            InstanceAsk::MarkRead(ask) => route::serve(node, self, *ask, deadline).await,
-            InstanceAsk::Reread(ask) => route::serve(node, self, ask, deadline).await,
-        }
     }
 }

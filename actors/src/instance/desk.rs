@@ -17,6 +17,7 @@ use super::message::{
     ShownCode,
 };
 use crate::CallError;
+use crate::cluster::route::Desk as _;
 use crate::line::restarting;
 use crate::permit::{Class, Refused};
 use crate::registry::{Kind, here};

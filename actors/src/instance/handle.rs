@@ -20,7 +20,7 @@ use super::machine::{CodeKind, Order};
 use super::message::{CreateInstance, SendRequest, ShownCode};
 use super::wire::WireMessage;
 use crate::CallError;
-use crate::cluster::route;
+use crate::cluster::route::{self, Desk as _};
 use crate::node::NodeContext;
 use crate::registry::Children;
 
@@ -48,10 +48,6 @@ impl Instances {
         Self {
             parts: Arc::new(parts),
         }
-    }
-
-    pub(super) fn node(&self) -> &NodeContext {
-        &self.parts.node
     }
 
     /// Adds an instance, not connected yet. A key that is made with it is bound to it.
@@ -153,7 +149,7 @@ impl Instances {
     /// reads it anyway.
     async fn tell_of_change(&self, tenant: TenantId, id: InstanceId) {
         let ask = RereadAsk { tenant, instance: id };
-        let told = route::tell(&self.parts.node, self.clone(), ask, APPLY_WAIT);
+        let told = route::tell(self, ask, APPLY_WAIT);
         // What is durable is applied sooner or later, also without the caller.
         let _ = timeout(APPLY_WAIT, told).await;
     }
@@ -224,9 +220,7 @@ impl Instances {
             request,
             stamp,
         };
-        route::owner(self.node(), self, ask, deadline)
-            .await
-            .map(WireMessage::bare)
+        route::owner(self, ask, deadline).await.map(WireMessage::bare)
     }
 
     /// Tells the sender of a received message that it was read.
@@ -244,9 +238,7 @@ impl Instances {
             tenant,
             message: WireMessage(message),
         };
-        route::owner(self.node(), self, ask, deadline)
-            .await
-            .map(|message| message.0)
+        route::owner(self, ask, deadline).await.map(|message| message.0)
     }
 
     /// One message.
@@ -272,7 +264,7 @@ impl Instances {
             instance: id,
             kind,
         };
-        route::owner(self.node(), self, ask, deadline).await
+        route::owner(self, ask, deadline).await
     }
 
     async fn order(&self, tenant: TenantId, id: InstanceId, order: Order) -> Result<Instance, CallError> {
@@ -282,9 +274,7 @@ impl Instances {
             instance: id,
             order,
         };
-        route::owner(self.node(), self, ask, deadline)
-            .await
-            .map(|instance| instance.0)
+        route::owner(self, ask, deadline).await.map(|instance| instance.0)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What is asked of the owner of a webhook, as nodes of a cluster send it to each other.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use roost_domain::cluster::NodeName;
 use roost_domain::peer::{Kind, WireError};
 use roost_domain::webhook::store::ReplayScope;
 use roost_domain::{Slot, TenantId, WebhookId};
@@ -12,7 +13,8 @@ use super::call::{ReplayStarted, TestResult, WebhookStats};
 use super::handle::Webhooks;
 use super::kind::WebhookKind;
 use crate::CallError;
-use crate::cluster::route::{self, Ask};
+use crate::cluster::route::{self, Ask, Desk};
+use crate::node::NodeContext;
 use crate::registry::Kind as _;
 
 /// Everything that is asked of the owner of a webhook. Names and forms are spoken between releases.
@@ -66,6 +68,26 @@ pub(crate) struct StatsAsk {
     pub webhook: WebhookId,
 }
 
+impl Desk for Webhooks {
+    const KIND: Kind = Kind::WEBHOOK;
+    const WHAT: &'static str = WebhookKind::NAME;
+    type Wire = WebhookAsk;
+
+    fn node(&self) -> &Arc<NodeContext> {
+        &self.shared().node
+    }
+
+    async fn obey(&self, asked: WebhookAsk, given_up: std::time::Instant) -> Result<Bytes, WireError> {
+        match asked {
+            WebhookAsk::Changed(ask) => route::answer(self, ask, given_up).await,
+            WebhookAsk::Drive(ask) => route::answer(self, ask, given_up).await,
+            WebhookAsk::Replay(ask) => route::answer(self, ask, given_up).await,
+            WebhookAsk::Test(ask) => route::answer(self, ask, given_up).await,
+            WebhookAsk::Stats(ask) => route::answer(self, ask, given_up).await,
+        }
+    }
+}
+
 /// How an [`Ask`] is asked of a webhook's owner.
 macro_rules! asked {
     ($ask:ident => $variant:ident, repeats: $repeats:literal, $answer:ty, |$self:ident, $desk:ident, $deadline:ident| $done:expr) => {
@@ -76,11 +98,8 @@ macro_rules! asked {
         }
 
         impl Ask for $ask {
-            const KIND: Kind = Kind::WEBHOOK;
-            const WHAT: &'static str = WebhookKind::NAME;
-            type Wire = WebhookAsk;
-            type Answer = $answer;
             type Desk = Webhooks;
+            type Answer = $answer;
 
             fn slot(&self) -> Slot {
                 Slot::of_webhook(self.webhook)
@@ -113,22 +132,3 @@ asked!(TestAsk => Test, repeats: false, TestResult, |self, desk, _deadline| {
 asked!(StatsAsk => Stats, repeats: true, WebhookStats, |self, desk, _deadline| {
     desk.stats_here(self.tenant, self.webhook)
 });
-
-impl Webhooks {
-    /// Does what another node asks for.
-    pub(crate) async fn serve(
-        &self,
-        from: &NodeName,
-        body: &[u8],
-        deadline: std::time::Instant,
-    ) -> Result<Bytes, WireError> {
-        let node = self.node();
-        match route::read(from, body)? {
-            WebhookAsk::Changed(ask) => route::serve(node, self, ask, deadline).await,
-            WebhookAsk::Drive(ask) => route::serve(node, self, ask, deadline).await,
-            WebhookAsk::Replay(ask) => route::serve(node, self, ask, deadline).await,
-            WebhookAsk::Test(ask) => route::serve(node, self, ask, deadline).await,
-            WebhookAsk::Stats(ask) => route::serve(node, self, ask, deadline).await,
-        }
-    }
-}

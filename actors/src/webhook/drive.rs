@@ -16,7 +16,7 @@ use super::handle::Webhooks;
 use super::kind::WebhookHandle;
 use super::message::{RedriveCall, ReplayCall, WebhookMessage};
 use crate::CallError;
-use crate::cluster::route;
+use crate::cluster::route::{self, Desk as _};
 use crate::permit::Class;
 
 impl Webhooks {
@@ -101,7 +101,7 @@ impl Webhooks {
     pub async fn test(&self, tenant: TenantId, id: WebhookId) -> Result<TestResult, CallError> {
         let ask = TestAsk { tenant, webhook: id };
         let wait = self.shared().settings.timeout + self.node().settings.control_timeout;
-        route::owner(self.node(), self, ask, Instant::now() + wait).await
+        route::owner(self, ask, Instant::now() + wait).await
     }
 
     pub(super) async fn test_here(&self, tenant: TenantId, id: WebhookId) -> Result<TestResult, CallError> {
@@ -137,7 +137,7 @@ impl Webhooks {
     pub async fn stats(&self, tenant: TenantId, id: WebhookId) -> Result<WebhookStats, CallError> {
         let ask = StatsAsk { tenant, webhook: id };
         let deadline = Instant::now() + self.node().settings.query_timeout;
-        route::owner(self.node(), self, ask, deadline).await
+        route::owner(self, ask, deadline).await
     }
 
     pub(super) async fn stats_here(
@@ -217,7 +217,7 @@ impl Webhooks {
             webhook: id,
             seqs,
         };
-        route::owner(self.node(), self, ask, deadline).await
+        route::owner(self, ask, deadline).await
     }
 
     /// The numbers are in order, and each is there once.
@@ -280,7 +280,7 @@ impl Webhooks {
             range,
             scope,
         };
-        route::owner(self.node(), self, ask, deadline).await
+        route::owner(self, ask, deadline).await
     }
 
     pub(super) async fn go_through_here(

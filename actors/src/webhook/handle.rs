@@ -22,8 +22,7 @@ use super::kind::{WebhookHandle, WebhookKind};
 use super::message::WebhookMessage;
 use super::{WebhookNode, WebhookSettings};
 use crate::CallError;
-use crate::cluster::route;
-use crate::node::NodeContext;
+use crate::cluster::route::{self, Desk as _};
 use crate::registry::{Children, Kind, NotRunning, Slots, here};
 
 /// Bytes of a secret that Roost makes.
@@ -54,10 +53,6 @@ impl Webhooks {
         Self {
             parts: Arc::new(parts),
         }
-    }
-
-    pub(super) fn node(&self) -> &NodeContext {
-        &self.parts.shared.node
     }
 
     pub(super) fn shared(&self) -> &Arc<WebhookNode> {
@@ -338,7 +333,7 @@ impl Webhooks {
             runs,
         };
         let each = self.node().settings.control_timeout;
-        route::tell(&self.parts.shared.node, self.clone(), ask, each)
+        route::tell(self, ask, each)
     }
 
     /// Tells a webhook's actor that its row has changed; starts one if there is none and it is to run.

@@ -27,7 +27,9 @@ pub(crate) struct Residents {
 }
 
 impl Residents {
-    /// Empties slots; see [`crate::Runtime::hand_off`].
+    /// Empties slots that are to be handed to another node: sessions close their links, deliverers write
+    /// what they know, and what does not end in time is killed. Nothing of these slots runs here any more
+    /// when this is `true`.
     pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
         let settings = &self.node.settings;
         let of = slots.clone();

@@ -4,7 +4,7 @@
 //! by page, and connects through the start gate. Stop: admission ends, sessions close their links in
 //! waves, what does not end in time is killed, and only then the supervisors stop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,12 +33,12 @@ use crate::node::actor::{NodeActor, Part, Spawning};
 use crate::node::connected::ConnectedTime;
 use crate::node::{NodeContext, upkeep};
 use crate::operator::{Local, Operator};
-use crate::registry::{Children, Kind, Operation, Registry, Slots};
+use crate::registry::{Children, Kind, Registry, Slots};
 use crate::residents::{Residents, read_resting, start};
 use crate::rest::Rest;
 use crate::stream::actor::StreamsActor;
 use crate::webhook::{WebhookKind, WebhookNode, Webhooks, WebhooksParts};
-use crate::{CallError, Settings, Streams, stream, wave};
+use crate::{Settings, Streams, stream, wave};
 
 /// What a runtime is made of.
 pub struct RuntimeParts {
@@ -273,26 +273,9 @@ impl Runtime {
         self.ready.load(Ordering::Acquire) && !self.stopping.is_cancelled()
     }
 
-    /// Ends an actor in good order and starts it again.
-    pub async fn restart_actor(&self, path: &str) -> Result<(), CallError> {
-        self.local.operate(path, Operation::Restart).await
-    }
-
-    /// Ends an actor in good order. What its owner wants is not changed: the next start of the node, or
-    /// the next call that needs it, starts it again.
-    pub async fn stop_actor(&self, path: &str) -> Result<(), CallError> {
-        self.local.operate(path, Operation::Stop).await
-    }
-
-    /// Lets an actor in quarantine start again.
-    pub async fn clear_quarantine(&self, path: &str) -> Result<(), CallError> {
-        self.local.operate(path, Operation::ClearQuarantine).await
-    }
-
-    /// Breaks the registry of instances, as a fault would.
     #[cfg(test)]
-    pub(crate) fn kill_registry(&self) {
-        self.residents.sessions.kill_registry();
+    pub(crate) fn residents(&self) -> &Residents {
+        &self.residents
     }
 
     #[cfg(test)]
@@ -303,13 +286,6 @@ impl Runtime {
     #[cfg(test)]
     pub(crate) fn connected_time(&self) -> &Arc<ConnectedTime> {
         &self.node.connected
-    }
-
-    /// Empties slots that are to be handed to another node: sessions close their links, deliverers write
-    /// what they know, and what does not end in time is killed. Nothing of these slots runs here any more
-    /// when this is `true`.
-    pub async fn hand_off(&self, slots: HashSet<Slot>) -> bool {
-        self.residents.hand_off(slots).await
     }
 
     /// Lets a tenant's actors on this node rest: nothing of it is started any more, and what runs ends. `true`

@@ -30,7 +30,8 @@ use crate::cluster::ClusterParts;
 use crate::instance::{CreateInstance, SendRequest};
 pub(crate) use crate::webhook::ScriptedEndpoint;
 use crate::{
-    ActorFilter, CallError, Instances, LocalPlacement, Runtime, RuntimeParts, Settings, StopReport, Streams,
+    ActorFilter, CallError, Instances, LocalPlacement, Operation, OperatorError, Runtime, RuntimeParts,
+    Settings, StopReport, Streams,
 };
 
 /// Longest wait for something that has to happen.
@@ -373,6 +374,11 @@ impl TestNode {
 
     pub fn instances(&self) -> Instances {
         self.runtime.instances()
+    }
+
+    /// What an operator does to an actor.
+    pub async fn operate(&self, path: &str, operation: Operation) -> Result<(), OperatorError> {
+        self.runtime.operator().operate(path, None, operation).await
     }
 
     pub async fn create(&self) -> InstanceId {

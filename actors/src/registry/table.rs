@@ -407,6 +407,7 @@ impl<K: Kind> Children<K> {
         self.table().closed = true;
     }
 
+    /// Breaks the registry, as a fault would.
     #[cfg(test)]
     pub fn kill_registry(&self) {
         if let Some(post) = &*self.registry.read().unwrap_or_else(PoisonError::into_inner) {

@@ -14,10 +14,10 @@ use roost_domain::store::Messages as _;
 use roost_domain::{MessageId, Slot};
 use tokio::time::Instant;
 
-use super::ActorExit;
 use super::policy::{Class, Record, Verdict};
+use super::{ActorExit, Operation};
 use crate::testing::{SystemEntropy, TestNode, eventually, quick};
-use crate::{ActorFilter, CallError, Settings};
+use crate::{ActorFilter, CallError, OperatorError, Settings};
 
 #[test]
 fn errors_decide_the_restart_class() {
@@ -102,7 +102,7 @@ async fn a_session_that_panics_again_and_again_is_quarantined_until_an_operator_
         state: Some("quarantined".into()),
     };
     assert_eq!(node.runtime.introspection().list(&filter, None, 10).0.len(), 1);
-    node.runtime.clear_quarantine(&path).await.unwrap();
+    node.operate(&path, Operation::ClearQuarantine).await.unwrap();
     eventually("the session runs again", async || {
         node.instances().connect(node.tenant, id, None).await.ok()
     })
@@ -118,7 +118,7 @@ async fn a_running_session_that_panics_connects_again_by_itself() {
     let id = node.connected().await;
     node.engine.set(|script| script.panics = 2);
     let path = format!("instance/{id}");
-    node.runtime.restart_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Restart).await.unwrap();
     eventually("it came back after its panics", async || {
         let view = node.runtime.introspection().get(&path)?;
         (view.restarts == 3 && view.state == "connected").then_some(())
@@ -133,7 +133,7 @@ async fn a_session_that_an_operator_stops_is_shown_as_disconnected_until_it_is_n
     let node = TestNode::start(quick()).await;
     let id = node.connected().await;
     let path = format!("instance/{id}");
-    node.runtime.stop_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Stop).await.unwrap();
     let row = node.in_state(id, InstanceState::Disconnected).await;
     assert!(row.state_reason.unwrap().contains("operator"));
     assert_eq!(row.desired_state, DesiredState::Running);
@@ -159,13 +159,13 @@ async fn a_session_that_is_stopped_while_it_is_broken_is_shown_as_disconnected_t
     let id = node.connected().await;
     node.engine.set(|script| script.panics = 1);
     let path = format!("instance/{id}");
-    node.runtime.restart_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Restart).await.unwrap();
     eventually("it waits for its restart", async || {
         let view = node.runtime.introspection().get(&path)?;
         (view.state == "backing_off").then_some(())
     })
     .await;
-    node.runtime.stop_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Stop).await.unwrap();
     node.in_state(id, InstanceState::Disconnected).await;
     eventually("it is gone", async || (node.sessions() == 0).then_some(())).await;
     node.stop().await;
@@ -216,7 +216,7 @@ async fn a_registry_that_is_killed_comes_back_with_its_sessions() {
         ids.push(node.connected().await);
     }
     assert_eq!(node.engine.opened(), 5);
-    node.runtime.kill_registry();
+    node.runtime.residents().sessions.kill_registry();
     for &id in &ids {
         eventually("it has a new link", async || {
             let links = node.engine.opened();
@@ -280,11 +280,14 @@ async fn every_actor_is_listed_page_by_page() {
         let view = index.get(path).unwrap();
         assert_eq!(view.state, "running", "{path}");
     }
-    let stopped = node.runtime.stop_actor("node").await;
-    assert!(matches!(stopped, Err(CallError::WrongMessage { .. })));
+    let stopped = node.operate("node", Operation::Stop).await;
+    assert!(matches!(
+        stopped,
+        Err(OperatorError::Call(CallError::WrongMessage { .. }))
+    ));
     assert_eq!(
-        node.runtime.stop_actor("instance/none").await,
-        Err(CallError::NotFound)
+        node.operate("instance/none", Operation::Stop).await,
+        Err(OperatorError::NoSuchActor)
     );
     node.stop().await;
 }
@@ -298,7 +301,7 @@ async fn a_slot_that_is_handed_off_is_empty_and_the_others_run_on() {
     }
     let slot = Slot::of(ids[0]);
     let moved = ids.iter().filter(|&&id| Slot::of(id) == slot).count();
-    assert!(node.runtime.hand_off([slot].into()).await);
+    assert!(node.runtime.residents().hand_off([slot].into()).await);
     assert_eq!(node.sessions(), ids.len() - moved);
     assert_eq!(node.engine.live(), ids.len() - moved);
     let row = node.row(ids[0]).await;
@@ -333,7 +336,7 @@ async fn sessions_that_are_killed_in_the_middle_of_traffic_lose_and_double_nothi
     for _ in 0..8 {
         let before = node.engine.opened();
         tokio::time::sleep(Duration::from_millis(rand::random_range(1..30))).await;
-        node.runtime.kill_registry();
+        node.runtime.residents().sessions.kill_registry();
         eventually("a session runs again", async || {
             (node.engine.opened() > before).then_some(())
         })

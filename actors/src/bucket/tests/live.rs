@@ -12,6 +12,7 @@ use roost_domain::{ApiKeyId, TenantId};
 
 use crate::bucket::message::BucketMessage;
 use crate::bucket::{BucketView, Buckets, LimitNumbers};
+use crate::registry::Operation;
 use crate::testing::{TestNode, eventually, quick};
 use crate::{BucketSettings, Settings};
 
@@ -249,7 +250,7 @@ async fn an_actor_that_broke_has_a_successor_and_one_that_was_restarted_begins_f
     let (buckets, quota) = (node.runtime.buckets(), slow(4));
     assert_eq!(take_all(&buckets, calls(1), quota).await, 4);
     let path = format!("bucket/{}", calls(1));
-    node.runtime.restart_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Restart).await.unwrap();
     assert_eq!(take_all(&buckets, calls(1), quota).await, 4);
     let broken = buckets.parts.children.handle(calls(1)).unwrap();
     broken.post.kill();
@@ -259,7 +260,7 @@ async fn an_actor_that_broke_has_a_successor_and_one_that_was_restarted_begins_f
     })
     .await;
     assert_eq!(take_all(&buckets, calls(1), quota).await, 4);
-    node.runtime.stop_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Stop).await.unwrap();
     eventually("it is stopped", async || {
         (buckets.numbers().live == 0).then_some(())
     })
@@ -359,7 +360,7 @@ async fn slots_that_are_handed_over_have_no_buckets_left() {
     let stay = (0..20)
         .filter(|&number| !slots.contains(&Slot::of_bucket(calls(number))))
         .count();
-    assert!(node.runtime.hand_off(slots).await);
+    assert!(node.runtime.residents().hand_off(slots).await);
     assert_eq!(buckets.numbers().live, stay);
     // Nothing is granted from a lease of the owner that was.
     assert!(held.cell.take(quota, ONE).is_none());

@@ -10,6 +10,7 @@ use roost_domain::webhook::{DeadReason, DeliveryStatus, WebhookState};
 use super::endpoint::Says;
 use super::*;
 use crate::CallError;
+use crate::registry::Operation;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_is_gone_is_disabled_and_comes_back_by_resume() {
@@ -254,10 +255,10 @@ async fn operators_restart_and_stop_a_deliverer_by_its_path() {
     publish(&node, 1).await;
     settled(&node, id, "it delivers", all(DeliveryStatus::Delivered, 1)).await;
     let path = format!("webhook/{id}");
-    node.runtime.restart_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Restart).await.unwrap();
     publish(&node, 1).await;
     settled(&node, id, "it delivers again", all(DeliveryStatus::Delivered, 2)).await;
-    node.runtime.stop_actor(&path).await.unwrap();
+    node.operate(&path, Operation::Stop).await.unwrap();
     eventually("its actor is gone", async || {
         node.runtime.introspection().get(&path).is_none().then_some(())
     })

@@ -46,8 +46,6 @@ impl NoteKind {
     pub const KEY: Self = Self(2);
     /// A tenant was changed, suspended or deleted.
     pub const TENANT: Self = Self(3);
-    /// Rows of slots or nodes have changed.
-    pub const MEMBERSHIP: Self = Self(4);
 }
 
 /// Something that other nodes had better know soon. It may be lost: who relies on it looks for itself

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,8 +59,6 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
 /// Finds out who a stranger is, and hands the connection to its peer.
 async fn meet(shared: &Shared, stream: TcpStream) {
     let address = stream.peer_addr().ok();
-    // Counted unless it becomes a peer: who is crowded out ends at any await.
-    let turned_away = Counted(&shared.turned_away);
     let limit = shared.config.limits.greeting_timeout;
     let greeted = tokio::time::timeout(limit, greet(shared, stream))
         .await
@@ -69,7 +66,6 @@ async fn meet(shared: &Shared, stream: TcpStream) {
     match greeted {
         Ok(greeted) => {
             if let Some(peer) = shared.peer(&greeted.hello.node) {
-                turned_away.forget();
                 peer.dialled(greeted).await;
             }
         }
@@ -82,21 +78,6 @@ async fn meet(shared: &Shared, stream: TcpStream) {
             tracing::warn!(address = ?address, reason = %refusal, "a node was refused");
         }
         Err(error) => tracing::debug!(address = ?address, %error, "a stranger was turned away"),
-    }
-}
-
-/// Counts when it is dropped.
-struct Counted<'a>(&'a AtomicU64);
-
-impl Counted<'_> {
-    fn forget(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -110,12 +109,6 @@ impl Link {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// How many connections to the listener did not become links, since the start: strangers, and nodes
-    /// that were refused.
-    pub fn turned_away(&self) -> u64 {
-        self.shared.turned_away.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]

@@ -38,8 +38,6 @@ pub(crate) struct Shared {
     /// Ends everything.
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-    /// Connections that did not become links.
-    pub turned_away: AtomicU64,
     incarnation: AtomicI64,
     labels: AtomicU64,
     tls: RwLock<Option<Tls>>,
@@ -69,7 +67,6 @@ impl Shared {
             openings: Openings::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            turned_away: AtomicU64::new(0),
             incarnation: AtomicI64::new(incarnation),
             labels: AtomicU64::new(1),
             tls: RwLock::new(tls),

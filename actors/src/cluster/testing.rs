@@ -1,6 +1,7 @@
 //! Rows of nodes and slots in memory, with faults, for tests. Its clock is tokio's.
 
 mod net;
+mod node;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use self::net::TestNet;
+pub use self::node::{Node, settings, settled};
 use super::UpTime;
 
 pub fn name(text: &str) -> NodeName {

@@ -1,20 +1,9 @@
-use std::time::Duration;
-
 use roost_domain::InstanceId;
 use roost_domain::instance::InstanceState;
-use roost_domain::slot::Place;
 
 use super::*;
-use crate::Runtime;
-use crate::cluster::testing::{Fault, TestMembership, TestNet, card, name};
-use crate::cluster::{BootTime, ClusterParts, HeldLease};
+use crate::cluster::testing::{Fault, Node, TestMembership, TestNet, name, settled};
 use crate::testing::{TestNode, eventually, quick};
-
-/// A node of the cluster under test.
-pub(crate) struct Node {
-    pub runtime: Runtime,
-    pub placement: Arc<ClusterPlacement>,
-}
 
 /// Several nodes over one store, one engine and the same rows.
 pub(crate) struct Stage {
@@ -22,18 +11,6 @@ pub(crate) struct Stage {
     pub rows: Arc<TestMembership>,
     pub net: TestNet,
     pub numbers: Vec<InstanceId>,
-}
-
-fn settings() -> ClusterSettings {
-    let millis = Duration::from_millis;
-    ClusterSettings {
-        ttl: millis(3_000),
-        tick: millis(50),
-        pause: millis(5),
-        stable_for: millis(100),
-        moves_max: 100,
-        ..ClusterSettings::default()
-    }
 }
 
 impl Stage {
@@ -56,35 +33,12 @@ impl Stage {
     }
 
     pub async fn node(&self, node: &str) -> Node {
-        let lease = Arc::new(HeldLease::new(Arc::new(BootTime)));
-        let placement = Arc::new(ClusterPlacement::new(name(node), Arc::clone(&lease) as _));
-        let cluster = ClusterParts {
-            card: card(node, node),
-            membership: Arc::clone(&self.rows) as _,
-            lease_rows: Arc::clone(&self.rows) as _,
-            lease,
-            placement: Arc::clone(&placement),
-            port: self.net.port(name(node)),
-            settings: settings(),
-        };
-        let runtime = self.world.in_cluster(cluster).await;
-        Node { runtime, placement }
+        Node::start(&self.world, &self.rows, &self.net, node).await
     }
 
     /// Waits until these nodes own every slot, each its share, and every number is connected by its owner.
     pub async fn shared_by(&self, nodes: &[&Node]) {
-        let names: Vec<_> = nodes.iter().map(|node| name(node.placement.node())).collect();
-        let names: Vec<_> = names.iter().collect();
-        let owner = |slot| super::super::placement::rendezvous(slot, &names);
-        eventually("every slot is at its own node", async || {
-            let at_home = |node: &&Node| {
-                let me = name(node.placement.node());
-                let here = |slot| matches!(node.placement.place(slot), Place::Here(_));
-                Slot::all().all(|slot| here(slot) == (owner(slot) == Some(&me)))
-            };
-            nodes.iter().all(at_home).then_some(())
-        })
-        .await;
+        settled(nodes).await;
         eventually("every number is connected once", async || {
             let links = self.numbers.iter().filter_map(|&id| self.world.engine.link(id));
             let open = links.filter(|link| !link.is_closed()).count();
@@ -92,15 +46,9 @@ impl Stage {
         })
         .await;
         for &id in &self.numbers {
-            let node = nodes
-                .iter()
-                .find(|node| matches!(node.placement.place(Slot::of(id)), Place::Here(_)));
-            let path = format!("instance/{id}");
-            assert!(
-                node.unwrap().runtime.introspection().get(&path).is_some(),
-                "its owner runs it"
-            );
-            self.connected(node.unwrap(), id).await;
+            let node = nodes.iter().find(|node| node.owns(Slot::of(id))).unwrap();
+            assert!(node.runs("instance", id), "its owner runs it");
+            self.connected(node, id).await;
         }
         assert_eq!(self.world.engine.live(), self.numbers.len());
         assert!(
@@ -111,16 +59,10 @@ impl Stage {
 
     async fn connected(&self, node: &Node, id: InstanceId) {
         eventually("the number is connected", async || {
-            let row = node.runtime.instances().get(self.world.tenant, id).await.unwrap();
+            let row = node.instances().get(self.world.tenant, id).await.unwrap();
             (row.state == InstanceState::Connected).then_some(())
         })
         .await;
-    }
-}
-
-impl Node {
-    pub async fn stop(self) {
-        assert!(self.runtime.stop().await.complete);
     }
 }
 

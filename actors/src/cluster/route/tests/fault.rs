@@ -186,7 +186,7 @@ async fn while_nodes_come_and_go_every_message_is_accepted_once_or_refused_for_n
         unreachable!("numbers do not end")
     };
     let changes = async {
-        let c = stage.node("c", settings()).await;
+        let c = stage.node("c").await;
         settled(&[&a, &b, &c]).await;
         assert!(c.runtime.stop().await.complete);
         settled(&[&a, &b]).await;

@@ -16,36 +16,16 @@ use roost_domain::slot::{Place, Placement as _, Slot};
 use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{InstanceId, TenantId};
 
-use crate::cluster::testing::{TestMembership, TestNet, card, name};
-use crate::cluster::{BootTime, ClusterParts, ClusterPlacement, ClusterSettings, HeldLease};
+use crate::cluster::testing::{Node, TestMembership, TestNet, name, settings, settled};
 use crate::instance::{CreateInstance, SendRequest};
 use crate::testing::{TestNode, eventually, quick};
-use crate::{CallError, Instances, Runtime, Settings};
-
-/// A node of the cluster under test.
-struct Node {
-    runtime: Runtime,
-    placement: Arc<ClusterPlacement>,
-    lease: Arc<HeldLease>,
-}
+use crate::{CallError, Settings};
 
 /// Several nodes over one store, one engine and the same rows.
 struct Stage {
     world: TestNode,
     rows: Arc<TestMembership>,
     net: TestNet,
-}
-
-fn settings() -> ClusterSettings {
-    let millis = Duration::from_millis;
-    ClusterSettings {
-        ttl: millis(3_000),
-        tick: millis(50),
-        pause: millis(5),
-        stable_for: millis(100),
-        moves_max: 200,
-        ..ClusterSettings::default()
-    }
 }
 
 impl Stage {
@@ -59,24 +39,8 @@ impl Stage {
         }
     }
 
-    async fn node(&self, node: &str, settings: ClusterSettings) -> Node {
-        let lease = Arc::new(HeldLease::new(Arc::new(BootTime)));
-        let placement = Arc::new(ClusterPlacement::new(name(node), Arc::clone(&lease) as _));
-        let cluster = ClusterParts {
-            card: card(node, node),
-            membership: Arc::clone(&self.rows) as _,
-            lease_rows: Arc::clone(&self.rows) as _,
-            lease: Arc::clone(&lease),
-            placement: Arc::clone(&placement),
-            port: self.net.port(name(node)),
-            settings,
-        };
-        let runtime = self.world.in_cluster(cluster).await;
-        Node {
-            runtime,
-            placement,
-            lease,
-        }
+    async fn node(&self, node: &str) -> Node {
+        Node::start(&self.world, &self.rows, &self.net, node).await
     }
 
     /// Nodes that know of each other, each with its share.
@@ -88,7 +52,7 @@ impl Stage {
         let stage = Self::new(limits).await;
         let mut nodes = Vec::new();
         for name in names {
-            nodes.push(stage.node(name, settings()).await);
+            nodes.push(stage.node(name).await);
         }
         let Ok(nodes) = <[Node; N]>::try_from(nodes) else {
             unreachable!("as many as there are names");
@@ -156,43 +120,9 @@ impl Stage {
 
     async fn end<const N: usize>(self, nodes: [Node; N]) {
         for node in nodes {
-            assert!(node.runtime.stop().await.complete);
+            node.stop().await;
         }
         assert_eq!(self.world.engine.live(), 0);
         assert_eq!(self.world.endpoint.in_flight(), 0);
     }
-}
-
-impl Node {
-    fn instances(&self) -> Instances {
-        self.runtime.instances()
-    }
-
-    fn owns(&self, slot: Slot) -> bool {
-        matches!(self.placement.place(slot), Place::Here(_))
-    }
-
-    fn runs(&self, kind: &str, key: impl std::fmt::Display) -> bool {
-        let path = format!("{kind}/{key}");
-        self.runtime.introspection().get(&path).is_some()
-    }
-}
-
-/// Waits until every slot is at its own node, and every node knows.
-async fn settled(nodes: &[&Node]) {
-    let names: Vec<_> = nodes.iter().map(|node| name(node.placement.node())).collect();
-    let names: Vec<_> = names.iter().collect();
-    eventually("every slot is at its own node, and all know", async || {
-        let right = |node: &&Node, slot| {
-            let owner = super::super::placement::rendezvous(slot, &names).unwrap();
-            match node.placement.place(slot) {
-                Place::Here(_) => owner.as_str() == node.placement.node(),
-                Place::Node(other) => other == *owner,
-                Place::Nowhere { .. } => false,
-            }
-        };
-        let all = |node: &&Node| Slot::all().all(|slot| right(node, slot));
-        nodes.iter().all(all).then_some(())
-    })
-    .await;
 }

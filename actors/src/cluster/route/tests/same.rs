@@ -8,6 +8,7 @@ use roost_domain::instance::{InstancePatch, Policy};
 
 use super::*;
 use crate::testing::ScriptedEngine;
+use crate::{Instances, Runtime};
 
 /// How many numbers live through how many calls each.
 const LIVES: usize = 24;

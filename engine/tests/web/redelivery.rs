@@ -1,7 +1,7 @@
 //! What comes a second time: told apart by whether it was committed, not by whether it was decrypted.
 
 use roost_domain::engine::{LinkEnd, LinkFact};
-use roost_domain::message::{Content, InboundBody};
+use roost_domain::message::{Content, Inbound, InboundBody};
 use roost_domain::store::Collection;
 use serde_json::{Value, json};
 
@@ -76,6 +76,18 @@ async fn a_message_that_was_lost_after_its_decryption_is_asked_for_and_arrives()
     it_is_settled(&world, &id).await;
 }
 
+/// What was lost arrives on the next link, and that is all.
+async fn comes_again(world: &World, id: &str) -> Inbound {
+    let open = world.open(None).await;
+    let inbound = open
+        .said
+        .message("what was lost", |inbound| inbound.whatsapp_id == id)
+        .await;
+    open.link.close().await;
+    it_is_settled(world, id).await;
+    inbound
+}
+
 /// It is not asked for on later links. What was sent again for the first question may still come.
 async fn it_is_settled(world: &World, id: &str) {
     let asked = world.asked().await;
@@ -109,15 +121,9 @@ async fn a_reaction_that_was_lost_after_its_decryption_arrives() {
         .await;
     world.crash_in_the_gap(&open).await;
 
-    let open = world.open(None).await;
-    let inbound = open
-        .said
-        .message("the reaction", |inbound| inbound.whatsapp_id == id)
-        .await;
+    let inbound = comes_again(&world, &id).await;
     let emoji = Some("👍".to_owned());
     assert_eq!(inbound.body, InboundBody::Reaction { target, emoji });
-    open.link.close().await;
-    it_is_settled(&world, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,15 +144,9 @@ async fn a_group_message_that_was_lost_after_its_decryption_arrives() {
     );
     world.crash_in_the_gap(&open).await;
 
-    let open = world.open(None).await;
-    let inbound = open
-        .said
-        .message("the message", |inbound| inbound.whatsapp_id == id)
-        .await;
+    let inbound = comes_again(&world, &id).await;
     assert_eq!(inbound.body, text("to the group"));
     assert_eq!(inbound.chat.id.to_string(), group);
-    open.link.close().await;
-    it_is_settled(&world, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,15 +164,9 @@ async fn what_the_own_phone_wrote_and_was_lost_after_its_decryption_arrives() {
     let id = id_of(&sent);
     world.crash_in_the_gap(&open).await;
 
-    let open = world.open(None).await;
-    let inbound = open
-        .said
-        .message("the copy", |inbound| inbound.whatsapp_id == id)
-        .await;
+    let inbound = comes_again(&world, &id).await;
     assert!(inbound.from_me);
     assert_eq!(inbound.body, text("from my phone"));
-    open.link.close().await;
-    it_is_settled(&world, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

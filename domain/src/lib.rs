@@ -18,6 +18,7 @@ pub mod id;
 pub mod instance;
 pub mod limit;
 pub mod message;
+pub mod outage;
 pub mod page;
 pub mod peer;
 pub mod rotation;

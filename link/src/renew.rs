@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use roost_domain::outage::Outage;
+
 use crate::config::TlsFiles;
 use crate::error::LinkError;
 use crate::shared::Shared;
@@ -48,7 +50,7 @@ impl Watch {
 
     /// Looks until the link ends.
     pub async fn run(mut self) {
-        let mut told = String::new();
+        let mut outage = Outage::default();
         loop {
             tokio::select! {
                 () = self.shared.stop.cancelled() => return,
@@ -57,14 +59,12 @@ impl Watch {
             match self.look() {
                 Ok(false) => {}
                 Ok(true) => {
-                    told.clear();
+                    outage.worked();
                     tracing::info!("the certificates of the cluster link were read again");
                 }
                 Err(error) => {
-                    let error = error.to_string();
-                    if told != error {
+                    if outage.failed(&error) {
                         tracing::warn!(%error, "the changed certificates cannot be used; those read before stay in use");
-                        told = error;
                     }
                 }
             }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use roost_domain::cluster::{LOCAL_NODE, Member, Membership, MembershipError, NodeCard};
+use roost_domain::outage::Outage;
 use roost_store::{MembershipLimits, PgMembership};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -122,13 +123,22 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
 }
 
 async fn first(membership: &dyn Membership, card: &NodeCard, ttl: Duration) -> anyhow::Result<Member> {
-    let begun = Instant::now();
+    let (begun, mut outage) = (Instant::now(), Outage::default());
     loop {
         match membership.register(card, ttl).await {
-            Ok(me) => return Ok(me),
+            Ok(me) => {
+                if outage.worked() {
+                    tracing::info!("this gateway is registered");
+                }
+                return Ok(me);
+            }
             Err(error) if begun.elapsed() > ttl => return Err(error.into()),
             Err(error @ MembershipError::Layout(_)) => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "this gateway cannot register yet; trying again"),
+            Err(error) => {
+                if outage.failed(&error) {
+                    tracing::warn!(%error, "this gateway cannot register yet; trying again");
+                }
+            }
         }
         sleep(ttl / 16).await;
     }

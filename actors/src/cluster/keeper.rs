@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roost_domain::cluster::{Lease as _, Member, Membership, MembershipError, NodeCard};
+use roost_domain::outage::Outage;
 use roost_domain::peer::MeshError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -202,7 +203,7 @@ async fn register(parts: &KeeperParts, patience: Option<Duration>) -> Result<Mem
         lease,
         ..
     } = parts;
-    let begun = Instant::now();
+    let (begun, mut outage) = (Instant::now(), Outage::default());
     loop {
         let sent = lease.now();
         let refused = match timeout(settings.call(), membership.register(card, settings.ttl)).await {
@@ -215,7 +216,9 @@ async fn register(parts: &KeeperParts, patience: Option<Duration>) -> Result<Mem
         if patience.is_some_and(|patience| hopeless || begun.elapsed() > patience) {
             return Err(refused);
         }
-        tracing::warn!(error = %refused, "this node cannot register yet; trying again");
+        if outage.failed(&refused) {
+            tracing::warn!(error = %refused, "this node cannot register yet; trying again");
+        }
         sleep(settings.ttl / 16).await;
     }
 }
@@ -233,7 +236,7 @@ async fn hold(parts: &KeeperParts, me: &Member, orders: &mut Orders) -> End {
         lease,
         ..
     } = parts;
-    let mut wait = settings.ttl / 4;
+    let (mut wait, mut outage) = (settings.ttl / 4, Outage::default());
     loop {
         tokio::select! {
             biased;
@@ -248,19 +251,23 @@ async fn hold(parts: &KeeperParts, me: &Member, orders: &mut Orders) -> End {
             () = expiry(lease, settings) => return End::Lost("it was not renewed in time"),
             answer = timeout(settings.call(), membership.renew(me, settings.ttl)) => answer,
         };
-        wait = match answer {
-            Ok(Ok(())) if lease.extend(sent, settings) => (settings.ttl / 4).saturating_sub(begun.elapsed()),
+        let error = match answer {
+            Ok(Ok(())) if lease.extend(sent, settings) => {
+                if outage.worked() {
+                    tracing::info!("the lease of this node is renewed again");
+                }
+                wait = (settings.ttl / 4).saturating_sub(begun.elapsed());
+                continue;
+            }
             Ok(Ok(())) => return End::Lost("it was renewed too late"),
             Ok(Err(MembershipError::Lost)) => return End::Lost("the database has ended it"),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the lease of this node could not be renewed; trying again");
-                settings.ttl / 16
-            }
-            Err(_) => {
-                tracing::warn!("the lease of this node was not renewed in time; trying again");
-                settings.ttl / 16
-            }
+            Ok(Err(error)) => error,
+            Err(_) => late(),
         };
+        if outage.failed(&error) {
+            tracing::warn!(%error, "the lease of this node could not be renewed; trying again");
+        }
+        wait = settings.ttl / 16;
     }
 }
 

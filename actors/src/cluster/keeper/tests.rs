@@ -251,6 +251,31 @@ async fn a_database_that_is_away_when_a_node_starts_is_waited_for_as_long_as_a_l
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_database_that_is_away_is_told_once_and_so_is_its_return() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_writer(Arc::new(log.reopen().unwrap()));
+    let _told = tracing::subscriber::set_default(subscriber.finish());
+    let count = |line: &str| std::fs::read_to_string(log.path()).unwrap().matches(line).count();
+    let rows = Arc::new(TestMembership::new());
+    rows.fault(Fault::Refuses);
+    let mut stage = stage(&rows, "here");
+    sleep(settings().ttl / 2).await;
+    assert_eq!(count("this node cannot register yet"), 1);
+    rows.fault(Fault::None);
+    stage.join().await.unwrap();
+    assert_eq!(count("this node is registered"), 1);
+    for outages in 1..=2 {
+        rows.fault(Fault::Refuses);
+        stage.pass(settings().ttl / 2).await;
+        assert_eq!(count("could not be renewed"), outages);
+        rows.fault(Fault::None);
+        stage.pass(settings().ttl).await;
+        assert_eq!(count("is renewed again"), outages);
+    }
+    assert_eq!(stage.kills(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_leaves_has_no_row_and_no_lease() {
     let stage = joined().await;
     stage.order.send_replace(Order::Leave);

@@ -98,7 +98,8 @@ pub(crate) async fn start<K: Kind>(
     key: K::Key,
     seed: K::Seed,
 ) -> bool {
-    let here = matches!(node.placement.place(children.slot(key)), Place::Here(_));
+    let is_here = |slot| matches!(node.placement.place(slot), Place::Here(_));
+    let here = children.slot(key).is_none_or(is_here);
     let rests = K::tenant(&seed).is_some_and(|tenant| node.resting.get(tenant).is_some());
     if !here || rests {
         return false;

@@ -5,12 +5,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::Settings;
 use crate::registry::{Children, Kind, Slots};
 
-/// Asks all children to stop, some at a time, and waits for each wave.
+/// Asks all children that live in slots to stop, some at a time, and waits for each wave.
 pub(crate) async fn stop_all<K: Kind>(children: &Children<K>, settings: &Settings, deadline: Instant) {
     let keys = children.keys_in(&Slots::All);
     let mut waves: Vec<Slots> = Vec::new();
     for wave in keys.chunks(settings.stop_wave.max(1)) {
-        waves.push(Slots::These(wave.iter().map(|&key| children.slot(key)).collect()));
+        waves.push(Slots::These(
+            wave.iter().filter_map(|&key| children.slot(key)).collect(),
+        ));
     }
     for slots in waves {
         stop(children, slots, settings, deadline).await;

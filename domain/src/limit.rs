@@ -79,6 +79,12 @@ impl BucketKey {
         })
     }
 
+    /// Whether each node of a cluster has one of its own: before a key is known, a call must cost no other
+    /// node anything.
+    pub fn is_of_each_node(self) -> bool {
+        matches!(self, Self::Address(_) | Self::OtherAddresses)
+    }
+
     /// Which limit it is, in problems and headers.
     pub fn limit_name(self) -> &'static str {
         match self {

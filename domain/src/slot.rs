@@ -51,7 +51,7 @@ impl Slot {
     /// The slot whose owner does what is to be done once for all. Not stored.
     pub const OF_ALL: Self = Self(0);
 
-    /// The slot of a bucket. Not stored.
+    /// The slot of a bucket, unless [each node has one](BucketKey::is_of_each_node). Not stored.
     pub fn of_bucket(bucket: BucketKey) -> Self {
         Self::of_bytes(bucket.to_string().as_bytes())
     }

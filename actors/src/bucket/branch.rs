@@ -1,4 +1,4 @@
-//! Buckets that other nodes own, as this node knows them; and those that each node counts for itself.
+//! Buckets that other nodes own, as this node knows them.
 //!
 //! ```text
 //! calls ──▶ Branch ── lent by the owner, spent here ── one lock, no message

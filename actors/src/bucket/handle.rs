@@ -25,7 +25,7 @@ use crate::registry::{Children, Slots};
 
 /// Buckets being started at the same time; the calls of others wait.
 const STARTS_MAX: usize = 256;
-/// Branches looked at in one step of the sweep, and left over in one call.
+/// Buckets looked at in one step of the sweep, and left over in one call.
 const SWEEP_STEP: usize = 1_000;
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
@@ -49,9 +49,7 @@ pub(crate) struct BucketsParts {
 enum Way<'a> {
     /// The bucket's actor on this node.
     Here,
-    /// This node, without an actor.
-    Own,
-    /// Another node.
+    /// That on another node.
     Away(&'a Routes),
 }
 
@@ -79,8 +77,7 @@ impl Buckets {
     /// looked at and given back for one call is of one bucket, so this is asked once per call.
     pub fn address(&self, address: IpAddr) -> BucketKey {
         let own = BucketKey::of_address(address);
-        let known = self.live(own).is_some() || self.parts.branches.get(own).is_some();
-        if !known && self.is_at_max() {
+        if self.live(own).is_none() && self.is_at_max() {
             BucketKey::OtherAddresses
         } else {
             own
@@ -105,7 +102,6 @@ impl Buckets {
                     }
                 }
             },
-            Way::Own => self.parts.branches.get_or_make(key).alone(quota, n, 1, false),
             Way::Away(routes) => {
                 let branch = self.parts.branches.get_or_make(key);
                 match branch.take(quota, n) {
@@ -171,7 +167,7 @@ impl Buckets {
     pub fn look(&self, key: BucketKey, quota: Quota) -> Taken {
         let known = match self.way(key) {
             Way::Here => self.live(key).and_then(|bucket| bucket.cell.look(quota, ONE)),
-            Way::Own | Way::Away(_) => {
+            Way::Away(_) => {
                 let branch = self.parts.branches.get(key);
                 branch.and_then(|branch| branch.look(quota, ONE))
             }
@@ -184,7 +180,7 @@ impl Buckets {
         match self.way(key) {
             Way::Here => self.give_back_here(key, n),
             // One that has left memory was full.
-            Way::Own | Way::Away(_) => {
+            Way::Away(_) => {
                 if let Some(branch) = self.parts.branches.get(key) {
                     branch.give_back(n);
                 }
@@ -199,18 +195,19 @@ impl Buckets {
         }
     }
 
-    /// Who counts. In a cluster each node counts for itself what addresses take that have no key.
     fn way(&self, key: BucketKey) -> Way<'_> {
         let node = &self.parts.node;
         let Some(routes) = node.routes() else {
             return Way::Here;
         };
-        if matches!(key, BucketKey::Address(_) | BucketKey::OtherAddresses) {
-            return Way::Own;
-        }
-        match node.placement.place(Slot::of_bucket(key)) {
-            Place::Here(_) => Way::Here,
-            Place::Node(_) | Place::Nowhere { .. } => Way::Away(routes),
+        let place = self
+            .parts
+            .children
+            .slot(key)
+            .map(|slot| node.placement.place(slot));
+        match place {
+            None | Some(Place::Here(_)) => Way::Here,
+            Some(Place::Node(_) | Place::Nowhere { .. }) => Way::Away(routes),
         }
     }
 
@@ -225,8 +222,8 @@ impl Buckets {
     /// Takes back leases that are over, and has idle buckets leave memory.
     pub(crate) async fn sweep(&self) {
         let after = self.parts.shared.settings.passivate_after;
-        for slot in Slot::all() {
-            for bucket in self.parts.children.handles(&Slots::These([slot].into())) {
+        for keys in self.parts.children.keys_in(&Slots::All).chunks(SWEEP_STEP) {
+            for bucket in keys.iter().filter_map(|&key| self.live(key)) {
                 if !bucket.cell.is_idle(after) {
                     continue;
                 }

@@ -36,8 +36,8 @@ impl Kind for BucketKind {
     type Seed = ();
     type Handle = Arc<LiveBucket>;
 
-    fn slot(&self, key: BucketKey) -> Slot {
-        Slot::of_bucket(key)
+    fn slot(&self, key: BucketKey) -> Option<Slot> {
+        (!key.is_of_each_node()).then(|| Slot::of_bucket(key))
     }
 
     async fn spawn(
@@ -45,7 +45,7 @@ impl Kind for BucketKind {
         start: Start<BucketKey, ()>,
         supervisor: ActorCell,
     ) -> Result<Child<Arc<LiveBucket>>, SpawnErr> {
-        let Start { epoch, meta, .. } = start;
+        let Start { key, epoch, meta, .. } = start;
         let cell = Arc::new(BucketCell::new(Arc::clone(&self.shared.uptime)));
         let arguments = BucketState {
             shared: Arc::clone(&self.shared),
@@ -54,7 +54,7 @@ impl Kind for BucketKind {
         };
         let (actor, join) = BucketActor::spawn_linked(None, BucketActor, arguments, supervisor).await?;
         let actor_cell = actor.get_cell();
-        meta.started(actor_cell.clone(), Some(epoch), None);
+        meta.started(actor_cell.clone(), self.slot(key).map(|_| epoch), None);
         meta.counts_in(Arc::clone(&cell));
         let handle = Arc::new(LiveBucket {
             cell,

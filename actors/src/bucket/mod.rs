@@ -20,7 +20,7 @@
 //! addresses that have none share one; buckets of tenants and keys, which are rows, are always started.
 //!
 //! In a cluster the bucket of a key or a tenant lives on its slot's owner; other nodes have a branch of it
-//! ([`branch`]), which spends what the owner has lent. Each node counts addresses in branches of its own.
+//! ([`branch`]), which spends what the owner has lent. Each node has buckets of its own for addresses.
 //!
 //! After a crash of the process every bucket is full.
 

@@ -43,8 +43,8 @@ impl Kind for InstanceKind {
     type Seed = TenantId;
     type Handle = SessionHandle;
 
-    fn slot(&self, key: InstanceId) -> Slot {
-        Slot::of(key)
+    fn slot(&self, key: InstanceId) -> Option<Slot> {
+        Some(Slot::of(key))
     }
 
     fn tenant(seed: &TenantId) -> Option<TenantId> {

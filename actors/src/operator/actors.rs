@@ -8,7 +8,7 @@ use roost_domain::cluster::NodeName;
 use roost_domain::peer::{PeerError, WireError};
 use roost_domain::slot::Place;
 
-use super::local::slot_of;
+use super::local::{is_bucket_of_each_node, slot_of};
 use super::wire::{From as Begin, Listed, Listing, OperatorAnswer, OperatorCall, Refusal};
 use super::{MIXED_UP, NodeAnswer, NodeStatus, Operator, OperatorError, failed};
 use crate::CallError;
@@ -201,7 +201,9 @@ impl Operator {
             Some(Place::Here(_)) => Ok(None),
             Some(Place::Node(node)) => Ok(Some(node)),
             Some(Place::Nowhere { .. }) => Err(OperatorError::Moving),
-            None if here && self.cluster.is_some() => Err(OperatorError::WhichNode),
+            None if self.cluster.is_some() && (here || is_bucket_of_each_node(path)) => {
+                Err(OperatorError::WhichNode)
+            }
             None => Ok(None),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use roost_domain::limit::BucketKey;
 use roost_domain::peer::WireError;
 use roost_domain::slot::{Place, Slot};
 use tokio::time::Instant;
@@ -129,10 +130,16 @@ impl Local {
 /// The slot that decides where the actor with this path lives, if one does.
 pub(super) fn slot_of(path: &str) -> Option<Slot> {
     let key = path.split_once('/');
+    let bucket = || key_of::<BucketKind>(key).filter(|bucket| !bucket.is_of_each_node());
     key_of::<InstanceKind>(key)
         .map(Slot::of)
         .or_else(|| key_of::<WebhookKind>(key).map(Slot::of_webhook))
-        .or_else(|| key_of::<BucketKind>(key).map(Slot::of_bucket))
+        .or_else(|| bucket().map(Slot::of_bucket))
+}
+
+/// Whether any node may have a bucket with this path.
+pub(super) fn is_bucket_of_each_node(path: &str) -> bool {
+    key_of::<BucketKind>(path.split_once('/')).is_some_and(BucketKey::is_of_each_node)
 }
 
 /// The key in a path, if it is of this kind.

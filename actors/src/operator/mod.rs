@@ -47,8 +47,8 @@ pub enum OperatorError {
         /// The name.
         node: String,
     },
-    /// Every node has a part with this path.
-    #[error("every node has a part named so: say which one by ?node=")]
+    /// Every node has an actor with this path, or may have one.
+    #[error("each node may have one named so: say which by ?node=")]
     WhichNode,
     /// The node does not answer; nothing was done.
     #[error("node {node} is unreachable: {error}")]

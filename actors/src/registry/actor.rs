@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
-use roost_domain::slot::Place;
+use roost_domain::Epoch;
+use roost_domain::slot::{Place, Slot};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -183,10 +184,7 @@ impl<K: Kind> RegistryState<K> {
 
     fn add(&self, table: &mut Table<K>, key: K::Key, seed: K::Seed, reply: Option<EnsureReply<K>>) {
         let slot = self.children.kind.slot(key);
-        let meta = self
-            .node
-            .index
-            .open(&format!("{}/{key}", K::NAME), K::NAME, Some(slot));
+        let meta = self.node.index.open(&format!("{}/{key}", K::NAME), K::NAME, slot);
         let phase = Phase::Spawning;
         let waiters = reply.into_iter().collect();
         let record = Record::default();
@@ -201,7 +199,13 @@ impl<K: Kind> RegistryState<K> {
             ordered: None,
         };
         table.entries.insert(key, entry);
-        table.by_slot.entry(slot).or_default().insert(key);
+        if let Some(slot) = slot {
+            table.by_slot.entry(slot).or_default().insert(key);
+        }
+    }
+
+    fn place(&self, slot: Option<Slot>) -> Place {
+        slot.map_or(Place::Here(Epoch(0)), |slot| self.node.placement.place(slot))
     }
 
     /// Spawns a child whose entry is there, and tells those who wait for it.
@@ -225,7 +229,7 @@ impl<K: Kind> RegistryState<K> {
             }
             (entry.seed.clone(), Arc::clone(&entry.meta), entry.slot, life)
         };
-        let epoch = match self.node.placement.place(slot) {
+        let epoch = match self.place(slot) {
             Place::Here(epoch) if self.node.placement.holds_lease() => epoch,
             Place::Here(_) | Place::Node(_) => {
                 return self.forget(key, &NotRunning::NotHere(crate::error::RETRY_AFTER));
@@ -334,7 +338,7 @@ impl<K: Kind> RegistryState<K> {
         let (life, seed) = (entry.life, entry.seed.clone());
         // What panicked too often is left as it was.
         let noted = after == After::Stopped || (after == After::Quarantine && entry.ordered.is_some());
-        let noted_under = match self.node.placement.place(entry.slot) {
+        let noted_under = match self.place(entry.slot) {
             Place::Here(epoch) if noted => Some(epoch),
             _ => None,
         };

@@ -49,8 +49,8 @@ pub(crate) trait Kind: Send + Sync + 'static {
     /// What callers need of a live one.
     type Handle: Clone + Send + Sync + 'static;
 
-    /// Slot that decides which node runs it.
-    fn slot(&self, key: Self::Key) -> Slot;
+    /// Slot that decides which node runs it; none for what every node has for itself.
+    fn slot(&self, key: Self::Key) -> Option<Slot>;
 
     /// Tenant that it works for, if it is one's alone: it rests with the tenant.
     fn tenant(_: &Self::Seed) -> Option<TenantId> {
@@ -82,6 +82,7 @@ pub(crate) trait Kind: Send + Sync + 'static {
 pub(crate) struct Start<K, S> {
     pub key: K,
     pub seed: S,
+    /// Of its slot; 0 without one.
     pub epoch: Epoch,
     pub meta: Arc<ActorMeta>,
 }

@@ -124,7 +124,7 @@ pub(super) enum Phase<H> {
 
 pub(super) struct Entry<K: Kind> {
     pub seed: K::Seed,
-    pub slot: Slot,
+    pub slot: Option<Slot>,
     pub meta: Arc<ActorMeta>,
     pub phase: Phase<K::Handle>,
     pub record: Record,
@@ -160,10 +160,12 @@ pub(super) struct Table<K: Kind> {
 impl<K: Kind> Table<K> {
     pub fn remove(&mut self, key: K::Key) -> Option<Entry<K>> {
         let entry = self.entries.remove(&key)?;
-        if let Some(keys) = self.by_slot.get_mut(&entry.slot) {
+        if let Some(slot) = entry.slot
+            && let Some(keys) = self.by_slot.get_mut(&slot)
+        {
             keys.remove(&key);
             if keys.is_empty() {
-                self.by_slot.remove(&entry.slot);
+                self.by_slot.remove(&slot);
             }
         }
         Some(entry)
@@ -241,16 +243,6 @@ impl<K: Kind> Children<K> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&key)
             .cloned()
-    }
-
-    /// The live children in some slots.
-    pub fn handles(&self, slots: &Slots) -> Vec<K::Handle> {
-        let keys = self.keys_in(slots);
-        if keys.is_empty() {
-            return Vec::new();
-        }
-        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        keys.iter().filter_map(|key| live.get(key).cloned()).collect()
     }
 
     /// How many children there are, running or not.
@@ -339,8 +331,8 @@ impl<K: Kind> Children<K> {
         .await
     }
 
-    /// Slot of a key.
-    pub fn slot(&self, key: K::Key) -> Slot {
+    /// Slot of a key, if one decides where it lives.
+    pub fn slot(&self, key: K::Key) -> Option<Slot> {
         self.kind.slot(key)
     }
 

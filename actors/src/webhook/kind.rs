@@ -37,8 +37,8 @@ impl Kind for WebhookKind {
     type Seed = TenantId;
     type Handle = WebhookHandle;
 
-    fn slot(&self, key: WebhookId) -> Slot {
-        Slot::of_webhook(key)
+    fn slot(&self, key: WebhookId) -> Option<Slot> {
+        Some(Slot::of_webhook(key))
     }
 
     fn tenant(seed: &TenantId) -> Option<TenantId> {

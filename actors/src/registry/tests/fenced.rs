@@ -50,8 +50,8 @@ impl Kind for Lingering {
     type Seed = ();
     type Handle = ActorRef<ActorExit>;
 
-    fn slot(&self, key: InstanceId) -> Slot {
-        Slot::of(key)
+    fn slot(&self, key: InstanceId) -> Option<Slot> {
+        Some(Slot::of(key))
     }
 
     async fn spawn(

@@ -157,9 +157,47 @@ async fn each_node_counts_addresses_for_itself() {
             assert!(!granted(&buckets.look(key, quota)));
             buckets.give_back(key, ONE);
             assert!(granted(&buckets.take(key, quota, ONE).await));
+            let view = node
+                .runtime
+                .introspection()
+                .get(&format!("bucket/{key}"))
+                .unwrap();
+            assert_eq!(
+                (&*view.state, view.slot, view.epoch),
+                ("granting", None, None),
+                "an actor of its own"
+            );
         }
         assert_eq!(buckets.numbers().live, 8);
     }
     assert_eq!(stage.net.calls(), before, "nobody else was asked");
     stage.end([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_lease_calls_of_addresses_are_let_through_and_with_the_next_they_are_counted() {
+    let (stage, [a]) = Stage::with(patient(), ["a"]).await;
+    let (buckets, quota) = (a.runtime.buckets(), slow(1));
+    let key = buckets.address(std::net::Ipv4Addr::new(203, 0, 113, 1).into());
+    assert!(granted(&buckets.take(key, quota, ONE).await));
+    assert!(!granted(&buckets.take(key, quota, ONE).await));
+
+    stage.rows.fault(Fault::Refuses);
+    stage.rows.expire("a");
+    eventually("everything is killed", async || {
+        (!a.runs("bucket", key)).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
+    for _ in 0..100 {
+        assert!(granted(&buckets.take(key, quota, ONE).await));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits");
+
+    stage.rows.fault(Fault::None);
+    eventually("it counts again", async || {
+        (!granted(&buckets.take(key, quota, ONE).await)).then_some(())
+    })
+    .await;
+    stage.end([a]).await;
 }

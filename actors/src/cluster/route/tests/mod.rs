@@ -16,7 +16,7 @@ use roost_domain::slot::{Place, Placement as _, Slot};
 use roost_domain::store::{Outcome, Stamp};
 use roost_domain::{InstanceId, TenantId};
 
-use crate::cluster::testing::{Node, TestMembership, TestNet, name, settings, settled};
+use crate::cluster::testing::{Fault, Node, TestMembership, TestNet, name, settings, settled};
 use crate::instance::{CreateInstance, SendRequest};
 use crate::testing::{TestNode, eventually, quick};
 use crate::{CallError, Settings};

@@ -9,6 +9,7 @@ use roost_domain::{Epoch, InstanceId, Timestamp};
 use super::wire::{Listed, OperatorAnswer};
 use super::*;
 use crate::Runtime;
+use crate::cluster::rendezvous;
 use crate::cluster::steward::tests::Stage;
 use crate::cluster::testing::{Node, name};
 use crate::index::{ActorFilter, ActorIndex, ActorView, Grade};
@@ -37,9 +38,17 @@ async fn all(operator: &Operator, filter: &ActorFilter, limit: usize) -> Vec<Act
     }
 }
 
-/// Two nodes that share some numbers.
+/// Two nodes that share some numbers: each has at least one.
 async fn two(numbers: usize) -> (Stage, Node, Node) {
-    let stage = Stage::new(numbers).await;
+    let names = [name("a"), name("b")];
+    let nodes: Vec<&NodeName> = names.iter().collect();
+    let stage = loop {
+        let stage = Stage::new(numbers).await;
+        let owners = stage.numbers.iter().map(|&id| rendezvous(Slot::of(id), &nodes));
+        if owners.collect::<BTreeSet<_>>().len() == nodes.len() {
+            break stage;
+        }
+    };
     let (a, b) = (stage.node("a").await, stage.node("b").await);
     stage.shared_by(&[&a, &b]).await;
     eventually("they know each other", async || {
@@ -178,6 +187,11 @@ async fn one_actor_is_found_and_ordered_about_wherever_it_lives() {
     // Parts of nodes have the same path everywhere.
     assert_eq!(
         operator.actor("steward", None).await,
+        Err(OperatorError::WhichNode)
+    );
+    // So have buckets of addresses, where there is one.
+    assert_eq!(
+        operator.actor("bucket/ip:203.0.113.9", None).await,
         Err(OperatorError::WhichNode)
     );
     assert_eq!(operator.actor("steward", Some("b")).await.unwrap().node, "b");

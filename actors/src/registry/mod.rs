@@ -8,6 +8,7 @@
 //! Nothing in here survives the process; what has to run again is found in the store.
 
 mod actor;
+mod orders;
 mod policy;
 mod table;
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::Committer;
+use super::committer::Committer;
 use crate::database::{Failure, Remedy, WriteConnection};
 use crate::inspect::beside;
 

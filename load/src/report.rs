@@ -117,6 +117,13 @@ impl Mark {
 }
 
 impl Section {
+    /// The number of a metric that has a row.
+    #[cfg(test)]
+    pub fn value(&self, metric: &str) -> f64 {
+        let row = self.rows.iter().find(|row| row.metric == metric);
+        row.unwrap().value
+    }
+
     /// An empty section.
     pub fn new(scenario: &'static str, parameters: serde_json::Value) -> Self {
         Self {

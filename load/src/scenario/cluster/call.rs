@@ -231,17 +231,9 @@ mod tests {
         };
         let mut section = Section::new("test", serde_json::Value::Null);
         describe(&pairs, &mut section);
-        let value = |metric: &str| {
-            section
-                .rows
-                .iter()
-                .find(|row| row.metric == metric)
-                .unwrap()
-                .value
-        };
-        assert!((value("added by another node, p50") - 0.15).abs() < 1e-9);
-        assert!((value("added by another node, p99") - 0.199).abs() < 1e-9);
-        assert!((value("difference within a pair, median") - 0.15).abs() < 1e-9);
-        assert_eq!(value("pairs"), 100.0);
+        assert!((section.value("added by another node, p50") - 0.15).abs() < 1e-9);
+        assert!((section.value("added by another node, p99") - 0.199).abs() < 1e-9);
+        assert!((section.value("difference within a pair, median") - 0.15).abs() < 1e-9);
+        assert_eq!(section.value("pairs"), 100.0);
     }
 }

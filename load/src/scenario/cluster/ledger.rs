@@ -197,16 +197,8 @@ mod tests {
         );
         let mut section = Section::new("test", serde_json::Value::Null);
         ledger.describe(&mut section);
-        let row = |metric: &str| {
-            section
-                .rows
-                .iter()
-                .find(|row| row.metric == metric)
-                .unwrap()
-                .value
-        };
-        assert_eq!(row("messages sent meanwhile"), 2.0);
-        assert_eq!(row("calls that had to be repeated"), 1.0);
+        assert_eq!(section.value("messages sent meanwhile"), 2.0);
+        assert_eq!(section.value("calls that had to be repeated"), 1.0);
         assert!(
             section
                 .notes

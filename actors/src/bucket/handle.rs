@@ -25,7 +25,7 @@ use crate::registry::{Children, Slots};
 
 /// Buckets being started at the same time; the calls of others wait.
 const STARTS_MAX: usize = 256;
-/// Buckets looked at in one step of the sweep, and left over in one call.
+/// Buckets looked at in one step of the sweep, and given back in one call to their owner.
 const SWEEP_STEP: usize = 1_000;
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 

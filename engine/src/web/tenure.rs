@@ -6,6 +6,11 @@ use std::sync::Arc;
 
 use roost_domain::cluster::Lease;
 
+/// A link may not act any more.
+#[derive(Debug, thiserror::Error)]
+#[error("another node may own the number by now")]
+pub(super) struct Over;
+
 /// See the module.
 #[derive(Clone, Default)]
 pub(super) struct Tenure(Option<(Arc<dyn Lease>, u64)>);
@@ -25,6 +30,11 @@ impl Tenure {
         self.0
             .as_ref()
             .is_none_or(|(lease, life)| lease.life() == Some(*life))
+    }
+
+    /// Asked right before an act.
+    pub(super) fn check(&self) -> Result<(), Over> {
+        if self.holds() { Ok(()) } else { Err(Over) }
     }
 }
 

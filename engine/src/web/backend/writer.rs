@@ -109,10 +109,18 @@ impl Writer {
 
     /// Like [`Writer::write`], but does not give up while the database is away and the link lives.
     pub(super) async fn write_patiently(&self, ops: Vec<StateOp>) -> Result<(), StoreError> {
+        self.patiently(|| self.write(ops.clone())).await
+    }
+
+    /// Does something until the database is there, or the link ends.
+    async fn patiently<T, A>(&self, act: impl Fn() -> A) -> Result<T, StoreError>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
         let mut pause = RETRY_FIRST;
         loop {
-            let result = self.write(ops.clone()).await;
-            if !is_away(&result) {
+            let result = act().await;
+            if !matches!(result, Err(StoreError::Unavailable(_) | StoreError::Overloaded)) {
                 return result;
             }
             tokio::select! {
@@ -245,18 +253,8 @@ impl Writer {
     where
         R: Future<Output = Result<T, StoreError>>,
     {
-        let mut pause = RETRY_FIRST;
-        loop {
-            let result = read().await;
-            if !is_away(&result) {
-                return result.inspect_err(|error| self.check_fence(error));
-            }
-            tokio::select! {
-                biased;
-                () = self.reporter.ending.cancelled() => return result,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(RETRY_MAX),
-            }
-        }
+        let result = self.patiently(read).await;
+        result.inspect_err(|error| self.check_fence(error))
     }
 
     fn check_fence(&self, error: &StoreError) {
@@ -355,10 +353,6 @@ impl Writer {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn is_away<T>(result: &Result<T, StoreError>) -> bool {
-    matches!(result, Err(StoreError::Unavailable(_) | StoreError::Overloaded))
 }
 
 impl Rider {

@@ -33,9 +33,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.tenure.holds() {
-            return Poll::Ready(Err(io::Error::other("another node may own the number by now")));
-        }
+        self.tenure.check().map_err(io::Error::other)?;
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 

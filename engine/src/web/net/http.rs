@@ -102,9 +102,7 @@ impl LinkHttp {
     }
 
     async fn answer(&self, request: HttpRequest) -> anyhow::Result<Response> {
-        if !self.tenure.holds() {
-            bail!("another node may own the number by now")
-        }
+        self.tenure.check()?;
         let url = Url::parse(&request.url).context("malformed URL")?;
         check_host(url.host_str().unwrap_or_default())?;
         let method = Method::from_bytes(request.method.as_bytes()).context("malformed method")?;

@@ -20,7 +20,7 @@ mod look;
 mod progress;
 mod target;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +65,7 @@ pub(crate) struct Rotator {
     worker: String,
     /// One at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// What may be interrupted.
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -91,14 +92,17 @@ impl Rotator {
         }
     }
 
-    /// Stops where it is; the next start goes on.
+    /// Stops where it is; the next start goes on. One that is about to be done comes to its end.
     pub(crate) async fn stop(&self) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self.task().take();
         if let Some(task) = task {
             task.abort();
-            // That it was aborted is what was wanted.
-            let _ = task.await;
         }
+        drop(self.turn.lock().await);
+    }
+
+    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins, or goes on with what is under way, and works on in the background.
@@ -116,8 +120,8 @@ impl Rotator {
         let progress = self.enter(&keys).await?;
         let rotation = progress.rotation.clone();
         let retired = self.keyring.replace(&keys);
-        let task = tokio::spawn(Arc::clone(self).work(turn, progress, keys, retired));
-        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        let mut task = self.task();
+        *task = Some(tokio::spawn(Arc::clone(self).work(turn, progress, keys, retired)));
         Ok(rotation)
     }
 
@@ -234,6 +238,8 @@ impl Rotator {
 
     /// Gives up the earlier keys, the database's need of them first.
     async fn finish(&self, progress: &mut Progress, keys: MasterKeys) -> Result<(), StoreError> {
+        // Not interrupted any more: who reads that it is done may rely on the file.
+        drop(self.task().take());
         let finish = || {
             self.writer.direct(Finish {
                 progress: progress.clone(),
